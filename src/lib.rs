@@ -1,2 +1,4 @@
 //! Just-in-time and ahead-of-time compilation of EVM bytecode for Ethereum clients, without LLVM.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
+
+pub mod resident;
