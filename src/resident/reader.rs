@@ -1,0 +1,250 @@
+//! Lookups.
+
+use super::entry::{Body, Entry, Stripes};
+use super::fence::Fences;
+use super::hash::Seeded;
+use super::shared::{Gauges, Shared};
+use super::slots::{Counters, Outcome, Slot, own_slot};
+use super::sync::{Arc, LivenessRef, Node, Ordering, ordering};
+use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lookup<T, N> {
+    /// A value.
+    Hit(T),
+    /// A negative entry: the writer recorded that there is no value, and why.
+    Negative(N),
+    /// No entry.
+    Miss,
+}
+
+impl<T, N> Lookup<T, N> {
+    /// The value, if there is one.
+    pub fn hit(self) -> Option<T> {
+        match self {
+            Self::Hit(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Applies `f` to a value found.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Lookup<U, N> {
+        match self {
+            Self::Hit(value) => Lookup::Hit(f(value)),
+            Self::Negative(negative) => Lookup::Negative(negative),
+            Self::Miss => Lookup::Miss,
+        }
+    }
+}
+
+/// A handle for lookups. Clones share the map; each thread that looks something up takes one slot
+/// in it, until the thread ends.
+///
+/// No method blocks, allocates on a thread's second call, makes a system call or frees a value. The
+/// drop of the last handle, readers and writer counted alike, frees all values that are left.
+pub struct Reader<K, V, N, S = Seeded> {
+    shared: Arc<Shared<K, V, N, S>>,
+}
+
+impl<K, V, N, S> Clone for Reader<K, V, N, S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<K, V, N, S> std::fmt::Debug for Reader<K, V, N, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("gauges", &self.gauges())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V, N, S> Reader<K, V, N, S> {
+    pub(super) fn new(shared: Arc<Shared<K, V, N, S>>) -> Self {
+        Self { shared }
+    }
+
+    /// What lookups came to, summed over all threads. The sum may lag behind threads that look
+    /// things up at this moment.
+    pub fn counters(&self) -> Counters {
+        self.shared.registry.counters()
+    }
+
+    /// Sizes, as the writer last left them.
+    pub fn gauges(&self) -> Gauges {
+        self.shared.gauges.get()
+    }
+
+    /// Number of entries, negative ones included, as the writer last left it.
+    pub fn len(&self) -> usize {
+        self.gauges().len
+    }
+
+    /// Whether the map has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The form of fences this map was made with.
+    pub fn fences(&self) -> Fences {
+        self.shared.fences
+    }
+}
+
+impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
+    /// The value for `key`, counted. Costs the reference count of one of the value's copies, which
+    /// threads share only if there are more of them than copies.
+    ///
+    /// Dropping the `Arc` does not free the value while the [`Writer`](super::Writer) lives: the
+    /// writer keeps a reference until the callers have dropped theirs.
+    #[inline]
+    pub fn get(&self, key: &K) -> Lookup<Arc<V>, N> {
+        self.look(key, true, |slot, found| {
+            found.map(|(_, stripes)| Arc::clone(stripes.of(slot.index())))
+        })
+    }
+
+    /// As [`get`](Self::get), but leaves counters and recency alone.
+    #[inline]
+    pub fn peek(&self, key: &K) -> Lookup<Arc<V>, N> {
+        self.look(key, false, |slot, found| {
+            found.map(|(_, stripes)| Arc::clone(stripes.of(slot.index())))
+        })
+    }
+
+    /// Calls `f` with the value for `key`, inside the lookup: no atomic read-modify-write.
+    ///
+    /// For short uses: until `f` returns, nothing unlinked after it began can be freed. `f` may
+    /// look up other keys, in this map too. For a use that lasts, see [`borrow`](Self::borrow).
+    #[inline]
+    pub fn with<R>(&self, key: &K, f: impl FnOnce(Lookup<&V, N>) -> R) -> R {
+        self.look(key, true, |slot, found| {
+            f(found.map(|(_, stripes)| &**stripes.of(slot.index())))
+        })
+    }
+
+    /// The value for `key`, for as long as the guard lives: no atomic read-modify-write, and only
+    /// this value's reclamation waits for the guard.
+    ///
+    /// A thread can hold 64 such guards of one map; further ones hold an `Arc` instead. A guard that
+    /// is leaked (`mem::forget`) keeps its value until the map is gone.
+    #[inline]
+    pub fn borrow(&self, key: &K) -> Lookup<Ref<'_, V>, N> {
+        self.look(key, true, |slot, found| {
+            found.map(|(entry, stripes)| {
+                let stripe = stripes.of(slot.index());
+                let held = match slot.protect(std::ptr::from_ref(entry).cast()) {
+                    Some(hazard) => Held::Hazard {
+                        value: NonNull::from(&**stripe),
+                        slot,
+                        hazard,
+                        liveness: LivenessRef::new(entry.liveness()),
+                    },
+                    None => Held::Counted(Arc::clone(stripe)),
+                };
+                Ref {
+                    held,
+                    not_send: PhantomData,
+                }
+            })
+        })
+    }
+
+    /// The lookup all others are made of.
+    #[inline(always)]
+    fn look<'r, R>(
+        &'r self,
+        key: &K,
+        tracked: bool,
+        f: impl FnOnce(&'r Slot, Lookup<(&Entry<K, V, N>, &Stripes<V>), N>) -> R,
+    ) -> R {
+        let shared = &*self.shared;
+        let slot = own_slot(shared.id, &shared.registry);
+        let _inside = slot.enter(shared.fences);
+        // Acquire: the table's contents happen before us (I1).
+        let table = shared.table.load(ordering!("table-acquire", Acquire));
+        // SAFETY: we are inside a critical section that began before this load, so the table is not
+        // freed before we leave it (I3, I4).
+        let table = unsafe { &*table };
+        table.liveness().touch();
+        let (outcome, found) = match table.find(key) {
+            None => (Outcome::Miss, Lookup::Miss),
+            Some(entry) => {
+                if tracked {
+                    // Relaxed: a statistic.
+                    entry.touch(shared.tick.load(Ordering::Relaxed));
+                }
+                match &entry.body {
+                    Body::Value(stripes) => (Outcome::Hit, Lookup::Hit((entry, stripes))),
+                    Body::Negative(negative) => (Outcome::Negative, Lookup::Negative(*negative)),
+                }
+            }
+        };
+        if tracked {
+            slot.count(outcome);
+        }
+        f(slot, found)
+    }
+}
+
+/// A borrowed value: the guard of [`Reader::borrow`].
+///
+/// Stays on the thread that made it, which owns the record that protects the value.
+pub struct Ref<'r, V> {
+    held: Held<'r, V>,
+    not_send: PhantomData<*mut ()>,
+}
+
+enum Held<'r, V> {
+    Hazard {
+        value: NonNull<V>,
+        slot: &'r Slot,
+        hazard: u32,
+        liveness: LivenessRef,
+    },
+    Counted(Arc<V>),
+}
+
+// SAFETY: sharing a guard shares `&V` only; the hazard is given up by `drop`, which needs the guard
+// itself, and that cannot leave its thread.
+unsafe impl<V: Sync> Sync for Ref<'_, V> {}
+
+impl<V> Deref for Ref<'_, V> {
+    type Target = V;
+
+    #[inline]
+    fn deref(&self) -> &V {
+        match &self.held {
+            Held::Hazard {
+                value, liveness, ..
+            } => {
+                liveness.touch();
+                // SAFETY: the hazard keeps the entry, which keeps its copies of the value (I5).
+                unsafe { value.as_ref() }
+            }
+            Held::Counted(arc) => arc,
+        }
+    }
+}
+
+impl<V> Drop for Ref<'_, V> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Held::Hazard { slot, hazard, .. } = self.held {
+            slot.unprotect(hazard);
+        }
+    }
+}
+
+impl<V: std::fmt::Debug> std::fmt::Debug for Ref<'_, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,469 @@
+//! Which threads are reading: one parity slot a thread and map, in a list that only grows.
+
+use super::fence::Fences;
+use super::sync::{
+    Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, ordering,
+    thread_local,
+};
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+/// Values one thread can hold by [`Ref`](super::Ref) before further ones fall back to counting.
+pub(super) const HAZARDS: usize = if cfg!(loom) { 1 } else { 64 };
+
+/// What one thread shows the writer. Everything but `seq`, `hazards`, `owned` and the counters
+/// belongs to the thread that owns the slot (invariant I2).
+///
+/// Aligned to two cache lines, since processors fetch lines in pairs.
+#[repr(C, align(128))]
+pub(super) struct Slot {
+    /// Odd while the owner is inside a critical section. Only ever incremented, only by the owner.
+    seq: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    negatives: AtomicU64,
+    owner: UnsafeCell<Owner>,
+    /// Position in the registry: picks a stripe.
+    index: usize,
+    /// Claimed by a thread.
+    owned: AtomicBool,
+    /// The slot registered before this one. Never changes once the slot is in the list.
+    next: *const Slot,
+    /// Entries the owner holds beyond its critical sections; null where free.
+    hazards: [AtomicPtr<()>; HAZARDS],
+}
+
+/// The part of a slot that only its owner looks at.
+struct Owner {
+    /// One bit for each null hazard.
+    free: u64,
+    /// No thread-local storage refers to this slot: it gives itself back once it is idle.
+    homeless: bool,
+}
+
+const ALL_FREE: u64 = u64::MAX >> (64 - HAZARDS);
+
+// SAFETY: `owner` is reached only by the thread that owns the slot (I2), `next` is written before
+// the slot is shared; the rest is atomic or constant.
+unsafe impl Sync for Slot {}
+// SAFETY: nothing in a slot is tied to the thread that made it.
+unsafe impl Send for Slot {}
+
+/// What a lookup came to, for the counters.
+#[derive(Clone, Copy)]
+pub(super) enum Outcome {
+    Hit,
+    Miss,
+    Negative,
+}
+
+/// How often readers found what, summed over all threads since the map was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Lookups that found a value.
+    pub hits: u64,
+    /// Lookups that found nothing.
+    pub misses: u64,
+    /// Lookups that found a negative entry.
+    pub negatives: u64,
+}
+
+/// A critical section; leaves when dropped.
+pub(super) struct Inside<'a> {
+    slot: &'a Slot,
+    /// The odd value stored on entering; `None` if the thread was inside already.
+    entered: Option<u64>,
+}
+
+impl Slot {
+    fn new(index: usize) -> Self {
+        Self {
+            seq: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            negatives: AtomicU64::new(0),
+            owner: UnsafeCell::new(Owner {
+                free: ALL_FREE,
+                homeless: false,
+            }),
+            index,
+            owned: AtomicBool::new(true),
+            next: ptr::null(),
+            hazards: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+        }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Enters a critical section. Only for the owner.
+    #[inline(always)]
+    pub(super) fn enter(&self, fences: Fences) -> Inside<'_> {
+        // Relaxed: only this thread stores it (I2).
+        let seq = self.seq.load(Ordering::Relaxed);
+        if seq & 1 == 1 {
+            return Inside {
+                slot: self,
+                entered: None,
+            };
+        }
+        let odd = seq.wrapping_add(1);
+        // Release: a writer that skips over the even value and reads this one must still
+        // synchronise with everything the previous section read (I4).
+        self.seq.store(odd, ordering!("enter-release", Release));
+        fences.light();
+        Inside {
+            slot: self,
+            entered: Some(odd),
+        }
+    }
+
+    /// Counts a lookup. Only for the owner.
+    #[inline(always)]
+    pub(super) fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Hit => &self.hits,
+            Outcome::Miss => &self.misses,
+            Outcome::Negative => &self.negatives,
+        };
+        // Relaxed, and no read-modify-write: one thread stores, others only sum (I2).
+        counter.store(
+            counter.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Reserves a hazard for `entry` and publishes it. Only for the owner, inside a critical
+    /// section that found the entry. `None` if all are in use.
+    #[inline]
+    pub(super) fn protect(&self, entry: *const ()) -> Option<u32> {
+        let index = self.owner.with_mut(|owner| {
+            // SAFETY: only the owner comes here, and the reference ends with the closure (I2).
+            let owner = unsafe { &mut *owner };
+            (owner.free != 0).then(|| {
+                let index = owner.free.trailing_zeros();
+                owner.free &= owner.free - 1;
+                index
+            })
+        })?;
+        // Release: a writer that reads this value instead of the null before it must still
+        // synchronise with the last use of what this hazard protected earlier (I5). The symmetric
+        // light fence in between covers that as well; the asymmetric one does not.
+        self.hazards[index as usize].store(entry.cast_mut(), Ordering::Release);
+        Some(index)
+    }
+
+    /// Gives up hazard `index`. Only for the owner, after its last use of the entry.
+    #[inline]
+    pub(super) fn unprotect(&self, index: u32) {
+        // Release: the writer that reads null frees the entry after our last use of it (I5).
+        self.hazards[index as usize]
+            .store(ptr::null_mut(), ordering!("unprotect-release", Release));
+        let homeless = self.owner.with_mut(|owner| {
+            // SAFETY: as in `protect` (I2).
+            let owner = unsafe { &mut *owner };
+            owner.free |= 1 << index;
+            owner.homeless
+        });
+        if homeless {
+            self.settle();
+        }
+    }
+
+    /// Parts the slot from the thread-local storage of its owner.
+    fn orphan(&self) {
+        // SAFETY: only the owner comes here (I2).
+        self.owner
+            .with_mut(|owner| unsafe { (*owner).homeless = true });
+        self.settle();
+    }
+
+    /// Gives a homeless slot back if nothing of the owner refers to it any more.
+    #[cold]
+    fn settle(&self) {
+        // SAFETY: only the owner comes here (I2).
+        let unused = self
+            .owner
+            .with(|owner| unsafe { (*owner).free == ALL_FREE });
+        // Relaxed: our own store (I2).
+        if unused && self.seq.load(Ordering::Relaxed) & 1 == 0 {
+            // Release: hands `owner` and the counters to the next thread that claims the slot (I2).
+            self.owned
+                .store(false, ordering!("recycle-release", Release));
+        }
+    }
+
+    /// Makes a free slot ours.
+    fn claim(&self, homeless: bool) -> bool {
+        // Relaxed first look: most slots are taken, and a stale answer only costs a new slot.
+        let claimed = !self.owned.load(Ordering::Relaxed)
+            && self
+                .owned
+                // Acquire: takes over what the last owner left behind (I2).
+                .compare_exchange(
+                    false,
+                    true,
+                    ordering!("recycle-acquire", Acquire),
+                    Ordering::Relaxed,
+                )
+                .is_ok();
+        if claimed {
+            // SAFETY: the exchange made us the owner (I2).
+            self.owner
+                .with_mut(|owner| unsafe { (*owner).homeless = homeless });
+        }
+        claimed
+    }
+
+    /// The writer's look at the parity.
+    fn observe(&self) -> u64 {
+        // Acquire: a value stored after a section makes the section's reads, and the hazards it
+        // published, happen before what we do next (I4, I5).
+        self.seq.load(ordering!("observe-acquire", Acquire))
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(odd) = self.entered {
+            // Release: what the section read happens before a writer that sees this value (I4).
+            self.slot
+                .seq
+                .store(odd.wrapping_add(1), ordering!("leave-release", Release));
+            // SAFETY: we are the owner (I2).
+            if self.slot.owner.with(|owner| unsafe { (*owner).homeless }) {
+                self.slot.settle();
+            }
+        }
+    }
+}
+
+/// A thread that was inside at a snapshot, and at which value.
+pub(super) struct Straggler {
+    slot: *const Slot,
+    seq: u64,
+}
+
+/// All slots of one map.
+pub(super) struct Registry {
+    /// The newest slot.
+    head: AtomicPtr<Slot>,
+    count: AtomicUsize,
+    /// The map is gone; threads may forget their slots.
+    closed: AtomicBool,
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            count: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        // Relaxed: a hint, no data hangs on it.
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        // Acquire: the slot's first contents happen before us (I1). A slot that is missing here was
+        // pushed after the heavy fence, so its owner sees what was unlinked before that fence (I3).
+        let mut next = self
+            .head
+            .load(ordering!("walk-acquire", Acquire))
+            .cast_const();
+        std::iter::from_fn(move || {
+            // SAFETY: slots in the list live as long as the registry (I1).
+            let slot = unsafe { next.as_ref() }?;
+            next = slot.next;
+            Some(slot)
+        })
+    }
+
+    /// A slot for the calling thread: a recycled one, else a new one.
+    fn claim(&self, homeless: bool) -> &Slot {
+        if let Some(slot) = self.slots().find(|slot| slot.claim(homeless)) {
+            return slot;
+        }
+        // Relaxed: only a number.
+        let mut slot = Box::new(Slot::new(self.count.fetch_add(1, Ordering::Relaxed)));
+        // SAFETY: nobody else has the slot yet (I2).
+        slot.owner
+            .with_mut(|owner| unsafe { (*owner).homeless = homeless });
+        // Relaxed: a stale head only makes the exchange fail and tell the newer one.
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            slot.next = head;
+            let raw = Box::into_raw(slot);
+            // Release: the slot's contents happen before a walk that finds it (I1). The older
+            // slots behind it stay reachable through the release sequence this exchange continues.
+            match self.head.compare_exchange(
+                head,
+                raw,
+                ordering!("push-release", Release),
+                Ordering::Relaxed,
+            ) {
+                // SAFETY: in the list now, so alive as long as the registry (I1).
+                Ok(_) => return unsafe { &*raw },
+                Err(newer) => {
+                    head = newer;
+                    // SAFETY: the exchange failed, so the box never left our hands.
+                    slot = unsafe { Box::from_raw(raw) };
+                }
+            }
+        }
+    }
+
+    /// Who is inside now. Call after the heavy fence.
+    pub(super) fn stragglers(&self) -> Vec<Straggler> {
+        self.slots()
+            .map(|slot| Straggler {
+                slot,
+                seq: slot.observe(),
+            })
+            .filter(|straggler| straggler.seq & 1 == 1)
+            .collect()
+    }
+
+    /// Whether the straggler has left the section it was seen in.
+    pub(super) fn has_left(&self, straggler: &Straggler) -> bool {
+        // SAFETY: a slot of this registry, alive as long as it (I1).
+        unsafe { &*straggler.slot }.observe() != straggler.seq
+    }
+
+    /// The entries held by hazards now, sorted.
+    pub(super) fn hazards(&self) -> Vec<*mut ()> {
+        let mut held: Vec<_> = self
+            .slots()
+            .flat_map(|slot| &slot.hazards)
+            // Acquire: not finding an entry means its holder's last use happens before us (I5).
+            .map(|hazard| hazard.load(ordering!("hazard-acquire", Acquire)))
+            .filter(|entry| !entry.is_null())
+            .collect();
+        held.sort_unstable();
+        held
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for slot in self.slots() {
+            // Relaxed: statistics.
+            sum.hits = sum.hits.wrapping_add(slot.hits.load(Ordering::Relaxed));
+            sum.misses = sum.misses.wrapping_add(slot.misses.load(Ordering::Relaxed));
+            sum.negatives = sum
+                .negatives
+                .wrapping_add(slot.negatives.load(Ordering::Relaxed));
+        }
+        sum
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Relaxed: the last reference is ours, its drop synchronised with the others'.
+        let mut next = self.head.load(Ordering::Relaxed);
+        while !next.is_null() {
+            // SAFETY: slots come from `Box::into_raw`, are in the list once, and nobody else can
+            // reach the list any more.
+            let slot = unsafe { Box::from_raw(next) };
+            next = slot.next.cast_mut();
+        }
+    }
+}
+
+/// Finding the calling thread's slot. `map` is unique in the process for all time, so that a stale
+/// cache line never matches a newer map.
+#[inline(always)]
+pub(super) fn own_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
+    let cached = CACHE.try_with(|cache| cache[map as usize % CACHED].get());
+    if let Ok(cached) = cached
+        && cached.map == map
+    {
+        // SAFETY: `claim_slot` stored it for this thread and map, and the caller's registry keeps
+        // it alive (I1); `Claims::drop` removes it before giving the slot away (I2).
+        return unsafe { &*cached.slot };
+    }
+    claim_slot(map, registry)
+}
+
+/// Maps one thread can use alternately without leaving the fast path.
+const CACHED: usize = 4;
+
+#[derive(Clone, Copy)]
+struct Cached {
+    /// 0 is no map.
+    map: u64,
+    slot: *const Slot,
+}
+
+const NOTHING_CACHED: Cached = Cached {
+    map: 0,
+    slot: ptr::null(),
+};
+
+/// What a thread gives back when it ends.
+struct Claims(RefCell<Vec<Claim>>);
+
+struct Claim {
+    map: u64,
+    slot: *const Slot,
+    registry: Arc<Registry>,
+}
+
+thread_local! {
+    /// Plain memory: no initialiser to check for, no destructor, so readable at any time.
+    static CACHE: [Cell<Cached>; CACHED] = const { [const { Cell::new(NOTHING_CACHED) }; CACHED] };
+}
+
+thread_local! {
+    static CLAIMS: Claims = const { Claims(RefCell::new(Vec::new())) };
+}
+
+/// The slot of a thread that has none cached: the one it claimed earlier, else a fresh claim.
+#[cold]
+#[inline(never)]
+fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
+    let claimed = CLAIMS.try_with(|claims| {
+        // Never borrowed twice: nothing below runs foreign code while it is.
+        let mut claims = claims.0.borrow_mut();
+        let slot = match claims.iter().find(|claim| claim.map == map) {
+            Some(claim) => claim.slot,
+            None => {
+                // Relaxed: a hint, see `close`.
+                claims.retain(|claim| !claim.registry.closed.load(Ordering::Relaxed));
+                let slot: *const Slot = registry.claim(false);
+                claims.push(Claim {
+                    map,
+                    slot,
+                    registry: Arc::clone(registry),
+                });
+                slot
+            }
+        };
+        let _ = CACHE.try_with(|cache| cache[map as usize % CACHED].set(Cached { map, slot }));
+        slot
+    });
+    match claimed {
+        // SAFETY: in the caller's registry (I1).
+        Ok(slot) => unsafe { &*slot },
+        // The thread's storage is being torn down: a slot for this one lookup, which goes back when
+        // the section, or the last `Ref` made in it, ends.
+        Err(_) => registry.claim(true),
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        // Lookups in destructors that run after this one must not find the slots.
+        let _ = CACHE.try_with(|cache| cache.iter().for_each(|cell| cell.set(NOTHING_CACHED)));
+        for claim in self.0.get_mut() {
+            // SAFETY: `claim.registry` keeps the slot alive (I1), and it is still ours (I2).
+            unsafe { &*claim.slot }.orphan();
+        }
+    }
+}
