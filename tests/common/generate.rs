@@ -38,6 +38,7 @@ pub fn program(seed: u64) -> Program {
     frame.gas_limit = match rng.below(10) {
         0 => rng.below(3_000) as u64,
         1 => rng.below(60_000) as u64,
+        _ if spec_id == SpecId::CANCUN && rng.chance(5) => 5_000_000,
         _ => 300_000 + rng.below(300_000) as u64,
     };
     frame.input = calldata(&mut rng).into();
@@ -54,6 +55,7 @@ pub fn program(seed: u64) -> Program {
         items: Vec::new(),
         height: 0,
         labels: 0,
+        floor: 0,
         loops: 0,
         subroutines: Vec::new(),
     };
@@ -144,6 +146,8 @@ struct Writer {
     /// A lower bound of the stack height where the next item will stand.
     height: usize,
     labels: u32,
+    /// Words at the bottom of the stack that must stay: counters of the loops around the place.
+    floor: usize,
     /// How many loops surround the place.
     loops: usize,
     subroutines: Vec<Subroutine>,
@@ -247,9 +251,14 @@ impl Writer {
         if self.wild && self.rng.chance(3) {
             return;
         }
-        while self.height < count {
+        while self.free() < count {
             self.operand();
         }
+    }
+
+    /// How many words on the stack may be consumed.
+    fn free(&self) -> usize {
+        self.height.saturating_sub(self.floor)
     }
 
     /// An offset or length for memory: nearly always small, constant or masked.
@@ -338,7 +347,7 @@ impl Writer {
                 }
                 _ => {
                     self.need(2);
-                    let deepest = self.height.saturating_sub(1).clamp(1, 16);
+                    let deepest = self.free().saturating_sub(1).clamp(1, 16);
                     let depth = 1 + self.rng.below(deepest);
                     self.op(op::SWAP1 + depth as u8 - 1, 0, 0);
                 }
@@ -612,8 +621,10 @@ impl Writer {
         let at_top = self.height;
         self.place(top);
         self.loops += 1;
+        let outer_floor = std::mem::replace(&mut self.floor, at_top);
         let count = 1 + self.rng.below(4);
         self.statements(count, nesting + 1);
+        self.floor = outer_floor;
         self.loops -= 1;
         self.level(at_top);
         self.push_number(1);

@@ -2,6 +2,7 @@
 //! the failure stays.
 
 use super::asm::Item;
+use super::case::Case;
 use super::generate::Program;
 use revmc::primitives::{Bytes, U256};
 
@@ -43,15 +44,17 @@ fn shrink_items(best: &mut Program, fails: &mut impl FnMut(&Program) -> bool) {
 }
 
 fn shrink_frame(best: &mut Program, fails: &mut impl FnMut(&Program) -> bool) {
-    let mut candidates = vec![best.clone(); 4];
-    candidates[0].frame.input = Bytes::new();
-    candidates[1].frame.value = U256::ZERO;
-    candidates[2].frame.is_static = false;
-    candidates[3].frame.gas_limit = 1_000_000;
-    for candidate in candidates {
+    let simpler: [fn(&mut Case); 4] = [
+        |frame| frame.input = Bytes::new(),
+        |frame| frame.value = U256::ZERO,
+        |frame| frame.is_static = false,
+        |frame| frame.gas_limit = 1_000_000,
+    ];
+    for simplify in simpler {
+        let mut candidate = best.clone();
+        simplify(&mut candidate.frame);
         if candidate.frame != best.frame {
-            let frame = candidate.frame;
-            adopt(best, Program { items: best.items.clone(), frame }, fails);
+            adopt(best, candidate, fails);
         }
     }
 }
