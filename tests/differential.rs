@@ -21,7 +21,9 @@ const REPORTED: usize = 5;
 
 fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} must be a number, is {text:?}")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} must be a number, is {text:?}")),
         Err(_) => default,
     }
 }
@@ -36,7 +38,10 @@ fn compare(program: &Program) -> Result<String, String> {
 
 #[test]
 fn generated_programs() {
-    let (first, count) = (setting("REVMC_JIT_SEED", 0), setting("REVMC_JIT_PROGRAMS", 4_000));
+    let (first, count) = (
+        setting("REVMC_JIT_SEED", 0),
+        setting("REVMC_JIT_PROGRAMS", 4_000),
+    );
     let next = AtomicU64::new(first);
     let found = Mutex::new((Vec::<String>::new(), BTreeMap::<String, u64>::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -12,7 +12,10 @@ fn cases() -> Vec<Case> {
         let [fork, gas, code, input] = columns[..] else {
             panic!("not four columns: {line}");
         };
-        let fork = FORKS.into_iter().find(|known| format!("{known:?}") == fork).expect(fork);
+        let fork = FORKS
+            .into_iter()
+            .find(|known| format!("{known:?}") == fork)
+            .expect(fork);
         Case::new(hex::decode(code).expect(code))
             .on(fork)
             .gas(gas.parse().expect(gas))

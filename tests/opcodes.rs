@@ -55,8 +55,16 @@ fn calls() {
 #[test]
 fn every_program_in_a_static_call() {
     for (name, text) in ALL.iter().flat_map(|(_, table)| *table) {
-        for fork in [SpecId::BYZANTIUM, SpecId::ISTANBUL, SpecId::LONDON, SpecId::CANCUN] {
-            check(name, &Case::asm(text).on(fork).input(calldata()).in_static_call());
+        for fork in [
+            SpecId::BYZANTIUM,
+            SpecId::ISTANBUL,
+            SpecId::LONDON,
+            SpecId::CANCUN,
+        ] {
+            check(
+                name,
+                &Case::asm(text).on(fork).input(calldata()).in_static_call(),
+            );
         }
     }
 }
@@ -76,7 +84,10 @@ fn known_results() {
     assert_eq!(word("12 MAX MAX MULMOD"), U256::from(9));
     assert_eq!(word("MIN 256 SAR"), U256::MAX);
     assert_eq!(word("0xff 0 SIGNEXTEND"), U256::MAX);
-    assert_eq!(word("32 0 0 0xa4 EXTCODECOPY 0 MLOAD") >> 240, U256::from(0x6000));
+    assert_eq!(
+        word("32 0 0 0xa4 EXTCODECOPY 0 MLOAD") >> 240,
+        U256::from(0x6000)
+    );
 
     let ends = |text: &str| check(text, &Case::asm(text)).result.result;
     assert_eq!(ends("1 0 JUMP"), InstructionResult::InvalidJump);
@@ -113,7 +124,9 @@ fn every_opcode_byte_on_every_fork() {
 #[test]
 fn stack_bounds_of_every_opcode() {
     for byte in 0..=u8::MAX {
-        let Some(info) = OpCode::new(byte) else { continue };
+        let Some(info) = OpCode::new(byte) else {
+            continue;
+        };
         let inputs = info.inputs() as usize;
         let lowest = inputs.saturating_sub(1);
         for operands in [lowest, inputs, 1022, 1023, 1024] {
@@ -123,7 +136,10 @@ fn stack_bounds_of_every_opcode() {
                 "1 ".repeat(operands)
             } else {
                 // 1022 words less the ones the loop itself leaves.
-                format!("{} l: DUP1 DUP1 1 SWAP1 SUB DUP1 @l JUMPI", operands / 2 - 1)
+                format!(
+                    "{} l: DUP1 DUP1 1 SWAP1 SUB DUP1 @l JUMPI",
+                    operands / 2 - 1
+                )
             };
             let mut code = asm(&text);
             code.push(byte);
@@ -146,7 +162,15 @@ fn stack_overflow_at_the_last_word() {
         assert_eq!(run.result.result, expected, "{words} words");
         // n, then in each round one word under the counter.
         let text = format!("{} l: DUP1 1 SWAP1 SUB DUP1 @l JUMPI", words - 4);
-        for tail in ["", "1", "1 2", "1 2 3", "DUP1 DUP1", "CALLER GAS", "MSIZE PC POP POP"] {
+        for tail in [
+            "",
+            "1",
+            "1 2",
+            "1 2 3",
+            "DUP1 DUP1",
+            "CALLER GAS",
+            "MSIZE PC POP POP",
+        ] {
             check("by a loop", &Case::asm(&format!("{text} {tail}")));
         }
     }
@@ -170,13 +194,21 @@ fn host_failure() {
         let mut case = Case::asm(&format!("{text} 1 0 MSTORE"));
         case.broken_account = Some(broken);
         let run = check(text, &case);
-        assert_eq!(run.result.result, InstructionResult::FatalExternalError, "{text}");
+        assert_eq!(
+            run.result.result,
+            InstructionResult::FatalExternalError,
+            "{text}"
+        );
     }
     for text in ["1 SLOAD", "1 1 SSTORE", "SELFBALANCE"] {
         let mut case = Case::asm(&format!("{text} 1 0 MSTORE"));
         case.broken_account = Some(common::case::CONTRACT);
         let run = check(text, &case);
-        assert_eq!(run.result.result, InstructionResult::FatalExternalError, "{text}");
+        assert_eq!(
+            run.result.result,
+            InstructionResult::FatalExternalError,
+            "{text}"
+        );
     }
 }
 
@@ -188,7 +220,10 @@ fn deep_recursion_reaches_the_call_limit() {
         .on(SpecId::HOMESTEAD)
         .gas(10_000_000);
     let run = check("all gas", &case);
-    assert!(run.events.iter().map(|e| e.depth).max() >= Some(1024), "the limit was not reached");
+    assert!(
+        run.events.iter().map(|e| e.depth).max() >= Some(1024),
+        "the limit was not reached"
+    );
     check("63/64 of the gas", &Case::asm(text).gas(3_000_000));
 }
 
@@ -196,25 +231,60 @@ fn deep_recursion_reaches_the_call_limit() {
 /// compilation serves all pairs, and each operand in turn a constant.
 #[test]
 fn arithmetic_edges() {
-    let edges: Vec<U256> = [0u64, 1, 2, 3, 31, 32, 63, 64, 65, 127, 128, 255, 256, 257, u64::MAX]
-        .into_iter()
-        .map(U256::from)
-        .chain([
-            U256::from(1) << 64,
-            U256::from(1) << 128,
-            (U256::from(1) << 128) - U256::from(1),
-            (U256::from(1) << 192) + U256::from(5),
-            U256::MAX >> 1,
-            U256::from(1) << 255,
-            (U256::from(1) << 255) + U256::from(1),
-            U256::MAX - U256::from(255),
-            U256::MAX - U256::from(1),
-            U256::MAX,
-        ])
-        .collect();
+    let edges: Vec<U256> = [
+        0u64,
+        1,
+        2,
+        3,
+        31,
+        32,
+        63,
+        64,
+        65,
+        127,
+        128,
+        255,
+        256,
+        257,
+        u64::MAX,
+    ]
+    .into_iter()
+    .map(U256::from)
+    .chain([
+        U256::from(1) << 64,
+        U256::from(1) << 128,
+        (U256::from(1) << 128) - U256::from(1),
+        (U256::from(1) << 192) + U256::from(5),
+        U256::MAX >> 1,
+        U256::from(1) << 255,
+        (U256::from(1) << 255) + U256::from(1),
+        U256::MAX - U256::from(255),
+        U256::MAX - U256::from(1),
+        U256::MAX,
+    ])
+    .collect();
     let binary = [
-        "ADD", "MUL", "SUB", "DIV", "SDIV", "MOD", "SMOD", "EXP", "SIGNEXTEND", "LT", "GT", "SLT",
-        "SGT", "EQ", "AND", "OR", "XOR", "BYTE", "SHL", "SHR", "SAR",
+        "ADD",
+        "MUL",
+        "SUB",
+        "DIV",
+        "SDIV",
+        "MOD",
+        "SMOD",
+        "EXP",
+        "SIGNEXTEND",
+        "LT",
+        "GT",
+        "SLT",
+        "SGT",
+        "EQ",
+        "AND",
+        "OR",
+        "XOR",
+        "BYTE",
+        "SHL",
+        "SHR",
+        "SAR",
     ];
     let word = |value: &U256| value.to_be_bytes::<32>();
     for name in binary {
@@ -247,7 +317,10 @@ fn arithmetic_edges() {
             for n in &edges {
                 let constant = Case::asm(&format!("{n} 0 CALLDATALOAD {a} {name} 0 MSTORE"));
                 for b in edges.iter().skip(1).step_by(2) {
-                    check(name, &dynamic.clone().input([word(a), word(b), word(n)].concat()));
+                    check(
+                        name,
+                        &dynamic.clone().input([word(a), word(b), word(n)].concat()),
+                    );
                     check(name, &constant.clone().input(word(b)));
                 }
             }

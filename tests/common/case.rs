@@ -38,9 +38,17 @@ pub const SENDER: Address = address!("caca00000000000000000000000000000000caca")
 /// (low byte, balance, code). The last address, 0xaf, has no account.
 pub const ACTORS: [(u8, u64, &str); 10] = [
     // Returns its calldata.
-    (0xa1, 0, "CALLDATASIZE 0 0 CALLDATACOPY CALLDATASIZE 0 RETURN"),
+    (
+        0xa1,
+        0,
+        "CALLDATASIZE 0 0 CALLDATACOPY CALLDATASIZE 0 RETURN",
+    ),
     // Reverts with its calldata.
-    (0xa2, 5, "CALLDATASIZE 0 0 CALLDATACOPY CALLDATASIZE 0 REVERT"),
+    (
+        0xa2,
+        5,
+        "CALLDATASIZE 0 0 CALLDATACOPY CALLDATASIZE 0 REVERT",
+    ),
     // Burns its gas.
     (0xa3, 0, "INVALID"),
     // storage[calldata[0]] = calldata[32], with a log; returns the old value.

@@ -104,8 +104,12 @@ pub struct Run {
 }
 
 enum FrameKind {
-    Call { memory_offset: std::ops::Range<usize> },
-    Create { address: Address },
+    Call {
+        memory_offset: std::ops::Range<usize>,
+    },
+    Create {
+        address: Address,
+    },
 }
 
 struct Frame {
@@ -146,13 +150,20 @@ pub fn run_message<E: FrameExecutor>(
     let mut frames: Vec<Box<Frame>> = Vec::new();
     match start_call(world, 0, &inputs) {
         Started::Frame(frame) => frames.push(frame),
-        Started::Call(outcome) => return Run { result: outcome.result, events },
+        Started::Call(outcome) => {
+            return Run {
+                result: outcome.result,
+                events,
+            };
+        }
         Started::Create(_) => unreachable!("start_call does not create"),
     }
     memory.new_context();
     loop {
         let depth = frames.len();
-        let frame = frames.last_mut().expect("the loop ends with the last frame");
+        let frame = frames
+            .last_mut()
+            .expect("the loop ends with the last frame");
         let action = executor.run(world.spec_id, &mut frame.interpreter, &mut memory, world);
         if record_events {
             events.push(Event {
@@ -210,8 +221,15 @@ pub fn run_message<E: FrameExecutor>(
 
 fn start_call(world: &mut World, depth: usize, inputs: &CallInputs) -> Started {
     let end = |result, output, gas| {
-        let result = InterpreterResult { result, output, gas };
-        Started::Call(CallOutcome::new(result, inputs.return_memory_offset.clone()))
+        let result = InterpreterResult {
+            result,
+            output,
+            gas,
+        };
+        Started::Call(CallOutcome::new(
+            result,
+            inputs.return_memory_offset.clone(),
+        ))
     };
     let gas = Gas::new(inputs.gas_limit);
     if depth > CALL_STACK_LIMIT {
@@ -238,17 +256,19 @@ fn start_call(world: &mut World, depth: usize, inputs: &CallInputs) -> Started {
     if code.is_empty() {
         return end(InstructionResult::Stop, Bytes::new(), gas);
     }
-    let contract =
-        Contract::new_with_context(inputs.input.clone(), code, Some(code_hash), inputs);
+    let contract = Contract::new_with_context(inputs.input.clone(), code, Some(code_hash), inputs);
     Started::Frame(Box::new(Frame {
         interpreter: Interpreter::new(contract, inputs.gas_limit, inputs.is_static),
         checkpoint,
-        kind: FrameKind::Call { memory_offset: inputs.return_memory_offset.clone() },
+        kind: FrameKind::Call {
+            memory_offset: inputs.return_memory_offset.clone(),
+        },
     }))
 }
 
 /// Address of the identity precompile (Yellow Paper, appendix E), the only one modelled.
-pub const IDENTITY: Address = revmc::primitives::address!("0000000000000000000000000000000000000004");
+pub const IDENTITY: Address =
+    revmc::primitives::address!("0000000000000000000000000000000000000004");
 
 fn call_identity(
     world: &mut World,
@@ -263,14 +283,25 @@ fn call_identity(
         world.revert(checkpoint);
         (InstructionResult::PrecompileOOG, Bytes::new())
     };
-    let result = InterpreterResult { result, output, gas };
-    Started::Call(CallOutcome::new(result, inputs.return_memory_offset.clone()))
+    let result = InterpreterResult {
+        result,
+        output,
+        gas,
+    };
+    Started::Call(CallOutcome::new(
+        result,
+        inputs.return_memory_offset.clone(),
+    ))
 }
 
 fn start_create(world: &mut World, depth: usize, inputs: &CreateInputs) -> Started {
     let end = |result| {
         let gas = Gas::new(inputs.gas_limit);
-        let result = InterpreterResult { result, output: Bytes::new(), gas };
+        let result = InterpreterResult {
+            result,
+            output: Bytes::new(),
+            gas,
+        };
         Started::Create(CreateOutcome::new(result, None))
     };
     if depth > CALL_STACK_LIMIT {

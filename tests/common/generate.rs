@@ -60,7 +60,10 @@ pub fn program(seed: u64) -> Program {
         subroutines: Vec::new(),
     };
     writer.program();
-    Program { items: writer.items, frame }
+    Program {
+        items: writer.items,
+        frame,
+    }
 }
 
 fn calldata(rng: &mut Rng) -> Vec<u8> {
@@ -785,7 +788,11 @@ impl Writer {
             }
             self.push_number(shown * 32);
             self.push_number(0);
-            let opcode = if self.rng.chance(90) { op::RETURN } else { op::REVERT };
+            let opcode = if self.rng.chance(90) {
+                op::RETURN
+            } else {
+                op::REVERT
+            };
             self.op(opcode, 2, 0);
         } else if self.rng.chance(60) {
             self.end();

@@ -64,7 +64,11 @@ fn shrink_pushes(best: &mut Program, fails: &mut impl FnMut(&Program) -> bool) {
         let Item::Push(_, value) = best.items[at] else {
             continue;
         };
-        for simple in [Item::Push(1, U256::ZERO), Item::Push(1, U256::from(1)), Item::push(value)] {
+        for simple in [
+            Item::Push(1, U256::ZERO),
+            Item::Push(1, U256::from(1)),
+            Item::push(value),
+        ] {
             if best.items[at] != simple && size(&simple) < size(&best.items[at]) {
                 let mut candidate = best.clone();
                 candidate.items[at] = simple;

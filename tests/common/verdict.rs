@@ -32,7 +32,11 @@ pub fn compare(
     for (index, pair) in oracle.events.iter().zip(&other.events).enumerate() {
         compare_events(pair.0, pair.1).map_err(|e| format!("frame end {index}: {e}"))?;
     }
-    same("number of frame ends", &oracle.events.len(), &other.events.len())?;
+    same(
+        "number of frame ends",
+        &oracle.events.len(),
+        &other.events.len(),
+    )?;
     compare_results(&oracle.result, &other.result)?;
     compare_states(&normalised(oracle_state), &normalised(other_state))
 }
@@ -119,7 +123,12 @@ fn differ<T: Debug>(what: &str, oracle: &T, other: &T) -> String {
     let mut text = format!("{what} differs");
     for (who, value) in [("interpreter", oracle), ("compiled", other)] {
         let mut shown = format!("{value:?}");
-        shown.truncate(shown.char_indices().nth(2000).map_or(shown.len(), |(at, _)| at));
+        shown.truncate(
+            shown
+                .char_indices()
+                .nth(2000)
+                .map_or(shown.len(), |(at, _)| at),
+        );
         write!(text, "\n  {who}: {shown}").expect("writing to a String");
     }
     text

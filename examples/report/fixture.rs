@@ -1,8 +1,8 @@
 //! Reads files in the format of Ethereum's state tests, with one list of whole transactions for
 //! each test (the official tests' index tables are not understood here).
 
-use super::driver::Message;
-use super::world::World;
+use crate::common::driver::Message;
+use crate::common::world::World;
 use revmc::primitives::{Address, Bytes, SpecId, U256, hex};
 use serde_json::Value;
 use std::path::Path;
@@ -23,7 +23,10 @@ pub fn read(path: &Path, spec_id: SpecId) -> Result<Vec<Fixture>, String> {
 fn parse(text: &str, spec_id: SpecId) -> Result<Vec<Fixture>, String> {
     let file: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let tests = file.as_object().ok_or("not an object of tests")?;
-    tests.iter().map(|(name, test)| fixture(name, test, spec_id)).collect()
+    tests
+        .iter()
+        .map(|(name, test)| fixture(name, test, spec_id))
+        .collect()
 }
 
 fn fixture(name: &str, test: &Value, spec_id: SpecId) -> Result<Fixture, String> {
@@ -37,13 +40,26 @@ fn fixture(name: &str, test: &Value, spec_id: SpecId) -> Result<Fixture, String>
     let pre = test["pre"].as_object().ok_or("no pre-state")?;
     for (at, account) in pre {
         let at: Address = at.parse().map_err(|e| format!("address {at}: {e}"))?;
-        let nonce = word(account, "nonce")?.try_into().map_err(|_| "nonce above 2^64")?;
-        world.insert(at, word(account, "balance")?, nonce, bytes(account, "code")?);
+        let nonce = word(account, "nonce")?
+            .try_into()
+            .map_err(|_| "nonce above 2^64")?;
+        world.insert(
+            at,
+            word(account, "balance")?,
+            nonce,
+            bytes(account, "code")?,
+        );
         for (key, value) in account["storage"].as_object().into_iter().flatten() {
-            world.insert_storage(at, parse_word(key)?, parse_word(value.as_str().ok_or("storage")?)?);
+            world.insert_storage(
+                at,
+                parse_word(key)?,
+                parse_word(value.as_str().ok_or("storage")?)?,
+            );
         }
     }
-    let transactions = test["transaction"].as_array().ok_or("no list of transactions")?;
+    let transactions = test["transaction"]
+        .as_array()
+        .ok_or("no list of transactions")?;
     let messages: Result<Vec<_>, String> = transactions.iter().map(message).collect();
     let messages = messages?;
     if let (Some(first), Some(transaction)) = (messages.first(), transactions.first()) {
@@ -51,7 +67,11 @@ fn fixture(name: &str, test: &Value, spec_id: SpecId) -> Result<Fixture, String>
         world.env.tx.gas_price = word(transaction, "gasPrice")?;
         world.env.tx.gas_priority_fee = None;
     }
-    Ok(Fixture { name: name.to_owned(), world, messages })
+    Ok(Fixture {
+        name: name.to_owned(),
+        world,
+        messages,
+    })
 }
 
 fn message(transaction: &Value) -> Result<Message, String> {
@@ -60,13 +80,17 @@ fn message(transaction: &Value) -> Result<Message, String> {
         to: address(transaction, "to")?,
         value: word(transaction, "value")?,
         input: bytes(transaction, "data")?,
-        gas_limit: word(transaction, "gasLimit")?.try_into().map_err(|_| "gas above 2^64")?,
+        gas_limit: word(transaction, "gasLimit")?
+            .try_into()
+            .map_err(|_| "gas above 2^64")?,
         is_static: false,
     })
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> Result<&'a str, String> {
-    object[field].as_str().ok_or_else(|| format!("{field} is no text"))
+    object[field]
+        .as_str()
+        .ok_or_else(|| format!("{field} is no text"))
 }
 
 fn word(object: &Value, field: &str) -> Result<U256, String> {
@@ -79,9 +103,13 @@ fn parse_word(text: &str) -> Result<U256, String> {
 }
 
 fn address(object: &Value, field: &str) -> Result<Address, String> {
-    text(object, field)?.parse().map_err(|e| format!("{field}: {e}"))
+    text(object, field)?
+        .parse()
+        .map_err(|e| format!("{field}: {e}"))
 }
 
 fn bytes(object: &Value, field: &str) -> Result<Bytes, String> {
-    hex::decode(text(object, field)?).map(Bytes::from).map_err(|e| format!("{field}: {e}"))
+    hex::decode(text(object, field)?)
+        .map(Bytes::from)
+        .map_err(|e| format!("{field}: {e}"))
 }

@@ -8,20 +8,15 @@
 //! of several runs is shown), then the transaction is run by the interpreter and by each tier, in
 //! turns. A difference in result, gas or state ends the program with exit code 1.
 
-#[path = "../tests/common/driver.rs"]
-mod driver;
-#[path = "../tests/common/fixture.rs"]
+#[path = "../../tests/common/mod.rs"]
+mod common;
 mod fixture;
-#[path = "../tests/common/native.rs"]
-mod native;
-#[path = "../tests/common/verdict.rs"]
-mod verdict;
-#[path = "../tests/common/world.rs"]
-mod world;
 
-use driver::{FrameExecutor, Oracle, Run, run_message};
+use common::driver::{FrameExecutor, Oracle, Run, run_message};
+use common::native::{Native, TIERS};
+use common::verdict;
+use common::world::World;
 use fixture::Fixture;
-use native::{Native, TIERS};
 use revmc::primitives::SpecId;
 use revmc_jit::engine::{self, CompileOptions, Tier};
 use std::path::{Path, PathBuf};
@@ -72,14 +67,20 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) {
         return files.push(path.to_owned());
     };
     let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    found.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    });
     found.sort();
     files.append(&mut found);
 }
 
 fn report(fixture: &Fixture) -> Result<(), String> {
     let message = fixture.messages.first().ok_or("no transaction")?;
-    let account = fixture.world.account(message.to).ok_or("the target has no account")?;
+    let account = fixture
+        .world
+        .account(message.to)
+        .ok_or("the target has no account")?;
     let code = account.code.original_bytes();
     let spec_id = fixture.world.spec_id;
     let mut compiled = Vec::new();
@@ -127,7 +128,10 @@ fn report(fixture: &Fixture) -> Result<(), String> {
 
 /// The fastest compilation's time, and the bytes of machine code.
 fn compile(code: &[u8], spec_id: SpecId, tier: Tier) -> Result<(Duration, usize), String> {
-    let options = CompileOptions { tier, ..CompileOptions::default() };
+    let options = CompileOptions {
+        tier,
+        ..CompileOptions::default()
+    };
     let (mut fastest, mut len) = (Duration::MAX, 0);
     for _ in 0..COMPILE_RUNS {
         let begin = Instant::now();
@@ -142,7 +146,7 @@ fn run<E: FrameExecutor>(
     fixture: &Fixture,
     executor: &mut E,
     record: bool,
-) -> ((Run, world::World), Duration) {
+) -> ((Run, World), Duration) {
     let mut world = fixture.world.clone();
     let begin = Instant::now();
     let run = run_message(executor, &mut world, &fixture.messages[0], record);
