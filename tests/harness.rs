@@ -11,7 +11,7 @@ use common::shrink::shrink;
 use common::world::World;
 use revmc::interpreter::opcode as op;
 use revmc::interpreter::{
-    Gas, Host, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
+    Contract, Gas, Host, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
 };
 use revmc::primitives::{Log, SpecId, U256};
 use std::collections::BTreeSet;
@@ -60,14 +60,18 @@ fn the_same_seed_gives_the_same_program() {
 struct Spoiled(fn(&mut Interpreter, &mut SharedMemory, &mut World, &mut InterpreterAction));
 
 impl FrameExecutor for Spoiled {
+    type Program = ();
+
+    fn choose(&mut self, _: SpecId, _: &Contract) {}
+
     fn run(
         &mut self,
-        spec_id: SpecId,
+        program: &(),
         interpreter: &mut Interpreter,
         memory: &mut SharedMemory,
         world: &mut World,
     ) -> InterpreterAction {
-        let mut action = Oracle.run(spec_id, interpreter, memory, world);
+        let mut action = Oracle.run(program, interpreter, memory, world);
         (self.0)(interpreter, memory, world, &mut action);
         action
     }

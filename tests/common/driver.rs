@@ -15,11 +15,18 @@ use std::sync::OnceLock;
 /// Yellow Paper, section 9.4.2: calls nest at most this deep.
 const CALL_STACK_LIMIT: usize = 1024;
 
-/// Runs one frame until it ends or suspends at a call or create.
+/// Runs frames. What runs a frame is chosen when it begins and stays with it to its end: a frame
+/// that native code suspended can only be resumed by that code.
 pub trait FrameExecutor {
+    /// What runs a frame.
+    type Program;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program;
+
+    /// Runs the frame until it ends or suspends at a call or create.
     fn run(
         &mut self,
-        spec_id: SpecId,
+        program: &Self::Program,
         interpreter: &mut Interpreter,
         memory: &mut SharedMemory,
         world: &mut World,
@@ -31,15 +38,19 @@ pub trait FrameExecutor {
 pub struct Oracle;
 
 impl FrameExecutor for Oracle {
+    type Program = ();
+
+    fn choose(&mut self, _: SpecId, _: &Contract) {}
+
     fn run(
         &mut self,
-        spec_id: SpecId,
+        _: &(),
         interpreter: &mut Interpreter,
         memory: &mut SharedMemory,
         world: &mut World,
     ) -> InterpreterAction {
         let taken = std::mem::take(memory);
-        let action = interpreter.run(taken, instruction_table(spec_id), world);
+        let action = interpreter.run(taken, instruction_table(world.spec_id), world);
         *memory = interpreter.take_memory();
         action
     }
@@ -147,9 +158,13 @@ pub fn run_message<E: FrameExecutor>(
     world.warm(message.caller);
     let mut events = Vec::new();
     let mut memory = SharedMemory::new();
-    let mut frames: Vec<Box<Frame>> = Vec::new();
+    let mut frames: Vec<(Box<Frame>, E::Program)> = Vec::new();
+    let spec_id = world.spec_id;
     match start_call(world, 0, &inputs) {
-        Started::Frame(frame) => frames.push(frame),
+        Started::Frame(frame) => {
+            let program = executor.choose(spec_id, &frame.interpreter.contract);
+            frames.push((frame, program));
+        }
         Started::Call(outcome) => {
             return Run {
                 result: outcome.result,
@@ -161,10 +176,10 @@ pub fn run_message<E: FrameExecutor>(
     memory.new_context();
     loop {
         let depth = frames.len();
-        let frame = frames
+        let (frame, program) = frames
             .last_mut()
             .expect("the loop ends with the last frame");
-        let action = executor.run(world.spec_id, &mut frame.interpreter, &mut memory, world);
+        let action = executor.run(program, &mut frame.interpreter, &mut memory, world);
         if record_events {
             events.push(Event {
                 depth,
@@ -183,7 +198,7 @@ pub fn run_message<E: FrameExecutor>(
             InterpreterAction::Create { inputs } => start_create(world, depth, &inputs),
             InterpreterAction::Return { result } => {
                 memory.free_context();
-                let frame = frames.pop().expect("it just ran");
+                let (frame, _) = frames.pop().expect("it just ran");
                 if result.result == InstructionResult::FatalExternalError {
                     return Run { result, events };
                 }
@@ -204,15 +219,16 @@ pub fn run_message<E: FrameExecutor>(
         };
         match started {
             Started::Frame(frame) => {
-                frames.push(frame);
+                let program = executor.choose(spec_id, &frame.interpreter.contract);
+                frames.push((frame, program));
                 memory.new_context();
             }
             Started::Call(outcome) => {
-                let parent = frames.last_mut().expect("someone called");
+                let (parent, _) = frames.last_mut().expect("someone called");
                 parent.interpreter.insert_call_outcome(&mut memory, outcome);
             }
             Started::Create(outcome) => {
-                let parent = frames.last_mut().expect("someone created");
+                let (parent, _) = frames.last_mut().expect("someone created");
                 parent.interpreter.insert_create_outcome(outcome);
             }
         }

@@ -12,7 +12,7 @@ pub mod asm;
 pub mod case;
 pub mod driver;
 pub mod generate;
-//pub mod native;
+pub mod native;
 pub mod programs;
 pub mod rng;
 pub mod shrink;

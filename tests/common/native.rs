@@ -3,12 +3,13 @@
 use super::case::Case;
 use super::driver::{FrameExecutor, Oracle, Run};
 use super::world::World;
-use revmc::interpreter::{Interpreter, InterpreterAction, SharedMemory};
+use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
 use revmc::primitives::{B256, SpecId, keccak256};
 use revmc_jit::engine::{self, CompileOptions, Tier};
 use revmc_jit::{CompiledProgram, RuntimeCacheKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 pub const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
@@ -16,9 +17,8 @@ pub const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 /// is remembered as a failure, and the frame is interpreted.
 pub struct Native {
     options: CompileOptions,
-    programs: HashMap<(B256, SpecId), CompiledProgram>,
+    programs: HashMap<(B256, SpecId), Rc<CompiledProgram>>,
     failure: Option<String>,
-    pub native_frames: u64,
 }
 
 /// Programs kept before all are dropped; each maps memory of its own.
@@ -26,8 +26,15 @@ const KEPT_PROGRAMS: usize = 256;
 
 impl Native {
     pub fn new(tier: Tier) -> Self {
-        let options = CompileOptions { tier, ..CompileOptions::default() };
-        Self { options, programs: HashMap::new(), failure: None, native_frames: 0 }
+        let options = CompileOptions {
+            tier,
+            ..CompileOptions::default()
+        };
+        Self {
+            options,
+            programs: HashMap::new(),
+            failure: None,
+        }
     }
 
     /// What kept a frame from running natively since the last call.
@@ -35,52 +42,62 @@ impl Native {
         self.failure.take()
     }
 
-    fn program(&mut self, spec_id: SpecId, code: &[u8], hash: B256) -> Result<&CompiledProgram, String> {
-        if !self.programs.contains_key(&(hash, spec_id)) {
-            let native = engine::compile(code, spec_id, &self.options)
-                .map_err(|error| format!("not compiled: {error}"))?;
-            let key = RuntimeCacheKey { code_hash: hash, spec_id };
-            let program = CompiledProgram::jit(key, code.len(), &native)
-                .map_err(|error| format!("not mapped: {error}"))?;
-            if self.programs.len() >= KEPT_PROGRAMS {
-                self.programs.clear();
-            }
-            self.programs.insert((hash, spec_id), program);
-        }
-        Ok(&self.programs[&(hash, spec_id)])
+    fn fail(&mut self, failure: String) {
+        self.failure.get_or_insert(failure);
     }
 
-    fn try_run(
-        &mut self,
-        spec_id: SpecId,
-        interpreter: &mut Interpreter,
-        memory: &mut SharedMemory,
-        world: &mut World,
-    ) -> Result<InterpreterAction, String> {
-        let code = interpreter.contract.bytecode.original_bytes();
-        let hash = interpreter.contract.hash.unwrap_or_else(|| keccak256(&code));
-        let program = self.program(spec_id, &code, hash)?;
-        let action = program
-            .run_frame(interpreter, memory, world)
-            .map_err(|error| format!("frame not run: {error}"))?;
-        self.native_frames += 1;
-        Ok(action)
+    fn compile(
+        &self,
+        key: RuntimeCacheKey,
+        contract: &Contract,
+    ) -> Result<CompiledProgram, String> {
+        let code = contract.bytecode.original_bytes();
+        let native = engine::compile(&code, key.spec_id, &self.options)
+            .map_err(|error| format!("not compiled: {error}"))?;
+        CompiledProgram::jit(key, code.len(), &native)
+            .map_err(|error| format!("not mapped: {error}"))
     }
 }
 
 impl FrameExecutor for Native {
+    type Program = Option<Rc<CompiledProgram>>;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
+        let code_hash = contract
+            .hash
+            .unwrap_or_else(|| keccak256(contract.bytecode.original_byte_slice()));
+        if let Some(program) = self.programs.get(&(code_hash, spec_id)) {
+            return Some(program.clone());
+        }
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        let program = match self.compile(key, contract) {
+            Ok(program) => Rc::new(program),
+            Err(failure) => {
+                self.fail(failure);
+                return None;
+            }
+        };
+        if self.programs.len() >= KEPT_PROGRAMS {
+            self.programs.clear();
+        }
+        self.programs.insert((code_hash, spec_id), program.clone());
+        Some(program)
+    }
+
     fn run(
         &mut self,
-        spec_id: SpecId,
+        program: &Self::Program,
         interpreter: &mut Interpreter,
         memory: &mut SharedMemory,
         world: &mut World,
     ) -> InterpreterAction {
-        self.try_run(spec_id, interpreter, memory, world)
-            .unwrap_or_else(|failure| {
-                self.failure.get_or_insert(failure);
-                Oracle.run(spec_id, interpreter, memory, world)
-            })
+        if let Some(program) = program {
+            match program.run_frame(interpreter, memory, world) {
+                Ok(action) => return action,
+                Err(error) => self.fail(format!("frame not run: {error}")),
+            }
+        }
+        Oracle.run(&(), interpreter, memory, world)
     }
 }
 
@@ -93,11 +110,11 @@ pub fn compare(case: &Case) -> Result<Run, String> {
     NATIVE.with_borrow_mut(|tiers| {
         let mut oracle = None;
         for (native, tier) in tiers.iter_mut().zip(TIERS) {
-            let run = case.compare(native).map_err(|error| format!("{tier:?}: {error}"))?;
+            let run = case.compare(native);
             if let Some(failure) = native.take_failure() {
                 return Err(format!("{tier:?}: {failure}"));
             }
-            oracle = Some(run);
+            oracle = Some(run.map_err(|error| format!("{tier:?}: {error}"))?);
         }
         Ok(oracle.expect("there are two tiers"))
     })
