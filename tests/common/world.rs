@@ -190,6 +190,25 @@ impl World {
         self.state.logs.truncate(checkpoint.logs);
     }
 
+    /// Ends a transaction that succeeded: nothing of it can be reverted, storage has new original
+    /// values, and what lives as long as a transaction is gone.
+    pub fn commit(&mut self) {
+        self.undo.clear();
+        self.state.transient.clear();
+        self.state.logs.clear();
+        self.state.warm_accounts.clear();
+        self.state.warm_slots.clear();
+        self.state.accounts.retain(|_, account| !account.destroyed);
+        for account in self.state.accounts.values_mut() {
+            account.existed |= account.touched;
+            account.touched = false;
+            account.created = false;
+            for slot in account.storage.values_mut() {
+                slot.original = slot.present;
+            }
+        }
+    }
+
     /// Marks the account warm. Returns whether it was cold.
     pub fn warm(&mut self, address: Address) -> bool {
         // Precompiles and the coinbase's warmth (EIP-3651) are not modelled: both runs see the
