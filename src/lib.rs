@@ -1,2 +1,10 @@
 //! Just-in-time and ahead-of-time compilation of EVM bytecode for Ethereum clients, without LLVM.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
+
+pub mod engine;
+mod program;
+
+pub use program::{CompiledProgram, FrameError, ProgramKind, RuntimeCacheKey};
+
+/// The types of revmc and revm that this crate's API exposes.
+pub use revmc;
