@@ -3,7 +3,9 @@
 use super::case::Case;
 use super::driver::{FrameExecutor, Oracle, Run};
 use super::world::World;
-use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
+use revmc::interpreter::{
+    Contract, Interpreter, InterpreterAction, MAX_INITCODE_SIZE, SharedMemory,
+};
 use revmc::primitives::{B256, SpecId, keccak256};
 use revmc_jit::engine::{self, CompileOptions, Tier};
 use revmc_jit::{CompiledProgram, RuntimeCacheKey};
@@ -26,12 +28,13 @@ const KEPT_PROGRAMS: usize = 256;
 
 impl Native {
     pub fn new(tier: Tier) -> Self {
-        let options = CompileOptions {
-            tier,
-            ..CompileOptions::default()
-        };
         Self {
-            options,
+            options: CompileOptions {
+                tier,
+                // Init code may be twice as long as a contract (EIP-3860).
+                max_bytecode_len: MAX_INITCODE_SIZE,
+                ..CompileOptions::default()
+            },
             programs: HashMap::new(),
             failure: None,
         }
