@@ -31,8 +31,8 @@ impl Native {
         Self {
             options: CompileOptions {
                 tier,
-                // Init code may be twice as long as a contract (EIP-3860).
-                max_bytecode_len: MAX_INITCODE_SIZE,
+                // Init code may be twice as long as a contract (EIP-3860), before Shanghai longer.
+                max_bytecode_len: MAX_INITCODE_SIZE + 1024,
                 ..CompileOptions::default()
             },
             programs: HashMap::new(),
@@ -71,6 +71,10 @@ impl FrameExecutor for Native {
             .unwrap_or_else(|| keccak256(contract.bytecode.original_byte_slice()));
         if let Some(program) = self.programs.get(&(code_hash, spec_id)) {
             return Some(program.clone());
+        }
+        if contract.bytecode.original_byte_slice().first() == Some(&0xef) {
+            // Code that begins like an EOF container is refused, which `tests/opcodes.rs` checks.
+            return None;
         }
         let key = RuntimeCacheKey { code_hash, spec_id };
         let program = match self.compile(key, contract) {
