@@ -4,7 +4,7 @@ use super::entry::MAX_STRIPES;
 use super::fence::Fences;
 use super::sync::{
     Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, ordering,
-    thread_local,
+    thread_local_const,
 };
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -276,6 +276,12 @@ impl Registry {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Slots ever made.
+    pub(super) fn len(&self) -> usize {
+        // Relaxed: only a number.
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Slot> {
         // Acquire: the slot's first contents happen before us (I1). A slot that is missing here was
         // pushed after the heavy fence, so its owner sees what was unlinked before that fence (I3).
@@ -420,13 +426,13 @@ struct Claim {
     registry: Arc<Registry>,
 }
 
-thread_local! {
+thread_local_const! {
     /// Plain memory: no initialiser to check for, no destructor, so readable at any time.
-    static CACHE: [Cell<Cached>; CACHED] = const { [const { Cell::new(NOTHING_CACHED) }; CACHED] };
+    static CACHE: [Cell<Cached>; CACHED] = [const { Cell::new(NOTHING_CACHED) }; CACHED]
 }
 
-thread_local! {
-    static CLAIMS: Claims = const { Claims(RefCell::new(Vec::new())) };
+thread_local_const! {
+    static CLAIMS: Claims = Claims(RefCell::new(Vec::new()))
 }
 
 /// The slot of a thread that has none cached: the one it claimed earlier, else a fresh claim.

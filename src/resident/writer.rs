@@ -105,6 +105,7 @@ impl<K, V, N, S> Writer<K, V, N, S> {
             rebuilds: self.rebuilds,
             backlog: self.backlog.len(),
             lent: self.backlog.lent(),
+            slots: self.shared.registry.len(),
         }
     }
 
