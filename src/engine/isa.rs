@@ -1,0 +1,77 @@
+//! The code generator's settings for this machine.
+
+use super::{EngineError, Tier};
+use cranelift_codegen::{
+    isa::OwnedTargetIsa,
+    settings::{self, Configurable},
+};
+use std::sync::OnceLock;
+
+/// Extensions the generated code may use where the host has them: the scalar ones. Nothing else is
+/// of use to 64-bit limbs, and every extension narrows the machines an artifact fits.
+#[cfg(target_arch = "x86_64")]
+const SCALAR_EXTENSIONS: &[&str] = &["bmi1", "bmi2", "lzcnt", "popcnt"];
+#[cfg(not(target_arch = "x86_64"))]
+const SCALAR_EXTENSIONS: &[&str] = &[];
+
+/// Names of the instruction-set extensions that code generated on this machine may use, sorted.
+pub fn cpu_features() -> &'static [&'static str] {
+    static FEATURES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    FEATURES.get_or_init(|| {
+        SCALAR_EXTENSIONS
+            .iter()
+            .copied()
+            .filter(|name| has_feature(name))
+            .collect()
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_feature(name: &str) -> bool {
+    match name {
+        "bmi1" => std::is_x86_feature_detected!("bmi1"),
+        "bmi2" => std::is_x86_feature_detected!("bmi2"),
+        "lzcnt" => std::is_x86_feature_detected!("lzcnt"),
+        "popcnt" => std::is_x86_feature_detected!("popcnt"),
+        _ => false,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_feature(_name: &str) -> bool {
+    false
+}
+
+/// The instruction set of this machine, set up for `tier`.
+pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineError> {
+    let unsupported =
+        |what: &dyn std::fmt::Display| EngineError::UnsupportedTarget(what.to_string());
+    let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
+    for name in cpu_features() {
+        builder
+            .enable(&format!("has_{name}"))
+            .map_err(|e| unsupported(&e))?;
+    }
+
+    let mut flags = settings::builder();
+    let (opt_level, allocator) = match tier {
+        Tier::Baseline => ("none", "single_pass"),
+        Tier::Optimized => ("speed", "backtracking"),
+    };
+    let verifier = if verify { "true" } else { "false" };
+    for (name, value) in [
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", allocator),
+        ("enable_verifier", verifier),
+        // A frame larger than the guard page must touch every page on the way.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+        ("is_pic", "true"),
+        ("unwind_info", "false"),
+    ] {
+        flags.set(name, value).map_err(|e| unsupported(&e))?;
+    }
+    builder
+        .finish(settings::Flags::new(flags))
+        .map_err(|e| unsupported(&e))
+}

@@ -1,0 +1,813 @@
+//! The front end's interface.
+//!
+//! revmc's `Builder` has an operation for everything an LLVM builder can do; its translator uses
+//! part of it. What it does not use is refused by name, and so is any use of the rest that this
+//! engine has not been written for: the compilation fails with
+//! [`EngineError::UnknownConstruct`](crate::engine::EngineError), and never miscompiles.
+
+use super::{
+    Callee, Lowering,
+    blocks::BasicBlock,
+    emit::{Limb, Region, evaluate},
+    param,
+    value::{Data, Type, Value, scalar_limb},
+    word::Word,
+};
+use crate::engine::{
+    EngineError,
+    builtins::{BUILTINS, Helper},
+};
+use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC as Cc, types};
+use revmc::{
+    Attribute, BackendTypes, Builder, EvmContext, FunctionAttributeLocation, IntCC, Linkage,
+    TypeMethods, U256, interpreter::Contract,
+};
+use std::mem::offset_of;
+
+/// A stack slot of the front end. It has one: the length of the operand stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct LengthSlot;
+
+/// A function of the front end: an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Function(usize);
+
+/// Lends a [`Lowering`] to the translator.
+pub(in crate::engine) struct CraneliftBuilder<'a> {
+    pub(in crate::engine) lowering: &'a mut Lowering,
+}
+
+impl Lowering {
+    /// The value as a word.
+    pub(super) fn word(&mut self, value: Value) -> Word {
+        match self.values.get(value) {
+            Data::Word(word) | Data::TotalWord(word) => word,
+            Data::Const(_, constant) => Word::from_limb(Limb::Const(constant)),
+            Data::Scalar(ty, value) => Word::from_limb(scalar_limb(&mut self.e, ty, value)),
+            Data::AddressAt(base, offset) => self.load_address(base, offset),
+            Data::Param(..) | Data::StackLength(_) | Data::StackPointer(_) => {
+                self.refuse("a pointer used as a word");
+                Word::ZERO
+            }
+        }
+    }
+
+    /// The big-endian address at `base + offset`, as a number.
+    fn load_address(&mut self, base: ir::Value, offset: i32) -> Word {
+        let part = |l: &mut Self, ty, at: i32| {
+            let raw = l.e.load(ty, Region::Bytes, base, offset + at);
+            let swapped = l.e.cursor().ins().bswap(raw);
+            if ty == types::I64 {
+                swapped
+            } else {
+                l.e.cursor().ins().uextend(types::I64, swapped)
+            }
+        };
+        let low = part(self, types::I64, 12);
+        let middle = part(self, types::I64, 4);
+        let high = part(self, types::I32, 0);
+        Word([
+            Limb::Val(low),
+            Limb::Val(middle),
+            Limb::Val(high),
+            Limb::ZERO,
+        ])
+    }
+
+    /// The stack word at `position`.
+    pub(super) fn stack_word(&mut self, position: i32) -> Word {
+        match &mut self.stack {
+            Some(stack) => stack.get(&mut self.e, position),
+            None => {
+                self.refuse("a stack access in a block without stack");
+                Word::ZERO
+            }
+        }
+    }
+
+    /// The value as 64 bits, for an argument of a call.
+    pub(super) fn argument(&mut self, value: Value) -> ir::Value {
+        match self.values.get(value) {
+            Data::Const(_, constant) => self.e.iconst(types::I64, constant),
+            Data::Scalar(ty, value) => {
+                let limb = scalar_limb(&mut self.e, ty, value);
+                self.e.value(limb)
+            }
+            Data::Param(index, offset) => {
+                let base = self.params[index];
+                self.e.offset(base, offset)
+            }
+            Data::StackPointer(position) => match &self.stack {
+                Some(stack) => stack.address(&mut self.e, position),
+                None => self.params[param::STACK],
+            },
+            Data::StackLength(depth) => match &self.stack {
+                Some(stack) => stack.length_value(&mut self.e, depth),
+                None => self.params[param::STACK],
+            },
+            Data::Word(_) | Data::TotalWord(_) | Data::AddressAt(..) => {
+                self.refuse("a word passed by value");
+                self.params[param::STACK]
+            }
+        }
+    }
+
+    /// The value as a limb of 0 or 1.
+    pub(super) fn flag(&mut self, value: Value) -> Limb {
+        match self.values.get(value) {
+            Data::Const(Type::Bool, flag) => Limb::Const(flag),
+            Data::Scalar(Type::Bool, flag) => Limb::Flag(flag),
+            _ => {
+                self.refuse("a condition that is not a bool");
+                Limb::ZERO
+            }
+        }
+    }
+
+    fn add_flag(&mut self, flag: Limb) -> Value {
+        self.add(match flag {
+            Limb::Const(flag) => Data::Const(Type::Bool, flag),
+            Limb::Flag(flag) | Limb::Val(flag) => Data::Scalar(Type::Bool, flag),
+        })
+    }
+
+    fn add_word(&mut self, word: Word) -> Value {
+        self.add(Data::Word(word))
+    }
+
+    fn is_word(&self, value: Value) -> bool {
+        matches!(self.values.get(value), Data::Word(_) | Data::TotalWord(_))
+    }
+
+    fn words(
+        &mut self,
+        what: &str,
+        a: Value,
+        b: Value,
+        f: impl FnOnce(&mut super::Emit, Word, Word) -> Word,
+    ) -> Word {
+        if !self.is_word(a) || !self.is_word(b) {
+            self.refuse(format!("{what} of something else than words"));
+            return Word::ZERO;
+        }
+        let (a, b) = (self.word(a), self.word(b));
+        f(&mut self.e, a, b)
+    }
+
+    /// The place that a parameter's field stands at, if it is one that compiled code may touch.
+    fn field(&mut self, index: usize, offset: i64) -> (ir::Value, i32) {
+        let layout = self.layout;
+        let expected: &[usize] = match index {
+            param::GAS => &[layout.gas_remaining],
+            param::CONTRACT => &[
+                offset_of!(Contract, target_address),
+                offset_of!(Contract, caller),
+                offset_of!(Contract, call_value),
+                offset_of!(Contract, input) + layout.bytes_len,
+            ],
+            param::ECX => &[
+                offset_of!(EvmContext<'_>, is_static),
+                offset_of!(EvmContext<'_>, resume_at),
+                offset_of!(EvmContext<'_>, return_data) + layout.slice_len,
+            ],
+            _ => &[offset as usize],
+        };
+        if !expected.contains(&(offset as usize)) {
+            self.error
+                .get_or_insert(EngineError::Layout("a field that the front end reads"));
+        }
+        (self.params[index], offset as i32)
+    }
+
+    fn load_from(&mut self, ty: Type, base: ir::Value, offset: i32) -> Value {
+        let data = match (ty, ty.scalar()) {
+            (Type::Word, _) => Data::Word(self.e.load_word(Region::Context, base, offset)),
+            (Type::Address, _) => Data::AddressAt(base, offset),
+            (_, Some(scalar)) => {
+                Data::Scalar(ty, self.e.load(scalar, Region::Context, base, offset))
+            }
+            _ => {
+                self.refuse(format!("a load of {ty:?}"));
+                Data::Const(ty, 0)
+            }
+        };
+        self.add(data)
+    }
+
+    fn compare(&mut self, cond: IntCC, a: Value, b: Data) -> Value {
+        let cc = condition(cond);
+        let flag = match (self.values.get(a), b) {
+            (Data::StackLength(depth), Data::Const(_, bound)) => {
+                let bound = bound as i64;
+                match (&mut self.stack, cond) {
+                    (Some(stack), IntCC::UnsignedLessThan) => {
+                        stack.below(&mut self.e, depth, bound)
+                    }
+                    (Some(stack), IntCC::UnsignedGreaterThan) => {
+                        stack.above(&mut self.e, depth, bound)
+                    }
+                    _ => {
+                        self.refuse("a comparison of the stack length");
+                        Limb::ZERO
+                    }
+                }
+            }
+            (Data::Word(a) | Data::TotalWord(a), b) => {
+                let b = match b {
+                    Data::Word(b) | Data::TotalWord(b) => b,
+                    // An immediate is sign-extended to the type compared.
+                    Data::Const(_, imm) => {
+                        let sign = Limb::Const(((imm as i64) >> 63) as u64);
+                        Word([Limb::Const(imm), sign, sign, sign])
+                    }
+                    _ => {
+                        self.refuse("a comparison of a word with something else");
+                        Word::ZERO
+                    }
+                };
+                self.e.word_cmp(cc, a, b)
+            }
+            (Data::Const(_, a), Data::Const(_, b)) => Limb::Const(u64::from(evaluate(cc, a, b))),
+            (Data::Scalar(_, a), Data::Const(_, imm)) => {
+                Limb::Flag(self.e.icmp_imm(cc, a, imm as i64))
+            }
+            (Data::Scalar(_, a), Data::Scalar(_, b)) => Limb::Flag(self.e.icmp(cc, a, b)),
+            (Data::Param(index, offset), Data::Const(_, imm)) => {
+                let base = self.params[index];
+                let pointer = self.e.offset(base, offset);
+                Limb::Flag(self.e.icmp_imm(cc, pointer, imm as i64))
+            }
+            _ => {
+                self.refuse("a comparison of unlike values");
+                Limb::ZERO
+            }
+        };
+        self.add_flag(flag)
+    }
+
+    fn add_immediate(&mut self, a: Value, imm: i64) -> Value {
+        let data = match self.values.get(a) {
+            Data::StackLength(depth) => Data::StackLength(depth + imm as i32),
+            Data::Const(ty, a) => Data::Const(ty, a.wrapping_add(imm as u64)),
+            _ => {
+                self.refuse("an addition to something else than the stack length");
+                Data::Const(Type::Int(64), 0)
+            }
+        };
+        self.add(data)
+    }
+}
+
+fn condition(cond: IntCC) -> Cc {
+    match cond {
+        IntCC::Equal => Cc::Equal,
+        IntCC::NotEqual => Cc::NotEqual,
+        IntCC::SignedLessThan => Cc::SignedLessThan,
+        IntCC::SignedGreaterThanOrEqual => Cc::SignedGreaterThanOrEqual,
+        IntCC::SignedGreaterThan => Cc::SignedGreaterThan,
+        IntCC::SignedLessThanOrEqual => Cc::SignedLessThanOrEqual,
+        IntCC::UnsignedLessThan => Cc::UnsignedLessThan,
+        IntCC::UnsignedGreaterThanOrEqual => Cc::UnsignedGreaterThanOrEqual,
+        IntCC::UnsignedGreaterThan => Cc::UnsignedGreaterThan,
+        IntCC::UnsignedLessThanOrEqual => Cc::UnsignedLessThanOrEqual,
+    }
+}
+
+impl BackendTypes for CraneliftBuilder<'_> {
+    type Type = Type;
+    type Value = Value;
+    type StackSlot = LengthSlot;
+    type BasicBlock = BasicBlock;
+    type Function = Function;
+}
+
+impl TypeMethods for CraneliftBuilder<'_> {
+    fn type_ptr(&self) -> Type {
+        Type::Int(64)
+    }
+
+    fn type_ptr_sized_int(&self) -> Type {
+        Type::Int(64)
+    }
+
+    fn type_int(&self, bits: u32) -> Type {
+        Type::int(bits)
+    }
+
+    fn type_array(&self, ty: Type, size: u32) -> Type {
+        Type::Other(ty.bits().saturating_mul(size))
+    }
+
+    fn type_bit_width(&self, ty: Type) -> u32 {
+        ty.bits()
+    }
+}
+
+/// What a refused operation gives, so that the translation comes to its end.
+trait Placeholder {
+    fn placeholder(l: &mut Lowering) -> Self;
+}
+
+impl Placeholder for () {
+    fn placeholder(_: &mut Lowering) {}
+}
+
+impl Placeholder for Value {
+    fn placeholder(l: &mut Lowering) -> Self {
+        l.add(Data::Word(Word::ZERO))
+    }
+}
+
+impl Placeholder for (Value, Value) {
+    fn placeholder(l: &mut Lowering) -> Self {
+        (Value::placeholder(l), Value::placeholder(l))
+    }
+}
+
+/// Operations that the translator of the pinned revmc version never asks for.
+macro_rules! refused {
+    ($($name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {
+        $(fn $name(&mut self, $($arg: $ty),*) $(-> $ret)? {
+            $(let _ = $arg;)*
+            self.lowering.refuse(stringify!($name));
+            Placeholder::placeholder(self.lowering)
+        })*
+    };
+}
+
+impl Builder for CraneliftBuilder<'_> {
+    fn create_block(&mut self, name: &str) -> BasicBlock {
+        self.lowering.new_basic_block(name)
+    }
+
+    fn create_block_after(&mut self, _after: BasicBlock, name: &str) -> BasicBlock {
+        self.lowering.new_basic_block(name)
+    }
+
+    fn switch_to_block(&mut self, block: BasicBlock) {
+        self.lowering.place(block);
+    }
+
+    fn seal_block(&mut self, _block: BasicBlock) {}
+
+    fn seal_all_blocks(&mut self) {}
+
+    fn set_current_block_cold(&mut self) {
+        let block = self.lowering.e.block;
+        self.lowering.e.func.layout.set_cold(block);
+    }
+
+    fn current_block(&mut self) -> Option<BasicBlock> {
+        self.lowering.current
+    }
+
+    fn add_comment_to_current_inst(&mut self, _comment: &str) {}
+
+    fn fn_param(&mut self, index: usize) -> Value {
+        self.lowering.add(Data::Param(index, 0))
+    }
+
+    fn bool_const(&mut self, value: bool) -> Value {
+        self.lowering.add(Data::Const(Type::Bool, u64::from(value)))
+    }
+
+    fn iconst(&mut self, ty: Type, value: i64) -> Value {
+        let data = match ty {
+            Type::Word => Data::Word(Word::constant(if value < 0 {
+                U256::MAX - U256::from(!value as u64)
+            } else {
+                U256::from(value as u64)
+            })),
+            _ => Data::Const(ty, value as u64),
+        };
+        self.lowering.add(data)
+    }
+
+    fn iconst_256(&mut self, value: U256) -> Value {
+        self.lowering.add_word(Word::constant(value))
+    }
+
+    fn str_const(&mut self, _value: &str) -> Value {
+        // Only a panic's message is a string, and panics are traps.
+        self.lowering.add(Data::Const(Type::Int(64), 0))
+    }
+
+    fn new_stack_slot_raw(&mut self, _ty: Type, name: &str) -> LengthSlot {
+        if name != "len.addr" {
+            self.lowering.refuse(format!("stack slot {name:?}"));
+        }
+        LengthSlot
+    }
+
+    fn stack_load(&mut self, _ty: Type, _slot: LengthSlot, _name: &str) -> Value {
+        let l = &mut *self.lowering;
+        let data = match &l.stack {
+            Some(stack) => Data::StackLength(stack.depth()),
+            None => Data::Scalar(Type::Int(64), l.home.load_length(&mut l.e)),
+        };
+        l.add(data)
+    }
+
+    fn stack_store(&mut self, value: Value, _slot: LengthSlot) {
+        let l = &mut *self.lowering;
+        match (&mut l.stack, l.values.get(value)) {
+            (Some(stack), Data::StackLength(depth)) => stack.set_depth(depth),
+            (None, Data::Const(_, words)) => l.home.store_length(&mut l.e, Limb::Const(words)),
+            (None, Data::Scalar(Type::Int(64), words)) => {
+                l.home.store_length(&mut l.e, Limb::Val(words));
+            }
+            _ => l.refuse("a store of something else than the stack length"),
+        }
+    }
+
+    refused! {
+        stack_addr(ty: Type, slot: LengthSlot) -> Value;
+    }
+
+    fn load(&mut self, ty: Type, ptr: Value, _name: &str) -> Value {
+        let l = &mut *self.lowering;
+        match l.values.get(ptr) {
+            Data::StackPointer(position) if ty == Type::Word => {
+                let word = l.stack_word(position);
+                l.add_word(word)
+            }
+            Data::Param(param::GAS, offset) => {
+                let (base, offset) = l.field(param::GAS, offset);
+                let gas = match l.gas {
+                    Some(gas) => gas,
+                    None => l.e.load(types::I64, Region::Gas, base, offset),
+                };
+                l.gas = Some(gas);
+                l.scalar(Type::Int(64), gas)
+            }
+            Data::Param(index, offset) => {
+                let (base, offset) = l.field(index, offset);
+                l.load_from(ty, base, offset)
+            }
+            _ => {
+                l.refuse("a load from an unknown pointer");
+                l.add(Data::Const(ty, 0))
+            }
+        }
+    }
+
+    fn store(&mut self, value: Value, ptr: Value) {
+        let l = &mut *self.lowering;
+        match (l.values.get(ptr), l.values.get(value)) {
+            (Data::StackPointer(position), _) => {
+                let word = l.word(value);
+                match &mut l.stack {
+                    Some(stack) => stack.set(position, word),
+                    None => l.refuse("a stack access in a block without stack"),
+                }
+            }
+            (Data::Param(param::GAS, offset), Data::Scalar(Type::Int(64), gas)) => {
+                let (base, offset) = l.field(param::GAS, offset);
+                l.e.store(Region::Gas, gas, base, offset);
+                l.gas = Some(gas);
+            }
+            (Data::Param(index, offset), Data::Scalar(_, value)) => {
+                let (base, offset) = l.field(index, offset);
+                l.e.store(Region::Context, value, base, offset);
+            }
+            _ => l.refuse("a store through an unknown pointer"),
+        }
+    }
+
+    fn nop(&mut self) {}
+
+    fn ret(&mut self, values: &[Value]) {
+        match values {
+            &[value] => self.lowering.return_value(value),
+            _ => self.lowering.refuse("a return of several values"),
+        }
+    }
+
+    fn icmp(&mut self, cond: IntCC, lhs: Value, rhs: Value) -> Value {
+        let rhs = self.lowering.values.get(rhs);
+        self.lowering.compare(cond, lhs, rhs)
+    }
+
+    fn icmp_imm(&mut self, cond: IntCC, lhs: Value, rhs: i64) -> Value {
+        self.lowering
+            .compare(cond, lhs, Data::Const(Type::Int(64), rhs as u64))
+    }
+
+    fn is_null(&mut self, ptr: Value) -> Value {
+        self.icmp_imm(IntCC::Equal, ptr, 0)
+    }
+
+    fn is_not_null(&mut self, ptr: Value) -> Value {
+        self.icmp_imm(IntCC::NotEqual, ptr, 0)
+    }
+
+    fn br(&mut self, dest: BasicBlock) {
+        self.lowering.branch_to(dest);
+    }
+
+    fn brif(&mut self, cond: Value, then_block: BasicBlock, else_block: BasicBlock) {
+        self.lowering.branch_if(cond, then_block, else_block);
+    }
+
+    fn switch(
+        &mut self,
+        index: Value,
+        default: BasicBlock,
+        targets: &[(u64, BasicBlock)],
+        _default_is_cold: bool,
+    ) {
+        self.lowering.switch_on(index, default, targets);
+    }
+
+    fn phi(&mut self, ty: Type, incoming: &[(Value, BasicBlock)]) -> Value {
+        self.lowering.join(ty, incoming)
+    }
+
+    fn select(&mut self, cond: Value, then_value: Value, else_value: Value) -> Value {
+        let l = &mut *self.lowering;
+        // The front end guards a partial operation: the result where it is defined comes last.
+        if let Data::TotalWord(word) = l.values.get(else_value) {
+            return l.add(Data::TotalWord(word));
+        }
+        let cond = match l.flag(cond) {
+            Limb::Const(0) => return else_value,
+            Limb::Const(_) => return then_value,
+            Limb::Flag(cond) | Limb::Val(cond) => cond,
+        };
+        match (l.values.get(then_value), l.values.get(else_value)) {
+            (Data::Const(ty, a), Data::Const(_, b)) => {
+                let Some(scalar) = ty.scalar() else {
+                    l.refuse("a select of unknown type");
+                    return then_value;
+                };
+                let (a, b) = (l.e.iconst(scalar, a), l.e.iconst(scalar, b));
+                let result = l.e.cursor().ins().select(cond, a, b);
+                l.scalar(ty, result)
+            }
+            (Data::Word(a) | Data::TotalWord(a), Data::Word(b)) => {
+                let word = l.e.word_select(cond, a, b);
+                l.add_word(word)
+            }
+            _ => {
+                l.refuse("a select of unlike values");
+                then_value
+            }
+        }
+    }
+
+    fn lazy_select(
+        &mut self,
+        cond: Value,
+        _ty: Type,
+        then_value: impl FnOnce(&mut Self) -> Value,
+        else_value: impl FnOnce(&mut Self) -> Value,
+    ) -> Value {
+        let then_value = then_value(self);
+        let else_value = else_value(self);
+        self.select(cond, then_value, else_value)
+    }
+
+    fn iadd(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("addition", lhs, rhs, |e, a, b| e.word_add(a, b));
+        self.lowering.add_word(word)
+    }
+
+    fn isub(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("subtraction", lhs, rhs, |e, a, b| e.word_sub(a, b));
+        self.lowering.add_word(word)
+    }
+
+    fn imul(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("multiplication", lhs, rhs, |e, a, b| e.word_mul(a, b));
+        self.lowering.add_word(word)
+    }
+
+    fn udiv(&mut self, lhs: Value, rhs: Value) -> Value {
+        self.lowering.divide(Helper::UDiv, lhs, rhs)
+    }
+
+    fn sdiv(&mut self, lhs: Value, rhs: Value) -> Value {
+        self.lowering.divide(Helper::SDiv, lhs, rhs)
+    }
+
+    fn urem(&mut self, lhs: Value, rhs: Value) -> Value {
+        self.lowering.divide(Helper::URem, lhs, rhs)
+    }
+
+    fn srem(&mut self, lhs: Value, rhs: Value) -> Value {
+        self.lowering.divide(Helper::SRem, lhs, rhs)
+    }
+
+    fn iadd_imm(&mut self, lhs: Value, rhs: i64) -> Value {
+        self.lowering.add_immediate(lhs, rhs)
+    }
+
+    fn isub_imm(&mut self, lhs: Value, rhs: i64) -> Value {
+        self.lowering.add_immediate(lhs, -rhs)
+    }
+
+    refused! {
+        imul_imm(lhs: Value, rhs: i64) -> Value;
+        uadd_overflow(lhs: Value, rhs: Value) -> (Value, Value);
+        umax(lhs: Value, rhs: Value) -> Value;
+        umin(lhs: Value, rhs: Value) -> Value;
+        bitor_imm(lhs: Value, rhs: i64) -> Value;
+        bitand_imm(lhs: Value, rhs: i64) -> Value;
+        bitxor_imm(lhs: Value, rhs: i64) -> Value;
+        sext(ty: Type, value: Value) -> Value;
+        ireduce(to: Type, value: Value) -> Value;
+        memcpy(dst: Value, src: Value, len: Value);
+    }
+
+    fn usub_overflow(&mut self, lhs: Value, rhs: Value) -> (Value, Value) {
+        let l = &mut *self.lowering;
+        let (Data::Scalar(Type::Int(64), a), Data::Const(_, b)) =
+            (l.values.get(lhs), l.values.get(rhs))
+        else {
+            l.refuse("a subtraction of something else than a constant");
+            return (lhs, rhs);
+        };
+        let difference = l.e.offset(a, (b as i64).wrapping_neg());
+        let overflow = l.e.cmp(Cc::UnsignedLessThan, Limb::Val(a), Limb::Const(b));
+        (l.scalar(Type::Int(64), difference), l.add_flag(overflow))
+    }
+
+    fn bswap(&mut self, value: Value) -> Value {
+        let l = &mut *self.lowering;
+        let word = match l.values.get(value) {
+            // Addresses are big-endian in memory, and only ever read to be swapped.
+            Data::AddressAt(base, offset) => l.load_address(base, offset),
+            Data::Word(word) => l.e.word_bswap(word),
+            _ => {
+                l.refuse("a byte swap of something else than a word");
+                Word::ZERO
+            }
+        };
+        l.add_word(word)
+    }
+
+    fn bitor(&mut self, lhs: Value, rhs: Value) -> Value {
+        let l = &mut *self.lowering;
+        if l.is_word(lhs) {
+            let word = l.words("or", lhs, rhs, |e, a, b| e.word_or(a, b));
+            return l.add_word(word);
+        }
+        let (a, b) = (l.flag(lhs), l.flag(rhs));
+        let flag = l.e.or(a, b);
+        l.add_flag(flag)
+    }
+
+    fn bitand(&mut self, lhs: Value, rhs: Value) -> Value {
+        let l = &mut *self.lowering;
+        if l.is_word(lhs) {
+            let word = l.words("and", lhs, rhs, |e, a, b| e.word_and(a, b));
+            return l.add_word(word);
+        }
+        let (a, b) = (l.flag(lhs), l.flag(rhs));
+        let flag = l.e.and(a, b);
+        l.add_flag(flag)
+    }
+
+    fn bitxor(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("xor", lhs, rhs, |e, a, b| e.word_xor(a, b));
+        self.lowering.add_word(word)
+    }
+
+    fn bitnot(&mut self, value: Value) -> Value {
+        let word = self.lowering.word(value);
+        let word = self.lowering.e.word_not(word);
+        self.lowering.add_word(word)
+    }
+
+    fn ishl(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("shift", lhs, rhs, |e, a, b| e.word_shl(a, b));
+        self.lowering.add(Data::TotalWord(word))
+    }
+
+    fn ushr(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("shift", lhs, rhs, |e, a, b| e.word_shr(a, b));
+        self.lowering.add(Data::TotalWord(word))
+    }
+
+    fn sshr(&mut self, lhs: Value, rhs: Value) -> Value {
+        let word = self
+            .lowering
+            .words("shift", lhs, rhs, |e, a, b| e.word_sar(a, b));
+        self.lowering.add(Data::TotalWord(word))
+    }
+
+    fn zext(&mut self, ty: Type, value: Value) -> Value {
+        if ty != Type::Word {
+            self.lowering.refuse(format!("an extension to {ty:?}"));
+        }
+        let word = self.lowering.word(value);
+        self.lowering.add_word(word)
+    }
+
+    fn gep(&mut self, ty: Type, ptr: Value, indexes: &[Value], _name: &str) -> Value {
+        let l = &mut *self.lowering;
+        let index = indexes.first().map(|&index| l.values.get(index));
+        let data = match (l.values.get(ptr), ty, index, indexes.len()) {
+            (Data::Param(param::STACK, 0), Type::Word, Some(Data::StackLength(at)), 1) => {
+                Data::StackPointer(at)
+            }
+            (Data::Param(index, offset), Type::Int(8), Some(Data::Const(_, more)), 1) => {
+                Data::Param(index, offset + more as i64)
+            }
+            _ => {
+                l.refuse("an address of unknown form");
+                Data::Param(param::STACK, 0)
+            }
+        };
+        l.add(data)
+    }
+
+    fn call(&mut self, function: Function, args: &[Value]) -> Option<Value> {
+        let callee = self
+            .lowering
+            .callees
+            .get(function.0)
+            .map(|(_, callee)| *callee);
+        match callee {
+            Some(callee) => self.lowering.call_function(callee, args),
+            None => {
+                self.lowering.refuse("a call of an unknown function");
+                Some(self.lowering.add(Data::Word(Word::ZERO)))
+            }
+        }
+    }
+
+    fn unreachable(&mut self) {
+        self.lowering.trap();
+    }
+
+    fn get_or_build_function(
+        &mut self,
+        name: &str,
+        _params: &[Type],
+        _ret: Option<Type>,
+        _linkage: Linkage,
+        _build: impl FnOnce(&mut Self),
+    ) -> Function {
+        if let Some(function) = self.get_function(name) {
+            return function;
+        }
+        let callee = match name {
+            "byte" => Callee::Byte,
+            "signextend" => Callee::SignExtend,
+            "calldataload" => Callee::CallDataLoad,
+            _ => {
+                self.lowering.refuse(format!("function {name:?}"));
+                return Function(usize::MAX);
+            }
+        };
+        self.lowering.callees.push((name.to_owned(), callee));
+        Function(self.lowering.callees.len() - 1)
+    }
+
+    fn get_function(&mut self, name: &str) -> Option<Function> {
+        self.lowering
+            .callees
+            .iter()
+            .position(|(known, _)| known == name)
+            .map(Function)
+    }
+
+    fn add_function(
+        &mut self,
+        name: &str,
+        _params: &[Type],
+        _ret: Option<Type>,
+        _address: Option<usize>,
+        _linkage: Linkage,
+    ) -> Function {
+        let Some(builtin) = BUILTINS.into_iter().find(|builtin| builtin.name() == name) else {
+            self.lowering.refuse(format!("builtin {name:?}"));
+            return Function(usize::MAX);
+        };
+        self.lowering
+            .callees
+            .push((name.to_owned(), Callee::Builtin(builtin)));
+        Function(self.lowering.callees.len() - 1)
+    }
+
+    fn add_function_attribute(
+        &mut self,
+        _function: Option<Function>,
+        _attribute: Attribute,
+        _loc: FunctionAttributeLocation,
+    ) {
+    }
+}

@@ -1,0 +1,297 @@
+//! Control flow: placing blocks, edges between them, and the values that joins receive.
+
+use super::{
+    Lowering,
+    blocks::{BasicBlock, Block, Role, dispatch, has_edge, pass, redirect, trampoline},
+    emit::Limb,
+    stack::StackCache,
+    value::{Data, Type, Value},
+};
+use crate::engine::EngineError;
+use crate::program::MAX_RESUME_INDEX;
+use cranelift_codegen::ir::{self, InstBuilder, types};
+
+/// Traps of compiled code mark places that invariants make unreachable.
+const UNREACHABLE: u8 = 1;
+
+impl Lowering {
+    pub(super) fn new_basic_block(&mut self, name: &str) -> BasicBlock {
+        let role = Role::of(name).unwrap_or_else(|| {
+            self.refuse(format!("block {name:?}"));
+            Role::Exit
+        });
+        let entry = self.e.func.dfg.make_block();
+        let param = match name {
+            "return" | "failure" => Some(types::I8),
+            "suspend" => Some(types::I32),
+            "dynamic_jump_table" => Some(types::I64),
+            _ => None,
+        };
+        if let Some(ty) = param {
+            self.e.func.dfg.append_block_param(entry, ty);
+        }
+        if name == "return" {
+            self.return_block = Some(entry);
+        }
+        let block = Block {
+            role,
+            entry,
+            end: entry,
+            placed: false,
+            from: None,
+            continues: false,
+        };
+        self.blocks.push(block);
+        BasicBlock(self.blocks.len() as u32 - 1)
+    }
+
+    fn block(&mut self, block: BasicBlock) -> &mut Block {
+        &mut self.blocks[block.0 as usize]
+    }
+
+    pub(super) fn place(&mut self, block: BasicBlock) {
+        let previous = self.current.replace(block);
+        let Block {
+            role,
+            entry,
+            placed,
+            from,
+            ..
+        } = *self.block(block);
+        if placed {
+            return self.refuse("a block filled twice");
+        }
+        self.block(block).placed = true;
+        self.e.func.layout.append_block(entry);
+        self.e.block = entry;
+
+        let continues = match role {
+            Role::Continued => true,
+            Role::Instruction if from.is_some() => {
+                // K1: the translator fills blocks in the order of the code.
+                if from != previous {
+                    self.refuse("a block entered from afar");
+                }
+                true
+            }
+            _ => false,
+        };
+        if continues {
+            self.block(block).continues = true;
+            return;
+        }
+        self.gas = None;
+        self.stack = match role {
+            Role::Join | Role::Instruction => Some(StackCache::new(&mut self.e, self.home)),
+            _ => None,
+        };
+    }
+
+    /// Accounts for an edge from the current block, before the branch is emitted.
+    fn edge_to(&mut self, to: BasicBlock) -> ir::Block {
+        let from = self.current;
+        let Block {
+            role,
+            entry,
+            placed,
+            continues,
+            from: first,
+            ..
+        } = *self.block(to);
+        let needs_stack_in_memory = match role {
+            Role::Join | Role::Suspend | Role::DynamicJump => true,
+            Role::Instruction if placed => {
+                if continues {
+                    self.refuse("a second edge into an instruction");
+                }
+                true
+            }
+            Role::Instruction => {
+                if first.is_some() {
+                    self.refuse("two edges into an instruction");
+                }
+                self.block(to).from = from;
+                false
+            }
+            Role::Continued => {
+                self.block(to).from = from;
+                false
+            }
+            Role::Exit | Role::Prologue => false,
+        };
+        if needs_stack_in_memory && let Some(stack) = &mut self.stack {
+            stack.flush(&mut self.e);
+        }
+        entry
+    }
+
+    /// Closes the current block: its branch is the last thing emitted.
+    fn end_block(&mut self) {
+        let end = self.e.block;
+        if let Some(current) = self.current {
+            self.block(current).end = end;
+        }
+    }
+
+    pub(super) fn branch_to(&mut self, to: BasicBlock) {
+        let entry = self.edge_to(to);
+        self.e.jump(entry, &[]);
+        self.end_block();
+    }
+
+    pub(super) fn branch_if(&mut self, cond: Value, then: BasicBlock, otherwise: BasicBlock) {
+        let cond = match self.flag(cond) {
+            Limb::Const(0) => return self.branch_to(otherwise),
+            Limb::Const(_) => return self.branch_to(then),
+            Limb::Flag(cond) | Limb::Val(cond) => cond,
+        };
+        let then = self.edge_to(then);
+        let otherwise = self.edge_to(otherwise);
+        self.e.brif(cond, then, otherwise);
+        self.end_block();
+    }
+
+    pub(super) fn switch_on(
+        &mut self,
+        index: Value,
+        default: BasicBlock,
+        targets: &[(u64, BasicBlock)],
+    ) {
+        let role = self.current.map(|current| self.block(current).role);
+        let index = match self.values.get(index) {
+            Data::Scalar(Type::Int(64), value) => value,
+            Data::Scalar(_, value) => self.e.cursor().ins().uextend(types::I64, value),
+            _ => return self.refuse("a switch on something else than a scalar"),
+        };
+        let targets: Vec<(u64, ir::Block)> = targets
+            .iter()
+            .map(|&(key, block)| (key, self.edge_to(block)))
+            .collect();
+        // A block of its own for the default edge, which a join may redirect.
+        let default_entry = self.edge_to(default);
+        let default = self.e.new_block(true);
+        dispatch(&mut self.e, index, default, &targets);
+        self.e.block = default;
+        self.e.jump(default_entry, &[]);
+        self.end_block();
+
+        let highest = targets.iter().map(|&(key, _)| key).max().unwrap_or(0);
+        if role == Some(Role::DynamicJump) {
+            let entry = self.current.map(|current| self.block(current).entry);
+            for (from, target) in std::mem::take(&mut self.constant_jumps) {
+                let found = targets.binary_search_by_key(&target, |&(key, _)| key);
+                let to = found.map_or(default, |i| targets[i].1);
+                if let Some(entry) = entry {
+                    redirect(&mut self.e, from, entry, to);
+                }
+            }
+        } else if highest > MAX_RESUME_INDEX as u64 {
+            self.error
+                .get_or_insert(EngineError::TooManyResumePoints(targets.len()));
+        } else {
+            self.resume_points = highest as u32;
+        }
+    }
+
+    /// The value that the current block, a join, receives from each of `incoming`.
+    pub(super) fn join(&mut self, ty: Type, incoming: &[(Value, BasicBlock)]) -> Value {
+        let Some(current) = self.current else {
+            return self.add(Data::Const(ty, 0));
+        };
+        let Block { role, entry, .. } = *self.block(current);
+        let Some(&param) = self.e.func.dfg.block_params(entry).first() else {
+            self.refuse("a phi in a block that joins nothing");
+            return self.add(Data::Const(ty, 0));
+        };
+        let param_type = self.e.func.dfg.value_type(param);
+        for &(value, from) in incoming {
+            let end = self.block(from).end;
+            // A branch on a constant may have left the edge out.
+            if !has_edge(&mut self.e, end, entry) {
+                continue;
+            }
+            match self.values.get(value) {
+                Data::Const(_, constant) => {
+                    let to = trampoline(
+                        &mut self.e,
+                        &mut self.trampolines,
+                        entry,
+                        param_type,
+                        constant,
+                    );
+                    redirect(&mut self.e, end, entry, to);
+                }
+                Data::Scalar(_, value) if self.e.func.dfg.value_type(value) == param_type => {
+                    pass(&mut self.e, end, entry, value);
+                }
+                Data::Word(word) if role == Role::DynamicJump => match word.as_const() {
+                    Some(target) => {
+                        let target = u64::try_from(target).unwrap_or(u64::MAX);
+                        self.constant_jumps.push((end, target));
+                    }
+                    None => {
+                        let target = self.e.before_end_of(end, |e| {
+                            let high = e.union(&word, 1);
+                            let target = match e.is_nonzero(high) {
+                                Limb::Const(0) => word.0[0],
+                                Limb::Const(_) => Limb::Const(u64::MAX),
+                                Limb::Flag(cond) | Limb::Val(cond) => {
+                                    e.select(cond, Limb::Const(u64::MAX), word.0[0])
+                                }
+                            };
+                            e.value(target)
+                        });
+                        pass(&mut self.e, end, entry, target);
+                    }
+                },
+                _ => self.refuse("a phi of something else than scalars"),
+            }
+        }
+        let ty = if role == Role::DynamicJump {
+            Type::Int(64)
+        } else {
+            ty
+        };
+        self.scalar(ty, param)
+    }
+
+    /// A block that leaves the function with `status`.
+    pub(super) fn exit_with(&mut self, status: ir::Value) -> ir::Block {
+        let exit = self.e.new_block(true);
+        match self.return_block {
+            Some(target) => {
+                let here = std::mem::replace(&mut self.e.block, exit);
+                self.e.jump(target, &[status]);
+                self.e.block = here;
+            }
+            None => self.refuse("an exit before there is a return block"),
+        }
+        exit
+    }
+
+    pub(super) fn trap(&mut self) {
+        if let Some(code) = ir::TrapCode::user(UNREACHABLE) {
+            // The front end ends a block after a call that does not return.
+            if self
+                .e
+                .func
+                .layout
+                .last_inst(self.e.block)
+                .is_none_or(|inst| !self.e.func.dfg.insts[inst].opcode().is_terminator())
+            {
+                self.e.cursor().ins().trap(code);
+            }
+        }
+        self.end_block();
+    }
+
+    pub(super) fn return_value(&mut self, value: Value) {
+        let status = match self.values.get(value) {
+            Data::Scalar(_, value) => value,
+            Data::Const(_, status) => self.e.iconst(types::I8, status),
+            _ => return self.refuse("a return of something else than a status"),
+        };
+        self.e.cursor().ins().return_(&[status]);
+        self.end_block();
+    }
+}

@@ -1,0 +1,196 @@
+//! Lowering: revmc's IR, with its 256-bit integers, onto Cranelift's.
+//!
+//! revmc's translator walks the bytecode and calls a `Builder` for every operation. The builder
+//! here does not record those calls; it turns each into Cranelift instructions at once.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`value`] | what the front end's handles stand for |
+//! | [`emit`] | instructions at an insertion point, with constant folding on 64-bit limbs |
+//! | [`word`] | 256-bit arithmetic on limbs |
+//! | [`stack`] | the operand stack in SSA values |
+//! | [`blocks`] | basic blocks, joins, computed jumps |
+//! | [`flow`] | edges between blocks, and what joins receive |
+//! | [`calls`] | builtins: called through the table, or opened in line |
+//! | [`builder`] | the front end's interface, on top of these |
+
+pub(super) mod blocks;
+pub(super) mod builder;
+mod calls;
+mod emit;
+mod flow;
+mod stack;
+pub(super) mod value;
+mod word;
+
+use super::{EngineError, layout::Layout};
+use blocks::{Block, Trampolines};
+use cranelift_codegen::{
+    ir::{
+        self, AbiParam, ExternalName, GlobalValueData, Signature, StackSlotData, StackSlotKind,
+        UserExternalName, UserFuncName, types,
+    },
+    isa::CallConv,
+};
+use emit::Emit;
+use revmc::EvmContext;
+use revmc_builtins::Builtin;
+use stack::{StackCache, StackHome};
+use std::{collections::BTreeMap, mem::offset_of};
+use value::{Data, Type, Value, Values};
+use word::Scratch;
+
+/// Parameters of a compiled function, by revmc's calling convention.
+mod param {
+    pub(super) const GAS: usize = 0;
+    pub(super) const STACK: usize = 1;
+    pub(super) const CONTRACT: usize = 4;
+    pub(super) const ECX: usize = 5;
+    pub(super) const COUNT: usize = 6;
+}
+
+/// Something that the front end can call.
+#[derive(Clone, Copy, Debug)]
+enum Callee {
+    Builtin(Builtin),
+    Byte,
+    SignExtend,
+    CallDataLoad,
+}
+
+/// A function under construction.
+pub(super) struct Lowering {
+    e: Emit,
+    layout: &'static Layout,
+    values: Values,
+    blocks: Vec<Block>,
+    current: Option<blocks::BasicBlock>,
+    trampolines: Trampolines,
+    return_block: Option<ir::Block>,
+    params: [ir::Value; param::COUNT],
+    home: StackHome,
+    /// The operand stack, where the current block has one.
+    stack: Option<StackCache>,
+    /// The gas counter, where it is known to equal what memory holds.
+    gas: Option<ir::Value>,
+    /// The frame's `SharedMemory`, and where in its buffer the frame's memory starts.
+    memory: ir::Value,
+    checkpoint: ir::Value,
+    table: ir::GlobalValue,
+    scratch: Scratch,
+    signatures: BTreeMap<(usize, bool), ir::SigRef>,
+    callees: Vec<(String, Callee)>,
+    call_conv: CallConv,
+    /// Jumps to a computed target that turned out to be constant: from where, to which target.
+    constant_jumps: Vec<(ir::Block, u64)>,
+    resume_points: u32,
+    error: Option<EngineError>,
+}
+
+/// A finished function.
+pub(super) struct Lowered {
+    pub(super) func: ir::Function,
+    pub(super) resume_points: u32,
+}
+
+impl Lowering {
+    pub(super) fn new(layout: &'static Layout, call_conv: CallConv) -> Self {
+        let mut signature = Signature::new(call_conv);
+        signature
+            .params
+            .extend([AbiParam::new(types::I64); param::COUNT]);
+        signature.returns.push(AbiParam::new(types::I8));
+        let mut func = ir::Function::with_name_signature(UserFuncName::default(), signature);
+
+        let entry = func.dfg.make_block();
+        func.layout.append_block(entry);
+        let params: [ir::Value; param::COUNT] =
+            std::array::from_fn(|_| func.dfg.append_block_param(entry, types::I64));
+
+        let table = func.declare_imported_user_function(UserExternalName {
+            namespace: 0,
+            index: 0,
+        });
+        let table = func.create_global_value(GlobalValueData::Symbol {
+            name: ExternalName::user(table),
+            offset: 0.into(),
+            colocated: true,
+            tls: false,
+        });
+        let mut slot = |bytes| {
+            func.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3))
+        };
+        let (length, scratch) = (slot(8), slot(64));
+
+        let mut e = Emit::new(func, entry);
+        let memory = e.load_invariant(
+            types::I64,
+            params[param::ECX],
+            offset_of!(EvmContext<'_>, memory) as i32,
+        );
+        let checkpoint = e.load_invariant(types::I64, memory, layout.memory_checkpoint as i32);
+
+        let mut this = Self {
+            e,
+            layout,
+            values: Values::default(),
+            blocks: Vec::new(),
+            current: None,
+            trampolines: Trampolines::new(),
+            return_block: None,
+            params,
+            home: StackHome {
+                base: params[param::STACK],
+                length,
+            },
+            stack: None,
+            gas: None,
+            memory,
+            checkpoint,
+            table,
+            scratch: Scratch { slot: scratch },
+            signatures: BTreeMap::new(),
+            callees: Vec::new(),
+            call_conv,
+            constant_jumps: Vec::new(),
+            resume_points: 0,
+            error: None,
+        };
+        this.blocks.push(Block {
+            role: blocks::Role::Prologue,
+            entry,
+            end: entry,
+            placed: true,
+            from: None,
+            continues: false,
+        });
+        this.current = Some(blocks::BasicBlock(0));
+        this
+    }
+
+    /// The function, or the first thing that could not be lowered.
+    pub(super) fn finish(self) -> Result<Lowered, EngineError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(Lowered {
+                func: self.e.func,
+                resume_points: self.resume_points,
+            }),
+        }
+    }
+
+    /// Records that the function cannot be lowered; emission goes on so that the front end, which
+    /// cannot be told, comes to its end.
+    fn refuse(&mut self, what: impl Into<String>) {
+        self.error
+            .get_or_insert_with(|| EngineError::UnknownConstruct(what.into()));
+    }
+
+    fn add(&mut self, data: Data) -> Value {
+        self.values.add(data)
+    }
+
+    fn scalar(&mut self, ty: Type, value: ir::Value) -> Value {
+        self.add(Data::Scalar(ty, value))
+    }
+}

@@ -1,0 +1,635 @@
+//! 256-bit arithmetic on limbs.
+//!
+//! Every operation is total and follows the EVM (Yellow Paper, appendix H.2): division by zero is
+//! zero, a shift by 256 or more leaves nothing but the sign. Carries run through pairs of limbs as
+//! 128-bit additions, which x86-64 and aarch64 both do in two instructions.
+
+use super::emit::{Emit, Limb, Region};
+use crate::engine::builtins::Helper;
+use alloy_primitives::U256;
+use cranelift_codegen::ir::{
+    self, InstBuilder,
+    condcodes::{CondCode, IntCC},
+    types,
+};
+
+/// A 256-bit value, least significant limb first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(pub(super) [Limb; 4]);
+
+impl Word {
+    pub(super) const ZERO: Self = Self([Limb::ZERO; 4]);
+
+    pub(super) fn constant(value: U256) -> Self {
+        Self(value.into_limbs().map(Limb::Const))
+    }
+
+    pub(super) fn from_limb(limb: Limb) -> Self {
+        Self([limb, Limb::ZERO, Limb::ZERO, Limb::ZERO])
+    }
+
+    /// The value, if it is known when compiling.
+    pub(super) fn as_const(&self) -> Option<U256> {
+        let mut limbs = [0; 4];
+        for (out, limb) in limbs.iter_mut().zip(self.0) {
+            let Limb::Const(c) = limb else { return None };
+            *out = c;
+        }
+        Some(U256::from_limbs(limbs))
+    }
+
+    /// How many limbs may be other than zero.
+    pub(super) fn width(&self) -> usize {
+        self.0
+            .iter()
+            .rposition(|limb| !limb.is_zero())
+            .map_or(0, |i| i + 1)
+    }
+
+    fn is_zero(&self) -> bool {
+        self.width() == 0
+    }
+}
+
+/// `(low, high)` of the helper call convention: two words in scratch memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scratch {
+    pub(super) slot: ir::StackSlot,
+}
+
+impl Emit {
+    fn pair(&mut self, low: Limb, high: Limb) -> ir::Value {
+        let low = self.value(low);
+        let high = self.value(high);
+        self.cursor().ins().iconcat(low, high)
+    }
+
+    fn split(&mut self, pair: ir::Value) -> [Limb; 2] {
+        let (low, high) = self.cursor().ins().isplit(pair);
+        [Limb::Val(low), Limb::Val(high)]
+    }
+
+    fn map2(&mut self, a: Word, b: Word, f: impl Fn(&mut Self, Limb, Limb) -> Limb) -> Word {
+        Word(std::array::from_fn(|i| f(self, a.0[i], b.0[i])))
+    }
+
+    pub(super) fn word_or(&mut self, a: Word, b: Word) -> Word {
+        self.map2(a, b, Self::or)
+    }
+
+    pub(super) fn word_and(&mut self, a: Word, b: Word) -> Word {
+        self.map2(a, b, Self::and)
+    }
+
+    pub(super) fn word_xor(&mut self, a: Word, b: Word) -> Word {
+        self.map2(a, b, Self::xor)
+    }
+
+    pub(super) fn word_not(&mut self, a: Word) -> Word {
+        Word(a.0.map(|limb| self.not(limb)))
+    }
+
+    pub(super) fn word_select(&mut self, cond: ir::Value, a: Word, b: Word) -> Word {
+        self.map2(a, b, |e, a, b| e.select(cond, a, b))
+    }
+
+    pub(super) fn word_bswap(&mut self, a: Word) -> Word {
+        let [a, b, c, d] = a.0.map(|limb| self.bswap(limb));
+        Word([d, c, b, a])
+    }
+
+    /// The union of the limbs from `from` on: zero iff all of them are.
+    pub(super) fn union(&mut self, a: &Word, from: usize) -> Limb {
+        a.0[from..]
+            .iter()
+            .fold(Limb::ZERO, |union, &limb| self.or(union, limb))
+    }
+
+    pub(super) fn word_add(&mut self, a: Word, b: Word) -> Word {
+        if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
+            return Word::constant(a.wrapping_add(b));
+        }
+        if a.is_zero() {
+            return b;
+        }
+        if b.is_zero() {
+            return a;
+        }
+        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (a.0, b.0);
+        match a.width().max(b.width()) {
+            1 => {
+                let (x, y) = (self.value(a0), self.value(b0));
+                let (sum, carry) = self.cursor().ins().uadd_overflow(x, y);
+                Word([Limb::Val(sum), Limb::Flag(carry), Limb::ZERO, Limb::ZERO])
+            }
+            width => {
+                let (x, y) = (self.pair(a0, a1), self.pair(b0, b1));
+                let (low, carry) = self.cursor().ins().uadd_overflow(x, y);
+                let [s0, s1] = self.split(low);
+                if width == 2 {
+                    return Word([s0, s1, Limb::Flag(carry), Limb::ZERO]);
+                }
+                let (x, y) = (self.pair(a2, a3), self.pair(b2, b3));
+                let carry = self.cursor().ins().uextend(types::I128, carry);
+                let high = self.cursor().ins().iadd(x, y);
+                let high = self.cursor().ins().iadd(high, carry);
+                let [s2, s3] = self.split(high);
+                Word([s0, s1, s2, s3])
+            }
+        }
+    }
+
+    pub(super) fn word_sub(&mut self, a: Word, b: Word) -> Word {
+        if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
+            return Word::constant(a.wrapping_sub(b));
+        }
+        if b.is_zero() {
+            return a;
+        }
+        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (a.0, b.0);
+        let (x, y) = (self.pair(a0, a1), self.pair(b0, b1));
+        let (low, borrow) = self.cursor().ins().usub_overflow(x, y);
+        let [s0, s1] = self.split(low);
+        if a.width().max(b.width()) <= 2 {
+            // The high half is all ones if there was a borrow, else zero.
+            let borrow = self.cursor().ins().uextend(types::I64, borrow);
+            let fill = Limb::Val(self.cursor().ins().ineg(borrow));
+            return Word([s0, s1, fill, fill]);
+        }
+        let (x, y) = (self.pair(a2, a3), self.pair(b2, b3));
+        let borrow = self.cursor().ins().uextend(types::I128, borrow);
+        let high = self.cursor().ins().isub(x, y);
+        let high = self.cursor().ins().isub(high, borrow);
+        let [s2, s3] = self.split(high);
+        Word([s0, s1, s2, s3])
+    }
+
+    pub(super) fn word_mul(&mut self, a: Word, b: Word) -> Word {
+        match (a.as_const(), b.as_const()) {
+            (Some(a), Some(b)) => return Word::constant(a.wrapping_mul(b)),
+            (Some(c), None) => return self.mul_const(b, c),
+            (None, Some(c)) => return self.mul_const(a, c),
+            (None, None) => {}
+        }
+        self.mul_limbs(a, b)
+    }
+
+    fn mul_const(&mut self, a: Word, c: U256) -> Word {
+        if c.is_zero() {
+            Word::ZERO
+        } else if c.is_power_of_two() {
+            self.shl_const(a, c.trailing_zeros() as u32)
+        } else {
+            self.mul_limbs(a, Word::constant(c))
+        }
+    }
+
+    /// 64 × 64 → 128 bits, or nothing if a factor is known to be zero.
+    fn wide_product(&mut self, a: Limb, b: Limb) -> Option<ir::Value> {
+        if a.is_zero() || b.is_zero() {
+            return None;
+        }
+        let (a, b) = (self.value(a), self.value(b));
+        let a = self.cursor().ins().uextend(types::I128, a);
+        let b = self.cursor().ins().uextend(types::I128, b);
+        Some(self.cursor().ins().imul(a, b))
+    }
+
+    /// Schoolbook multiplication modulo 2^256, by columns of 64 bits.
+    fn mul_limbs(&mut self, a: Word, b: Word) -> Word {
+        let (a, b) = (a.0, b.0);
+        let Some(p00) = self.wide_product(a[0], b[0]) else {
+            // A factor's low limb is zero: shift the other product up by a limb.
+            let shift = |word: [Limb; 4]| Word([word[1], word[2], word[3], Limb::ZERO]);
+            let product = if a[0].is_zero() {
+                self.word_mul(shift(a), Word(b))
+            } else {
+                self.word_mul(Word(a), shift(b))
+            };
+            return Word([Limb::ZERO, product.0[0], product.0[1], product.0[2]]);
+        };
+        let [r0, carry1] = self.split(p00);
+
+        // Column 1 starts at bit 64; it may overflow its 128 bits by one, into bit 192.
+        let mut column = self.uextend_pair(carry1);
+        let mut overflow = Limb::ZERO;
+        let mut narrow = true;
+        for (i, j) in [(0, 1), (1, 0)] {
+            if let Some(product) = self.wide_product(a[i], b[j]) {
+                if narrow {
+                    // A product and a limb never overflow 128 bits.
+                    column = self.cursor().ins().iadd(column, product);
+                    narrow = false;
+                } else {
+                    let (sum, carry) = self.cursor().ins().uadd_overflow(column, product);
+                    column = sum;
+                    overflow = Limb::Flag(carry);
+                }
+            }
+        }
+        let [r1, carry2] = self.split(column);
+        if narrow
+            && [a[1], a[2], a[3], b[1], b[2], b[3]]
+                .iter()
+                .all(|limb| limb.is_zero())
+        {
+            return Word([r0, carry1, Limb::ZERO, Limb::ZERO]);
+        }
+
+        // Columns 2 and 3 together, modulo 2^128.
+        let carry2 = if narrow { Limb::ZERO } else { carry2 };
+        let r1 = if narrow { carry1 } else { r1 };
+        let mut high: Option<ir::Value> = None;
+        let mut add = |e: &mut Self, term: ir::Value| {
+            high = Some(match high {
+                None => term,
+                Some(sum) => e.cursor().ins().iadd(sum, term),
+            });
+        };
+        if !(carry2.is_zero() && overflow.is_zero()) {
+            let term = self.pair(carry2, overflow);
+            add(self, term);
+        }
+        for (i, j) in [(0, 2), (1, 1), (2, 0)] {
+            if let Some(product) = self.wide_product(a[i], b[j]) {
+                add(self, product);
+            }
+        }
+        let mut top: Option<ir::Value> = None;
+        for (i, j) in [(0, 3), (1, 2), (2, 1), (3, 0)] {
+            if a[i].is_zero() || b[j].is_zero() {
+                continue;
+            }
+            let (x, y) = (self.value(a[i]), self.value(b[j]));
+            let product = self.cursor().ins().imul(x, y);
+            top = Some(match top {
+                None => product,
+                Some(sum) => self.cursor().ins().iadd(sum, product),
+            });
+        }
+        if let Some(top) = top {
+            let term = self.pair(Limb::ZERO, Limb::Val(top));
+            add(self, term);
+        }
+        match high {
+            None => Word([r0, r1, Limb::ZERO, Limb::ZERO]),
+            Some(high) => {
+                let [r2, r3] = self.split(high);
+                Word([r0, r1, r2, r3])
+            }
+        }
+    }
+
+    fn uextend_pair(&mut self, limb: Limb) -> ir::Value {
+        let value = self.value(limb);
+        self.cursor().ins().uextend(types::I128, value)
+    }
+
+    // Comparisons. Each gives a limb of 0 or 1.
+
+    pub(super) fn word_cmp(&mut self, cc: IntCC, a: Word, b: Word) -> Limb {
+        match cc {
+            IntCC::Equal => {
+                let difference = self.word_xor(a, b);
+                let union = self.union(&difference, 0);
+                self.is_zero(union)
+            }
+            IntCC::NotEqual => {
+                let difference = self.word_xor(a, b);
+                let union = self.union(&difference, 0);
+                self.is_nonzero(union)
+            }
+            IntCC::UnsignedLessThan => self.word_ult(a, b),
+            IntCC::UnsignedGreaterThan => self.word_ult(b, a),
+            IntCC::SignedLessThan => self.word_slt(a, b),
+            IntCC::SignedGreaterThan => self.word_slt(b, a),
+            _ => {
+                let inverse = self.word_cmp(cc.complement(), a, b);
+                self.is_zero(inverse)
+            }
+        }
+    }
+
+    fn word_ult(&mut self, a: Word, b: Word) -> Limb {
+        let (a_width, b_width) = (a.width(), b.width());
+        if b_width == 0 {
+            return Limb::ZERO;
+        }
+        if a_width <= 1 && b_width <= 1 {
+            return self.cmp(IntCC::UnsignedLessThan, a.0[0], b.0[0]);
+        }
+        if b_width == 1 {
+            let high = self.union(&a, 1);
+            let fits = self.is_zero(high);
+            let less = self.cmp(IntCC::UnsignedLessThan, a.0[0], b.0[0]);
+            return self.and(fits, less);
+        }
+        if a_width <= 1 {
+            let high = self.union(&b, 1);
+            let more = self.is_nonzero(high);
+            let less = self.cmp(IntCC::UnsignedLessThan, a.0[0], b.0[0]);
+            return self.or(more, less);
+        }
+        self.by_halves(IntCC::UnsignedLessThan, a, b)
+    }
+
+    fn word_slt(&mut self, a: Word, b: Word) -> Limb {
+        if a.0[3].is_zero() && b.0[3].is_zero() {
+            return self.word_ult(a, b);
+        }
+        if b.is_zero() {
+            return self.shr_imm(a.0[3], 63);
+        }
+        self.by_halves(IntCC::SignedLessThan, a, b)
+    }
+
+    /// `high(a) <cc> high(b)`, or they are equal and `low(a) < low(b)`.
+    fn by_halves(&mut self, cc: IntCC, a: Word, b: Word) -> Limb {
+        if let (Some(x), Some(y)) = (a.as_const(), b.as_const()) {
+            let flip = U256::from(u8::from(cc == IntCC::SignedLessThan)) << 255;
+            return Limb::Const(u64::from((x ^ flip) < (y ^ flip)));
+        }
+        let (a_low, b_low) = (self.pair(a.0[0], a.0[1]), self.pair(b.0[0], b.0[1]));
+        let low = self.icmp(IntCC::UnsignedLessThan, a_low, b_low);
+        if a.width().max(b.width()) <= 2 {
+            return Limb::Flag(low);
+        }
+        let (a_high, b_high) = (self.pair(a.0[2], a.0[3]), self.pair(b.0[2], b.0[3]));
+        let equal = self.icmp(IntCC::Equal, a_high, b_high);
+        let high = self.icmp(cc, a_high, b_high);
+        let low = self.cursor().ins().band(equal, low);
+        Limb::Flag(self.cursor().ins().bor(high, low))
+    }
+
+    // Shifts.
+
+    pub(super) fn word_shl(&mut self, a: Word, n: Word) -> Word {
+        match n.as_const() {
+            Some(n) => match u32::try_from(n) {
+                Ok(n @ 0..256) => self.shl_const(a, n),
+                _ => Word::ZERO,
+            },
+            None => self.shift_by_value(
+                a,
+                n,
+                Limb::ZERO,
+                |a| std::array::from_fn(|i| a[3 - i]),
+                Shift::Left,
+            ),
+        }
+    }
+
+    pub(super) fn word_shr(&mut self, a: Word, n: Word) -> Word {
+        match n.as_const() {
+            Some(n) => match u32::try_from(n) {
+                Ok(n @ 0..256) => self.shr_const(a, n, Limb::ZERO),
+                _ => Word::ZERO,
+            },
+            None => self.shift_by_value(a, n, Limb::ZERO, |a| a, Shift::Right),
+        }
+    }
+
+    pub(super) fn word_sar(&mut self, a: Word, n: Word) -> Word {
+        let sign = self.sar_imm(a.0[3], 63);
+        match n.as_const() {
+            Some(n) => match u32::try_from(n) {
+                Ok(n @ 0..256) => self.shr_const(a, n, sign),
+                _ => Word([sign; 4]),
+            },
+            None => self.shift_by_value(a, n, sign, |a| a, Shift::Right),
+        }
+    }
+
+    fn shl_const(&mut self, a: Word, n: u32) -> Word {
+        let (limbs, bits) = ((n / 64) as usize, n % 64);
+        Word(std::array::from_fn(|i| {
+            let Some(j) = i.checked_sub(limbs) else {
+                return Limb::ZERO;
+            };
+            let high = self.shl_imm(a.0[j], bits);
+            if bits == 0 || j == 0 {
+                return high;
+            }
+            let low = self.shr_imm(a.0[j - 1], 64 - bits);
+            self.or(high, low)
+        }))
+    }
+
+    /// `sign` fills from the top.
+    fn shr_const(&mut self, a: Word, n: u32, sign: Limb) -> Word {
+        let (limbs, bits) = ((n / 64) as usize, n % 64);
+        let limb = |j: usize| if j < 4 { a.0[j] } else { sign };
+        Word(std::array::from_fn(|i| {
+            let low = self.shr_imm(limb(i + limbs), bits);
+            if bits == 0 {
+                return low;
+            }
+            let high = self.shl_imm(limb(i + limbs + 1), 64 - bits);
+            self.or(low, high)
+        }))
+    }
+
+    /// A shift by an amount that is not known: whole limbs by two rounds of selects, then bits.
+    ///
+    /// `order` puts the limbs so that the shift is towards index 0, and back.
+    fn shift_by_value(
+        &mut self,
+        a: Word,
+        n: Word,
+        fill: Limb,
+        order: impl Fn([Limb; 4]) -> [Limb; 4],
+        direction: Shift,
+    ) -> Word {
+        let high = self.union(&n, 1);
+        let amount = self.value(n.0[0]);
+        let mut limbs = order(a.0);
+
+        for (bit, distance) in [(64, 1), (128, 2)] {
+            let flag = self.cursor().ins().band_imm_u(amount, bit);
+            let flag = self.icmp_imm(IntCC::NotEqual, flag, 0);
+            limbs = std::array::from_fn(|i| {
+                let moved = limbs.get(i + distance).copied().unwrap_or(fill);
+                self.select(flag, moved, limbs[i])
+            });
+        }
+
+        let bits = self.cursor().ins().band_imm_u(amount, 63);
+        let rest = self.cursor().ins().bxor_imm_u(bits, 63);
+        let limbs: [Limb; 4] = std::array::from_fn(|i| {
+            let near = self.shift_limb(direction, limbs[i], bits);
+            let next = limbs.get(i + 1).copied().unwrap_or(fill);
+            // In two steps, as 64 - bits may be 64.
+            let far = match direction {
+                Shift::Right => self.shl_imm(next, 1),
+                Shift::Left => self.shr_imm(next, 1),
+            };
+            let far = self.shift_limb(direction.inverse(), far, rest);
+            self.or(near, far)
+        });
+
+        let small = self.cmp(IntCC::UnsignedLessThan, n.0[0], Limb::Const(256));
+        let fits = self.is_zero(high);
+        let in_range = self.and(fits, small);
+        let word = Word(order(limbs));
+        match in_range {
+            Limb::Const(0) => Word([fill; 4]),
+            Limb::Const(_) => word,
+            Limb::Flag(cond) | Limb::Val(cond) => self.word_select(cond, word, Word([fill; 4])),
+        }
+    }
+
+    fn shift_limb(&mut self, direction: Shift, a: Limb, n: ir::Value) -> Limb {
+        if a.is_zero() {
+            return a;
+        }
+        let a = self.value(a);
+        Limb::Val(match direction {
+            Shift::Left => self.cursor().ins().ishl(a, n),
+            Shift::Right => self.cursor().ins().ushr(a, n),
+        })
+    }
+
+    // Bytes.
+
+    /// `BYTE`: the `index`th byte of `a`, counted from the most significant one.
+    pub(super) fn word_byte(&mut self, index: Word, a: Word) -> Word {
+        if let Some(index) = index.as_const() {
+            let Ok(index @ 0..32) = u32::try_from(index) else {
+                return Word::ZERO;
+            };
+            let limb = a.0[3 - index as usize / 8];
+            let byte = self.shr_imm(limb, 56 - 8 * (index % 8));
+            return Word::from_limb(self.and(byte, Limb::Const(0xff)));
+        }
+        let high = self.union(&index, 1);
+        let fits = self.is_zero(high);
+        let small = self.cmp(IntCC::UnsignedLessThan, index.0[0], Limb::Const(32));
+        let in_range = self.and(fits, small);
+
+        let index = self.value(index.0[0]);
+        let select = |e: &mut Self, bit: i64, low: Limb, high: Limb| {
+            let flag = e.cursor().ins().band_imm_u(index, bit);
+            let flag = e.icmp_imm(IntCC::NotEqual, flag, 0);
+            e.select(flag, low, high)
+        };
+        let upper = select(self, 8, a.0[2], a.0[3]);
+        let lower = select(self, 8, a.0[0], a.0[1]);
+        let limb = select(self, 16, lower, upper);
+        let shift = self.cursor().ins().band_imm_u(index, 7);
+        let shift = self.cursor().ins().bxor_imm_u(shift, 7);
+        let shift = self.cursor().ins().ishl_imm_u(shift, 3);
+        let byte = self.shift_limb(Shift::Right, limb, shift);
+        let byte = self.and(byte, Limb::Const(0xff));
+        match in_range {
+            Limb::Const(0) => Word::ZERO,
+            Limb::Const(_) => Word::from_limb(byte),
+            Limb::Flag(cond) | Limb::Val(cond) => {
+                Word::from_limb(self.select(cond, byte, Limb::ZERO))
+            }
+        }
+    }
+
+    /// `SIGNEXTEND` from a known byte.
+    pub(super) fn word_signextend_const(&mut self, byte: U256, a: Word) -> Word {
+        let Ok(byte @ 0..31) = usize::try_from(byte) else {
+            return a;
+        };
+        let (limb, bits) = (byte / 8, 56 - 8 * (byte % 8) as u32);
+        let top = self.shl_imm(a.0[limb], bits);
+        let top = self.sar_imm(top, bits);
+        let sign = self.sar_imm(top, 63);
+        Word(std::array::from_fn(|i| match i.cmp(&limb) {
+            std::cmp::Ordering::Less => a.0[i],
+            std::cmp::Ordering::Equal => top,
+            std::cmp::Ordering::Greater => sign,
+        }))
+    }
+
+    // Memory.
+
+    pub(super) fn load_word(&mut self, region: Region, base: ir::Value, offset: i32) -> Word {
+        Word(std::array::from_fn(|i| {
+            Limb::Val(self.load(types::I64, region, base, offset + 8 * i as i32))
+        }))
+    }
+
+    pub(super) fn store_word(&mut self, region: Region, word: Word, base: ir::Value, offset: i32) {
+        for (i, limb) in word.0.into_iter().enumerate() {
+            let value = self.value(limb);
+            self.store(region, value, base, offset + 8 * i as i32);
+        }
+    }
+
+    // Division.
+
+    /// What `DIV`, `MOD`, `SDIV` or `SMOD` comes to: a word, or a test whether the operands need
+    /// more than [`word_div_narrow`](Self::word_div_narrow).
+    pub(super) fn word_div(&mut self, helper: Helper, a: Word, b: Word) -> Division {
+        if b.is_zero() {
+            return Division::Done(Word::ZERO);
+        }
+        if matches!(helper, Helper::UDiv | Helper::URem)
+            && let Some(divisor) = b.as_const()
+            && divisor.is_power_of_two()
+        {
+            return Division::Done(if helper == Helper::UDiv {
+                self.shr_const(a, divisor.trailing_zeros() as u32, Limb::ZERO)
+            } else {
+                self.word_and(a, Word::constant(divisor - U256::from(1)))
+            });
+        }
+        let high_a = self.union(&a, 1);
+        let high_b = self.union(&b, 1);
+        let high = self.or(high_a, high_b);
+        Division::IfWide(self.is_nonzero(high))
+    }
+
+    /// The division of operands of one limb each. They are not negative, so that signed and
+    /// unsigned agree.
+    pub(super) fn word_div_narrow(&mut self, helper: Helper, a: Word, b: Word) -> Word {
+        let dividend = self.value(a.0[0]);
+        let divisor = self.value(b.0[0]);
+        let is_known = matches!(b.0[0], Limb::Const(c) if c != 0);
+        // The instruction traps on zero.
+        let safe = if is_known {
+            divisor
+        } else {
+            let is_zero = self.icmp_imm(IntCC::Equal, divisor, 0);
+            let one = self.iconst(types::I64, 1);
+            self.cursor().ins().select(is_zero, one, divisor)
+        };
+        if matches!(helper, Helper::URem | Helper::SRem) {
+            // `x % 1` is the zero that `x % 0` has to be.
+            return Word::from_limb(Limb::Val(self.cursor().ins().urem(dividend, safe)));
+        }
+        let quotient = Limb::Val(self.cursor().ins().udiv(dividend, safe));
+        if is_known {
+            return Word::from_limb(quotient);
+        }
+        let nonzero = self.icmp_imm(IntCC::NotEqual, divisor, 0);
+        Word::from_limb(self.select(nonzero, quotient, Limb::ZERO))
+    }
+}
+
+/// See [`Emit::word_div`].
+pub(super) enum Division {
+    /// The result.
+    Done(Word),
+    /// A limb that is not zero iff an operand needs more than one limb.
+    IfWide(Limb),
+}
+
+#[derive(Clone, Copy)]
+enum Shift {
+    Left,
+    Right,
+}
+
+impl Shift {
+    fn inverse(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
+    }
+}
