@@ -66,7 +66,9 @@ pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineErro
         // A frame larger than the guard page must touch every page on the way.
         ("enable_probestack", "true"),
         ("probestack_strategy", "inline"),
-        ("is_pic", "true"),
+        // "Position independent" would go through a table of absolute addresses; the one thing the
+        // code refers to, the builtin table, is near and found relative to the program counter.
+        ("is_pic", "false"),
         ("unwind_info", "false"),
     ] {
         flags.set(name, value).map_err(|e| unsupported(&e))?;

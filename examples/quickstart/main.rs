@@ -1,0 +1,208 @@
+//! Watch contracts move from the interpreter to native code.
+//!
+//! ```text
+//! cargo run --release --example quickstart
+//! ```
+//!
+//! Three contracts written in Solidity (`examples/contracts`) are deployed into an in-memory state
+//! and called again and again. Each frame asks [`JitBackend::lookup`] how to run; the backend
+//! notices what is hot and compiles it in the background, first fast, then optimised. Every call
+//! is also made by the interpreter alone on a twin of the state, and everything is compared:
+//! result, output, gas, refund, memory, logs, storage, nested calls. The exit code is 1 if
+//! anything differs or a contract does not become native.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod contracts;
+
+use common::driver::{FrameExecutor, Message, Oracle, run_message};
+use common::verdict;
+use common::world::World;
+use contracts::{Scenario, scenarios};
+use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
+use revmc::primitives::SpecId;
+use revmc_jit::engine::Tier;
+use revmc_jit::{
+    CompilationEvent, CompiledProgram, JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey,
+    RuntimeConfig,
+};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a contract may take to become native, and then optimised.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs each frame natively if the backend has a program for it, else by the interpreter. This is
+/// all that an embedder writes.
+struct WithJit<'a> {
+    backend: &'a JitBackend,
+    interpreted: usize,
+    optimized: usize,
+    native: usize,
+}
+
+impl FrameExecutor for WithJit<'_> {
+    /// Kept for the life of the frame, also while an inner call runs.
+    type Program = Option<Arc<CompiledProgram>>;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
+        let request = LookupRequest {
+            key: RuntimeCacheKey {
+                code_hash: contract.hash?,
+                spec_id,
+            },
+            code: contract.bytecode.original_bytes(),
+        };
+        match self.backend.lookup(request) {
+            LookupDecision::Compiled(program) => {
+                self.native += 1;
+                self.optimized += usize::from(program.tier() == Tier::Optimized);
+                Some(program)
+            }
+            LookupDecision::Interpret(_) => {
+                self.interpreted += 1;
+                None
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        program: &Self::Program,
+        interpreter: &mut Interpreter,
+        memory: &mut SharedMemory,
+        world: &mut World,
+    ) -> InterpreterAction {
+        if let Some(program) = program {
+            match program.run_frame(interpreter, memory, world) {
+                Ok(action) => return action,
+                // The frame is untouched: the interpreter takes it.
+                Err(_) => self.interpreted += 1,
+            }
+        }
+        Oracle.run(&(), interpreter, memory, world)
+    }
+}
+
+fn main() -> ExitCode {
+    let mut failed = false;
+    for scenario in scenarios() {
+        if let Err(error) = show(&scenario) {
+            println!("{}: {error}", scenario.name);
+            failed = true;
+        }
+    }
+    ExitCode::from(failed as u8)
+}
+
+fn show(scenario: &Scenario) -> Result<(), String> {
+    let compilations = Arc::new(Mutex::new(Vec::<CompilationEvent>::new()));
+    let mut config = RuntimeConfig::default();
+    config.on_compilation = Some(Arc::new({
+        let compilations = compilations.clone();
+        move |event| {
+            compilations
+                .lock()
+                .expect("no panic holds it")
+                .push(event.clone())
+        }
+    }));
+    let backend = JitBackend::new(config).map_err(|error| error.to_string())?;
+    let mut world = scenario.world.clone();
+
+    let until_native = call_until(scenario, &mut world, &backend, |used| used.interpreted == 0)?;
+    let until_optimized = call_until(scenario, &mut world, &backend, |used| {
+        used.interpreted == 0 && used.optimized == used.native
+    })?;
+
+    println!("{} ({} bytes)", scenario.name, scenario.code_len());
+    println!("  native after {until_native} calls, optimised after {until_optimized} more");
+    for event in compilations.lock().expect("no panic holds it").iter() {
+        let length = event.bytecode_len;
+        match &event.outcome {
+            Ok(mapped) => println!(
+                "  compiled {length} bytes of bytecode ({:?}) in {:.1} ms, {mapped} bytes mapped",
+                event.tier,
+                event.duration.as_secs_f64() * 1e3
+            ),
+            Err(error) => return Err(format!("compiling {length} bytes: {error}")),
+        }
+    }
+    for (name, message) in &scenario.calls {
+        let interpreted = time(&mut Oracle, &mut world, message);
+        let native = time(&mut with(&backend), &mut world, message);
+        println!(
+            "  {name:<28} results and gas equal: yes   interpreter {:>9} ns   native {:>9} ns   {:>5.1} x",
+            interpreted.as_nanos(),
+            native.as_nanos(),
+            interpreted.as_secs_f64() / native.as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+fn with(backend: &JitBackend) -> WithJit<'_> {
+    WithJit {
+        backend,
+        interpreted: 0,
+        optimized: 0,
+        native: 0,
+    }
+}
+
+/// Makes the scenario's calls in turn, each compared with the interpreter, until one round of them
+/// went as wanted. Returns the calls made.
+fn call_until(
+    scenario: &Scenario,
+    world: &mut World,
+    backend: &JitBackend,
+    reached: impl Fn(&WithJit<'_>) -> bool,
+) -> Result<usize, String> {
+    let begin = Instant::now();
+    let mut calls = 0;
+    loop {
+        let mut executor = with(backend);
+        for (name, message) in &scenario.calls {
+            compare(world, &mut executor, message).map_err(|error| format!("{name}: {error}"))?;
+            calls += 1;
+        }
+        if reached(&executor) {
+            return Ok(calls);
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(format!("not there after {calls} calls in {PATIENCE:?}"));
+        }
+    }
+}
+
+/// One call by the interpreter and one through the backend, from the same state.
+fn compare(world: &mut World, executor: &mut WithJit<'_>, message: &Message) -> Result<(), String> {
+    let checkpoint = world.checkpoint();
+    let expected = run_message(&mut Oracle, world, message, true);
+    let expected_state = world.state.clone();
+    world.revert(checkpoint);
+    let found = run_message(executor, world, message, true);
+    let verdict = verdict::compare(&expected, &expected_state, &found, &world.state);
+    world.revert(checkpoint);
+    if !expected.result.is_ok() {
+        return Err(format!("the call itself failed: {:?}", expected.result));
+    }
+    verdict
+}
+
+/// The median time of a call.
+fn time<E: FrameExecutor>(executor: &mut E, world: &mut World, message: &Message) -> Duration {
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while times.len() < 15 || (times.len() < 2_000 && begin.elapsed() < Duration::from_millis(300))
+    {
+        let checkpoint = world.checkpoint();
+        let start = Instant::now();
+        run_message(executor, world, message, false);
+        times.push(start.elapsed());
+        world.revert(checkpoint);
+    }
+    times.sort();
+    times[times.len() / 2]
+}

@@ -1,0 +1,129 @@
+//! Frames by compiled code, and the check of a case at both tiers.
+
+use super::case::Case;
+use super::driver::{FrameExecutor, Oracle, Run};
+use super::world::World;
+use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
+use revmc::primitives::{B256, SpecId, keccak256};
+use revmc_jit::engine::{self, CompileOptions, Tier};
+use revmc_jit::{CompiledProgram, RuntimeCacheKey};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
+
+/// Compiles every code it meets, once, and runs it. Whatever keeps a frame from running natively
+/// is remembered as a failure, and the frame is interpreted.
+pub struct Native {
+    options: CompileOptions,
+    programs: HashMap<(B256, SpecId), Rc<CompiledProgram>>,
+    failure: Option<String>,
+}
+
+/// Programs kept before all are dropped; each maps memory of its own.
+const KEPT_PROGRAMS: usize = 256;
+
+impl Native {
+    pub fn new(tier: Tier) -> Self {
+        let options = CompileOptions {
+            tier,
+            ..CompileOptions::default()
+        };
+        Self {
+            options,
+            programs: HashMap::new(),
+            failure: None,
+        }
+    }
+
+    /// What kept a frame from running natively since the last call.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    fn fail(&mut self, failure: String) {
+        self.failure.get_or_insert(failure);
+    }
+
+    fn compile(
+        &self,
+        key: RuntimeCacheKey,
+        contract: &Contract,
+    ) -> Result<CompiledProgram, String> {
+        let code = contract.bytecode.original_bytes();
+        let native = engine::compile(&code, key.spec_id, &self.options)
+            .map_err(|error| format!("not compiled: {error}"))?;
+        CompiledProgram::jit(key, code.len(), &native)
+            .map_err(|error| format!("not mapped: {error}"))
+    }
+}
+
+impl FrameExecutor for Native {
+    type Program = Option<Rc<CompiledProgram>>;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
+        let code_hash = contract
+            .hash
+            .unwrap_or_else(|| keccak256(contract.bytecode.original_byte_slice()));
+        if let Some(program) = self.programs.get(&(code_hash, spec_id)) {
+            return Some(program.clone());
+        }
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        let program = match self.compile(key, contract) {
+            Ok(program) => Rc::new(program),
+            Err(failure) => {
+                self.fail(failure);
+                return None;
+            }
+        };
+        if self.programs.len() >= KEPT_PROGRAMS {
+            self.programs.clear();
+        }
+        self.programs.insert((code_hash, spec_id), program.clone());
+        Some(program)
+    }
+
+    fn run(
+        &mut self,
+        program: &Self::Program,
+        interpreter: &mut Interpreter,
+        memory: &mut SharedMemory,
+        world: &mut World,
+    ) -> InterpreterAction {
+        if let Some(program) = program {
+            match program.run_frame(interpreter, memory, world) {
+                Ok(action) => return action,
+                Err(error) => self.fail(format!("frame not run: {error}")),
+            }
+        }
+        Oracle.run(&(), interpreter, memory, world)
+    }
+}
+
+thread_local! {
+    static NATIVE: RefCell<[Native; 2]> = RefCell::new(TIERS.map(Native::new));
+}
+
+/// Runs the case by the interpreter and at both tiers. `Err` names the tier and what differs.
+pub fn compare(case: &Case) -> Result<Run, String> {
+    NATIVE.with_borrow_mut(|tiers| {
+        let mut oracle = None;
+        for (native, tier) in tiers.iter_mut().zip(TIERS) {
+            let run = case.compare(native);
+            if let Some(failure) = native.take_failure() {
+                return Err(format!("{tier:?}: {failure}"));
+            }
+            oracle = Some(run.map_err(|error| format!("{tier:?}: {error}"))?);
+        }
+        Ok(oracle.expect("there are two tiers"))
+    })
+}
+
+/// Like [`compare`].
+///
+/// # Panics
+/// If anything differs, with all that is needed to run the case again.
+pub fn check(name: &str, case: &Case) -> Run {
+    compare(case).unwrap_or_else(|error| panic!("{name}: {error}\n{case}"))
+}
