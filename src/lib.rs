@@ -2,6 +2,8 @@
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
 #[cfg(not(loom))]
+pub mod artifact;
+#[cfg(not(loom))]
 pub mod engine;
 #[cfg(not(loom))]
 mod program;
