@@ -1,16 +1,5 @@
 //! A folder of artifacts that several processes share.
 //!
-//! # Trust
-//!
-//! Whoever can write into the folder decides which machine code runs in this process, within the
-//! limits of the manifest's checks. The folder therefore has to belong to the process's effective
-//! user and must not be writable by group or others, which is checked when it is opened and before
-//! each operation; so has each file. (A POSIX access list that lets others write shows in the group
-//! bits, and is refused too.) The folders above it are not checked: the folder stays open as a
-//! descriptor, so nobody can exchange it afterwards, and whoever exchanges it before can only put
-//! another folder of the same user in its place. With a [`ManifestKey`] none of this has to be
-//! relied on: an artifact that was written without the key is refused.
-//!
 //! # Invariants
 //!
 //! - **D1**: an artifact's name appears only by `renameat(2)` of a complete, synchronised file: a
@@ -87,8 +76,18 @@ pub struct StoreUsage {
     pub bytes: u64,
 }
 
-/// A folder of artifacts, durable and shared between processes. See the [module](self) for what
-/// it relies on.
+/// A folder of artifacts, durable and shared between processes.
+///
+/// # Trust
+///
+/// Whoever can write into the folder decides which machine code runs in this process, within the
+/// limits of the manifest's checks. The folder therefore has to belong to the process's effective
+/// user and must not be writable by group or others, which is checked when it is opened and before
+/// each operation; so has each file. (A POSIX access list that lets others write shows in the group
+/// bits, and is refused too.) The folders above it are not checked: the folder stays open as a
+/// descriptor, so nobody can exchange it afterwards, and whoever exchanges it before can only put
+/// another folder of the same user in its place. With a [`ManifestKey`] none of this has to be
+/// relied on: an artifact that was written without the key is refused.
 #[derive(Debug)]
 pub struct DirArtifactStore {
     folder: OwnedFd,
