@@ -36,6 +36,8 @@
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
 #[cfg(not(loom))]
+pub mod artifact;
+#[cfg(not(loom))]
 mod backend;
 #[cfg(not(loom))]
 pub mod config;

@@ -167,7 +167,6 @@ impl CompiledProgram {
     }
 
     /// Wraps code that an artifact's loader has verified and mapped; dropping `backing` unmaps it.
-    #[allow(dead_code)]
     pub(crate) fn aot(
         key: RuntimeCacheKey,
         tier: Tier,
