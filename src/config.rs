@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `enabled` | `true` | start now, rather than at the first `set_enabled(true)` |
 //! | `thread_name` | `"revmc-jit"` | name of the backend thread; workers append `-N` |
+//! | `store` | none | where artifacts are kept |
 //! | `tuning` | see below | the numbers |
 //! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
 //! | `debug_assertions` | `false` | compile checks of the engine's own assumptions in |
@@ -51,6 +52,7 @@
 
 use crate::{
     CompilationEvent,
+    artifact::ArtifactStore,
     error::{ConfigError, Ineligible},
 };
 use revmc::OptimizationLevel;
@@ -68,6 +70,11 @@ pub struct RuntimeConfig {
     pub enabled: bool,
     /// Name of the backend thread; workers append `-0`, `-1`, … Linux shows the first 15 bytes.
     pub thread_name: String,
+    /// Where artifacts are kept over restarts. Its index is read when the backend starts; an
+    /// artifact is loaded when it is first used. A store that fails is counted
+    /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
+    /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
+    pub store: Option<Arc<dyn ArtifactStore>>,
     /// The numbers.
     pub tuning: RuntimeTuning,
     /// Where the compiler writes its intermediate results, for debugging.
@@ -96,6 +103,7 @@ impl Default for RuntimeConfig {
         Self {
             enabled: true,
             thread_name: "revmc-jit".to_owned(),
+            store: None,
             tuning: RuntimeTuning::default(),
             dump_dir: None,
             debug_assertions: false,
@@ -112,6 +120,7 @@ impl fmt::Debug for RuntimeConfig {
         f.debug_struct("RuntimeConfig")
             .field("enabled", &self.enabled)
             .field("thread_name", &self.thread_name)
+            .field("store", &self.store)
             .field("tuning", &self.tuning)
             .field("dump_dir", &self.dump_dir)
             .field("debug_assertions", &self.debug_assertions)
@@ -138,6 +147,9 @@ impl RuntimeConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.thread_name.contains('\0') {
             return Err(ConfigError::ThreadName(self.thread_name.clone()));
+        }
+        if self.aot && self.store.is_none() {
+            return Err(ConfigError::AotWithoutStore);
         }
         self.tuning.validate()
     }
@@ -527,6 +539,11 @@ mod tests {
             config.validate(),
             Err(ConfigError::ThreadName("a\0b".into()))
         );
+        let config = RuntimeConfig {
+            aot: true,
+            ..RuntimeConfig::default()
+        };
+        assert_eq!(config.validate(), Err(ConfigError::AotWithoutStore));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a command of [`JitBackend`](crate::JitBackend) can fail with.
 
-use crate::{RuntimeCacheKey, engine::EngineError};
+use crate::{RuntimeCacheKey, artifact::ArtifactError, engine::EngineError};
 use alloy_primitives::B256;
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -67,6 +67,10 @@ pub enum Error {
     Paused,
     /// An artifact was asked for and no artifact store is configured.
     NoStore,
+    /// The artifact store, or an artifact in it, failed.
+    Artifact(StoreError),
+    /// The artifact that the index of the store listed is not there any more.
+    ArtifactGone(RuntimeCacheKey),
     /// The backend thread has ended.
     Stopped,
     /// This process was forked from the one that started the backend: the threads stayed there.
@@ -106,6 +110,8 @@ impl fmt::Display for Error {
             Self::Cleared(key) => write!(f, "cleared before it was compiled: {key}"),
             Self::Paused => f.write_str("compilation is paused"),
             Self::NoStore => f.write_str("no artifact store is configured"),
+            Self::Artifact(error) => write!(f, "artifact: {error}"),
+            Self::ArtifactGone(key) => write!(f, "the artifact of {key} has gone"),
             Self::Stopped => f.write_str("the backend has stopped"),
             Self::Forked => f.write_str("the backend's threads are in the parent process"),
             Self::WouldDeadlock => f.write_str("called on a thread of the backend itself"),
@@ -118,6 +124,7 @@ impl std::error::Error for Error {
         match self {
             Self::Config(error) => Some(error),
             Self::Engine(error) => Some(error),
+            Self::Artifact(error) => Some(&**error),
             _ => None,
         }
     }
@@ -132,6 +139,44 @@ impl From<ConfigError> for Error {
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Artifact(error)
+    }
+}
+
+/// An [`ArtifactError`] that several can hold. Two are equal if they say the same.
+#[derive(Clone, Debug)]
+pub struct StoreError(Arc<ArtifactError>);
+
+impl Deref for StoreError {
+    type Target = ArtifactError;
+
+    fn deref(&self) -> &ArtifactError {
+        &self.0
+    }
+}
+
+impl PartialEq for StoreError {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for StoreError {}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<ArtifactError> for StoreError {
+    fn from(error: ArtifactError) -> Self {
+        Self(Arc::new(error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a caller is told about each compilation.
 
-use crate::{Error, RuntimeCacheKey, engine::Tier};
+use crate::{Error, RuntimeCacheKey, StoreError, engine::Tier};
 use std::{fmt, time::Duration};
 
 /// What a compilation was for.
@@ -49,6 +49,9 @@ pub struct CompilationEvent {
     /// Bytes the program maps, or why there is none. A program that a clear command or a full
     /// cache overtook counts as success here and is not published.
     pub outcome: Result<usize, Error>,
+    /// Why a program that should have become an artifact is a JIT program: it could not be stored,
+    /// or not be loaded again.
+    pub store_error: Option<StoreError>,
 }
 
 impl CompilationEvent {
@@ -74,8 +77,12 @@ impl fmt::Display for CompilationEvent {
             "{kind} {tier:?} {key}: {bytecode_len} bytes in {duration:?}, "
         )?;
         match outcome {
-            Ok(mapped) => write!(f, "{mapped} bytes mapped"),
-            Err(error) => write!(f, "{error}"),
+            Ok(mapped) => write!(f, "{mapped} bytes mapped")?,
+            Err(error) => write!(f, "{error}")?,
+        }
+        match &self.store_error {
+            Some(error) => write!(f, ", not stored: {error}"),
+            None => Ok(()),
         }
     }
 }

@@ -66,7 +66,7 @@ pub use {
         ProgramRef, Verdict, WeakJitBackend,
     },
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
-    error::{ConfigError, Error, Ineligible, Result},
+    error::{ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
     program::{CompiledProgram, FrameError, ProgramKind, RuntimeCacheKey},
     stats::RuntimeStatsSnapshot,

@@ -17,6 +17,7 @@
 //! | `running_jobs` | gauge | compilations on a worker now |
 //! | `failures_remembered` | gauge | keys with a failure in mind |
 //! | `artifacts_indexed` | gauge | artifacts known to the backend |
+//! | `artifact_bytes` | gauge | bytes that these take in the store |
 //! | `paused` | gauge | depth of nested pauses |
 //! | `workers` | gauge | compile threads, without those given up |
 //! | `tick` | gauge | the coarse clock |
@@ -116,6 +117,8 @@ stats! {
         failures_remembered,
         /// Artifacts known to the backend.
         artifacts_indexed,
+        /// Bytes that these take in the store.
+        artifact_bytes,
         /// The coarse clock, in [`tick_interval`](crate::RuntimeTuning::tick_interval)s.
         tick,
         /// Jobs given to the workers.

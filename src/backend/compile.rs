@@ -6,6 +6,7 @@ use crate::{
     RuntimeConfig, RuntimeTuning,
     config::OnCompilation,
     engine::{self, CompileOptions, EngineError, Tier},
+    error::StoreError,
     stats,
     worker::{Spent, Work, panic_message},
 };
@@ -24,33 +25,70 @@ pub(super) struct Job {
     pub(super) code: Bytes,
     pub(super) kind: CompilationKind,
     pub(super) tier: Tier,
+    /// The store's epoch that the request belongs to.
+    pub(super) epoch: u64,
+    /// Whether the budget of compile time applies: not to what a caller prepares by name.
+    pub(super) within_budget: bool,
+}
+
+/// What came out of a job.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) program: CompiledProgram,
+    /// Bytes that its artifact takes in the store, if one was stored.
+    pub(super) stored: Option<u64>,
+    /// Why there is no artifact although there should be.
+    pub(super) store_error: Option<StoreError>,
+}
+
+impl From<CompiledProgram> for Made {
+    fn from(program: CompiledProgram) -> Self {
+        Self {
+            program,
+            stored: None,
+            store_error: None,
+        }
+    }
 }
 
 /// Makes programs. The engine does; tests put something slower, faster or worse in its place.
 pub(super) trait Compiler: Send + Sync + 'static {
     /// May panic.
-    fn compile(&self, job: &Job) -> Result<CompiledProgram>;
+    fn compile(&self, job: &Job) -> Result<Made>;
 }
 
-/// The engine, within the budgets of the tuning.
+/// The engine, within the budgets of the tuning, and the store.
 pub(super) struct Engine {
     tuning: RuntimeTuning,
     debug_assertions: bool,
     dump_dir: Option<PathBuf>,
+    shared: Arc<Shared>,
 }
 
 impl Engine {
-    pub(super) fn new(config: &RuntimeConfig) -> Self {
+    pub(super) fn new(config: &RuntimeConfig, shared: Arc<Shared>) -> Self {
+        let RuntimeConfig {
+            tuning,
+            debug_assertions,
+            ref dump_dir,
+            ..
+        } = *config;
         Self {
-            tuning: config.tuning,
-            debug_assertions: config.debug_assertions,
-            dump_dir: config.dump_dir.clone(),
+            tuning,
+            debug_assertions,
+            dump_dir: dump_dir.clone(),
+            shared,
         }
     }
 }
 
 impl Compiler for Engine {
-    fn compile(&self, job: &Job) -> Result<CompiledProgram> {
+    fn compile(&self, job: &Job) -> Result<Made> {
+        let counters = &self.shared.counters;
+        if job.kind == CompilationKind::Load {
+            let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
+            return persist.load(job.key, counters);
+        }
         let options = CompileOptions {
             tier: job.tier,
             max_bytecode_len: self.tuning.jit_max_bytecode_len,
@@ -59,7 +97,11 @@ impl Compiler for Engine {
             dump_dir: self.dump_dir.clone(),
         };
         let code = engine::compile(&job.code, job.key.spec_id, &options)?;
-        Ok(CompiledProgram::jit(job.key, job.code.len(), &code)?)
+        if job.kind == CompilationKind::Aot {
+            let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
+            return persist.keep(job, &code, counters);
+        }
+        Ok(CompiledProgram::jit(job.key, job.code.len(), &code)?.into())
     }
 }
 
@@ -93,34 +135,34 @@ impl CompileWork {
     fn verdict(
         &self,
         job: &Job,
-        outcome: Result<Result<CompiledProgram>, String>,
+        outcome: Result<Result<Made>, String>,
         spent: Spent,
-    ) -> Result<CompiledProgram> {
-        let program = outcome.unwrap_or_else(|message| Err(Error::Panicked(message)))?;
+    ) -> Result<Made> {
+        let made = outcome.unwrap_or_else(|message| Err(Error::Panicked(message)))?;
         let allowed = self.tuning.compile_time(job.code.len());
-        if spent.cpu > allowed && job.kind != CompilationKind::Load {
+        if job.within_budget && spent.cpu > allowed {
             return Err(Error::CompileTime {
                 spent: spent.cpu,
                 allowed,
             });
         }
-        Ok(program)
+        Ok(made)
     }
 }
 
 impl Work for CompileWork {
     type Job = Job;
-    type Output = Result<CompiledProgram>;
+    type Output = Result<Made>;
 
     fn started(&self) {
         self.shared.enter_thread();
     }
 
-    fn run(&self, job: &Job) -> Result<CompiledProgram> {
+    fn run(&self, job: &Job) -> Result<Made> {
         self.compiler.compile(job)
     }
 
-    fn finished(&self, job: Job, outcome: Result<Result<CompiledProgram>, String>, spent: Spent) {
+    fn finished(&self, job: Job, outcome: Result<Result<Made>, String>, spent: Spent) {
         let outcome = self.verdict(&job, outcome, spent);
         let event = self.on_compilation.as_ref().map(|callback| {
             let event = CompilationEvent {
@@ -132,8 +174,12 @@ impl Work for CompileWork {
                 bytecode_len: job.code.len(),
                 outcome: outcome
                     .as_ref()
-                    .map(|p| p.mapped_len())
+                    .map(|made| made.program.mapped_len())
                     .map_err(Clone::clone),
+                store_error: outcome
+                    .as_ref()
+                    .ok()
+                    .and_then(|made| made.store_error.clone()),
             };
             (callback, event)
         });

@@ -14,7 +14,8 @@
 //!   it has closed the channel.
 
 use super::{
-    compile::{CompileWork, Compiler},
+    compile::{CompileWork, Compiler, Engine},
+    persist::Persist,
     request::{Command, Request, Verdict, Waiter},
     runtime::Runtime,
 };
@@ -46,6 +47,7 @@ pub(super) type Writer = resident::Writer<RuntimeCacheKey, CompiledProgram, Verd
 pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) sketch: Sketch,
+    pub(super) persist: Option<Persist>,
     /// Heat at which a missing key is reported.
     pub(super) hot: u32,
     stopping: AtomicBool,
@@ -59,15 +61,16 @@ thread_local! {
 }
 
 impl Shared {
-    pub(super) fn new(config: &RuntimeConfig) -> Self {
+    pub(super) fn new(config: &RuntimeConfig) -> Result<Self> {
         let tuning = &config.tuning;
-        Self {
+        Ok(Self {
+            persist: Persist::new(config)?,
             counters: Counters::default(),
             sketch: Sketch::new(tuning.hotness_slots, tuning.hot_gas_per_miss),
             hot: tuning.jit_hot_threshold.saturating_mul(MISS),
             stopping: AtomicBool::new(false),
             deadline: OnceLock::new(),
-        }
+        })
     }
 
     /// Makes the calling thread one of the backend's.
@@ -119,7 +122,7 @@ impl Core {
     pub(super) fn start(
         config: &RuntimeConfig,
         paused: Arc<AtomicU32>,
-        compiler: Arc<dyn Compiler>,
+        compiler: Option<Arc<dyn Compiler>>,
     ) -> Result<Self> {
         config.validate()?;
         let tuning = config.tuning;
@@ -132,7 +135,9 @@ impl Core {
             fences,
             ..Options::default()
         });
-        let shared = Arc::new(Shared::new(config));
+        let shared = Arc::new(Shared::new(config)?);
+        let compiler =
+            compiler.unwrap_or_else(|| Arc::new(Engine::new(config, Arc::clone(&shared))));
         let (tx, rx) = sync_channel(tuning.channel_capacity);
         let work = CompileWork::new(compiler, config, Arc::clone(&shared), tx.clone());
         let name = &config.thread_name;
@@ -207,14 +212,27 @@ impl Core {
         self.tx.send(command).map_err(|_| Error::Stopped)
     }
 
+    /// L2 and L3: whether a command that waits can be carried out from here.
+    pub(super) fn check_may_wait(&self) -> Result<()> {
+        self.check_process()?;
+        if self.shared.is_own_thread() {
+            Err(Error::WouldDeadlock)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Sends a command and waits for its answer.
     pub(super) fn ask(&self, command: impl FnOnce(Waiter) -> Command) -> Result<()> {
-        if self.shared.is_own_thread() {
-            return Err(Error::WouldDeadlock);
-        }
+        self.check_may_wait()?;
         let (waiter, answer) = Waiter::new();
         self.send(command(waiter))?;
         answer.wait()
+    }
+
+    /// The store's epoch, for a request that is made now.
+    pub(super) fn epoch(&self) -> u64 {
+        self.shared.persist.as_ref().map_or(0, Persist::epoch)
     }
 
     /// Stops the threads and waits for them, at most `timeout`. On a thread of the backend itself,

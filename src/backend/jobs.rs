@@ -1,6 +1,6 @@
 //! Compilations under way: one per key and purpose, with everybody who waits for it.
 
-use super::request::Waiter;
+use super::request::{Request, Waiter};
 use crate::{CompilationKind, Error, Result, RuntimeCacheKey};
 use alloy_primitives::Bytes;
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ pub(super) struct Pending {
     /// Whether the program may still become resident; a clear of the map in between takes that
     /// away from an artifact's compilation, which goes on.
     pub(super) publish: bool,
+    /// The store's epoch that the request belongs to.
+    pub(super) epoch: u64,
     waiters: Vec<Waiter>,
 }
 
@@ -57,30 +59,51 @@ pub(super) struct Jobs {
 
 impl Jobs {
     /// Enters a job, returning its number.
-    pub(super) fn insert(
-        &mut self,
-        key: RuntimeCacheKey,
-        kind: CompilationKind,
-        code: Bytes,
-        explicit: bool,
-        waiter: Option<Waiter>,
-    ) -> u64 {
-        self.last_id += 1;
-        let id = self.last_id;
-        self.observed += usize::from(!explicit);
-        self.by_key.insert((key, purpose(kind)), id);
+    pub(super) fn insert(&mut self, request: Request, kind: CompilationKind) -> u64 {
+        let Request {
+            key,
+            code,
+            explicit,
+            epoch,
+            waiter,
+            road: _,
+        } = request;
         let waiters = waiter.into_iter().collect();
         let pending = Pending {
-            id,
+            id: 0,
             key,
             kind,
             code,
             explicit,
             publish: true,
+            epoch,
             waiters,
         };
-        self.by_id.insert(id, pending);
+        self.enter(pending, kind)
+    }
+
+    /// Enters a job that ended once more, for another purpose, with everybody who waits for it.
+    pub(super) fn enter(&mut self, pending: Pending, kind: CompilationKind) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.observed += usize::from(!pending.explicit);
+        self.by_key.insert((pending.key, purpose(kind)), id);
+        self.by_id.insert(
+            id,
+            Pending {
+                id,
+                kind,
+                ..pending
+            },
+        );
         id
+    }
+
+    /// Exchanges the code of a job under way.
+    pub(super) fn set_code(&mut self, id: u64, code: Bytes) {
+        if let Some(pending) = self.by_id.get_mut(&id) {
+            pending.code = code;
+        }
     }
 
     /// The job under way for the same key and purpose.
@@ -140,6 +163,7 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Road;
     use super::*;
     use alloy_primitives::B256;
     use revmc::primitives::SpecId;
@@ -151,18 +175,24 @@ mod tests {
         }
     }
 
+    fn request(n: u8, explicit: bool, waiter: Option<Waiter>) -> Request {
+        let (road, code) = (Road::Jit, Bytes::new());
+        Request {
+            key: key(n),
+            code,
+            road,
+            explicit,
+            epoch: 0,
+            waiter,
+        }
+    }
+
     #[test]
     fn everybody_who_waits_for_a_job_is_answered() {
         let mut jobs = Jobs::default();
         let (first, first_answer) = Waiter::new();
         let (second, second_answer) = Waiter::new();
-        let id = jobs.insert(
-            key(1),
-            CompilationKind::Jit,
-            Bytes::new(),
-            false,
-            Some(first),
-        );
+        let id = jobs.insert(request(1, false, Some(first)), CompilationKind::Jit);
         assert_eq!(
             jobs.find(&key(1), CompilationKind::Load).map(|p| p.id),
             Some(id)
@@ -184,34 +214,22 @@ mod tests {
     fn cancelling_answers_and_forgets_all_but_artifacts() {
         let mut jobs = Jobs::default();
         let (waiter, answer) = Waiter::new();
-        let jit = jobs.insert(
-            key(1),
-            CompilationKind::Jit,
-            Bytes::new(),
-            true,
-            Some(waiter),
-        );
-        let aot = jobs.insert(key(1), CompilationKind::Aot, Bytes::new(), true, None);
+        let jit = jobs.insert(request(1, true, Some(waiter)), CompilationKind::Jit);
+        let aot = jobs.insert(request(1, true, None), CompilationKind::Aot);
         assert_eq!(jobs.cancel_resident(), 1);
         assert_eq!(answer.wait(), Err(Error::Cleared(key(1))));
         assert!(jobs.take(jit).is_none());
         assert!(!jobs.take(aot).unwrap().publish);
         assert_eq!((jobs.len(), jobs.observed()), (0, 0));
         // The next job for the key is another one.
-        assert!(jobs.insert(key(1), CompilationKind::Jit, Bytes::new(), true, None) > aot);
+        assert!(jobs.insert(request(1, true, None), CompilationKind::Jit) > aot);
     }
 
     #[test]
     fn who_waits_for_a_dropped_table_is_told_that_all_has_stopped() {
         let mut jobs = Jobs::default();
         let (waiter, answer) = Waiter::new();
-        jobs.insert(
-            key(1),
-            CompilationKind::Jit,
-            Bytes::new(),
-            true,
-            Some(waiter),
-        );
+        jobs.insert(request(1, true, Some(waiter)), CompilationKind::Jit);
         drop(jobs);
         assert_eq!(answer.wait(), Err(Error::Stopped));
     }

@@ -2,13 +2,14 @@
 //!
 //! [`JitBackend`] is what callers see. Behind it: `request` (questions, answers, messages), `core`
 //! (what a started backend consists of), `runtime` (the backend thread) with its books `jobs`,
-//! `ledger` and `failures`, and `compile` (what workers do).
+//! `ledger` and `failures`, `persist` (the artifact store), and `compile` (what workers do).
 
 mod compile;
 mod core;
 mod failures;
 mod jobs;
 mod ledger;
+mod persist;
 mod request;
 mod runtime;
 #[cfg(test)]
@@ -25,10 +26,10 @@ pub use request::{
 
 use crate::{
     CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig, RuntimeStatsSnapshot,
-    hotness::MISS, resident::Lookup, stats,
+    StoreError, hotness::MISS, resident::Lookup, stats,
 };
 use alloy_primitives::{B256, Bytes, keccak256};
-use compile::{Compiler, Engine};
+use compile::Compiler;
 use core::{Core, observation};
 use request::{Command, Request, Road};
 use revmc::primitives::SpecId;
@@ -409,7 +410,7 @@ impl JitBackend {
     pub fn compile_jit(&self, request: LookupRequest) {
         let LookupRequest { key, code } = request;
         let sent = self.started().and_then(|core| {
-            let request = explicit(&key, &code, Road::Jit)?;
+            let request = explicit(&key, &code, Road::Jit, 0)?;
             core.send(Command::Request(request))
         });
         self.count_rejected(sent);
@@ -440,7 +441,7 @@ impl JitBackend {
             .tuning
             .check_eligible(code)
             .map_err(Error::Ineligible)?;
-        let request = explicit(key, code, road)?;
+        let request = explicit(key, code, road, core.epoch())?;
         // Relaxed: a pause that begins at this moment may or may not count.
         if self.0.paused.load(Relaxed) > 0 {
             return Err(Error::Paused);
@@ -457,17 +458,92 @@ impl JitBackend {
     /// is done. What was asked for before this and is not finished is cancelled; it does not come
     /// back. Programs that callers hold stay valid until they are dropped.
     ///
-    /// On one of the backend's own threads it does not wait.
-    ///
     /// # Errors
     ///
-    /// [`Error::Stopped`], [`Error::Forked`]. Nothing to clear, with the threads never started, is
+    /// [`Error::Stopped`], [`Error::Forked`], [`Error::WouldDeadlock`]. Nothing to clear, with the threads never started, is
     /// not an error.
     pub fn clear_resident(&self) -> Result<()> {
         match self.0.core.get() {
             Some(core) => core.ask(Command::ClearResident),
             None => Ok(()),
         }
+    }
+
+    /// Has an artifact made: compiled on a worker, kept in the store, and loaded. Returns at once,
+    /// or when there is room in the channel. Starts the threads if they do not run. An artifact
+    /// that is in the store already is only loaded.
+    ///
+    /// As for [`compile_jit`](Self::compile_jit), a request that cannot be delivered or is not valid,
+    /// or is made without a [`store`](RuntimeConfig::store), is counted and otherwise a no-op. What
+    /// became of it later is in the [`CompilationEvent`](crate::CompilationEvent).
+    pub fn prepare_aot(&self, request: AotRequest) {
+        let AotRequest {
+            code_hash,
+            code,
+            spec_id,
+        } = request;
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        let sent = self.started().and_then(|core| {
+            if core.shared.persist.is_none() {
+                return Err(Error::NoStore);
+            }
+            let request = explicit(&key, &code, Road::Aot, core.epoch())?;
+            core.send(Command::Request(request))
+        });
+        self.count_rejected(sent);
+    }
+
+    /// [`prepare_aot`](Self::prepare_aot) for each of them.
+    pub fn prepare_aot_batch(&self, requests: Vec<AotRequest>) {
+        requests
+            .into_iter()
+            .for_each(|request| self.prepare_aot(request));
+    }
+
+    /// Empties the artifact store, of every build, on the calling thread. What was asked for before
+    /// this does not appear in the store afterwards. Programs that are resident stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Artifact`] if the store cannot be emptied (a part of it may be), [`Error::Stopped`],
+    /// [`Error::Forked`], [`Error::WouldDeadlock`]. Having no store is not an error.
+    pub fn clear_persisted(&self) -> Result<()> {
+        let Some(core) = self.0.core.get() else {
+            // Nothing runs that could store or load.
+            let cleared = self
+                .0
+                .config
+                .store
+                .as_ref()
+                .map_or(Ok(0), |store| store.clear());
+            return cleared
+                .map(drop)
+                .map_err(|error| Error::Artifact(error.into()));
+        };
+        core.check_may_wait()?;
+        if let Some(persist) = &core.shared.persist {
+            persist.clear(&core.shared.counters)?;
+            core.ask(Command::ForgetArtifacts)?;
+        }
+        Ok(())
+    }
+
+    /// [`clear_persisted`](Self::clear_persisted), then
+    /// [`clear_resident`](Self::clear_resident), also if the first failed.
+    ///
+    /// # Errors
+    ///
+    /// As these two; the first error.
+    pub fn clear_all(&self) -> Result<()> {
+        let persisted = self.clear_persisted();
+        let resident = self.clear_resident();
+        persisted.and(resident)
+    }
+
+    /// What the artifact store, or an artifact in it, last failed with. May wait for a moment for
+    /// another thread that asks the same.
+    pub fn last_store_error(&self) -> Option<StoreError> {
+        self.0.core.get()?.shared.persist.as_ref()?.last_error()
     }
 
     /// Stops compilation: workers finish what they are at and take nothing more. Lookups and
@@ -525,7 +601,6 @@ impl JitBackend {
             return Ok(core);
         }
         let compiler = handle.compiler.clone();
-        let compiler = compiler.unwrap_or_else(|| Arc::new(Engine::new(&handle.config)));
         let core = Core::start(&handle.config, Arc::clone(&handle.paused), compiler)?;
         Ok(handle.core.get_or_init(|| ManuallyDrop::new(core)))
     }
@@ -538,7 +613,7 @@ impl JitBackend {
 }
 
 /// A request that somebody makes by name, its code compared with its key.
-fn explicit(key: &RuntimeCacheKey, code: &Bytes, road: Road) -> Result<Request> {
+fn explicit(key: &RuntimeCacheKey, code: &Bytes, road: Road, epoch: u64) -> Result<Request> {
     let hash = keccak256(code);
     if hash != key.code_hash {
         return Err(Error::CodeHashMismatch {
@@ -551,7 +626,7 @@ fn explicit(key: &RuntimeCacheKey, code: &Bytes, road: Road) -> Result<Request> 
         code: code.clone(),
         road,
         explicit: true,
-        epoch: 0,
+        epoch,
         waiter: None,
     })
 }

@@ -1,5 +1,6 @@
 //! What callers ask and are answered, and the messages to the backend thread.
 
+use super::compile::Made;
 use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, resident};
 use alloy_primitives::{B256, Bytes};
 use revmc::primitives::SpecId;
@@ -131,7 +132,7 @@ pub(super) enum Command {
     /// A worker is done with a job.
     Finished {
         id: u64,
-        outcome: Result<CompiledProgram>,
+        outcome: Result<Made>,
     },
     ClearResident(Waiter),
     /// The artifact store was emptied.

@@ -15,11 +15,12 @@
 //!   for a store.
 
 use super::{
-    compile::{CompileWork, Job, is_ineligible, is_over_budget},
+    compile::{CompileWork, Job, Made, is_ineligible, is_over_budget},
     core::{Shared, Writer},
     failures::Failures,
     jobs::{Jobs, Pending},
     ledger::{Ledger, can_improve},
+    persist::Index,
     request::{Command, Request, Road, Verdict},
 };
 use crate::{
@@ -34,6 +35,7 @@ use alloy_primitives::{Bytes, keccak256};
 use std::{
     sync::{
         Arc,
+        atomic::Ordering::Relaxed,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -54,6 +56,9 @@ pub(super) struct Runtime {
     jobs: Jobs,
     ledger: Ledger,
     failures: Failures,
+    index: Index,
+    /// Whether observed keys become artifacts.
+    aot: bool,
     started: Instant,
     tick: u32,
     next_sweep: Instant,
@@ -61,14 +66,22 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
+    /// Reads the store's index, if there is a store.
     pub(super) fn new(
         config: &RuntimeConfig,
         shared: Arc<Shared>,
-        writer: Writer,
+        mut writer: Writer,
         pool: Arc<Pool<CompileWork>>,
         now: Instant,
     ) -> Self {
         let tuning = config.tuning;
+        let persist = shared.persist.as_ref();
+        let index = persist
+            .map(|persist| persist.index(&shared.counters))
+            .unwrap_or_default();
+        for key in index.keys() {
+            writer.insert_negative(*key, Verdict::Indexed);
+        }
         Self {
             tuning,
             shared,
@@ -77,6 +90,8 @@ impl Runtime {
             jobs: Jobs::default(),
             ledger: Ledger::default(),
             failures: Failures::new(&tuning),
+            index,
+            aot: config.aot,
             started: now,
             tick: 0,
             next_sweep: now + tuning.eviction_sweep_interval,
@@ -149,7 +164,11 @@ impl Runtime {
                 self.publish_gauges();
                 waiter.answer(Ok(()));
             }
-            Command::ForgetArtifacts(waiter) => waiter.answer(Ok(())),
+            Command::ForgetArtifacts(waiter) => {
+                self.forget_artifacts();
+                self.publish_gauges();
+                waiter.answer(Ok(()));
+            }
             Command::Wake => {}
         }
     }
@@ -210,27 +229,36 @@ impl Runtime {
             add(&self.shared.counters.refused_ineligible, 1);
             return refuse(request, Error::Ineligible(reason));
         }
-        let kind = match request.road {
-            Road::Best | Road::Jit => CompilationKind::Jit,
-            Road::Aot => return refuse(request, Error::NoStore),
-        };
-        if self.ledger.kind(&key).is_some() {
-            return request
-                .waiter
-                .into_iter()
-                .for_each(|waiter| waiter.answer(Ok(())));
+        if request.road == Road::Aot && self.shared.persist.is_none() {
+            return refuse(request, Error::NoStore);
         }
-        if let Some((attempts, ticks)) = self.failures.resting(&key, self.tick) {
+        let kind = match request.road {
+            Road::Best | Road::Aot if self.index.contains(&key) => CompilationKind::Load,
+            Road::Best if !self.aot => CompilationKind::Jit,
+            Road::Best | Road::Aot => CompilationKind::Aot,
+            Road::Jit => CompilationKind::Jit,
+        };
+        if self.ledger.kind(&key).is_some() && kind != CompilationKind::Aot {
+            return answer(request, Ok(()));
+        }
+        if kind != CompilationKind::Load
+            && let Some((attempts, ticks)) = self.failures.resting(&key, self.tick)
+        {
             add(&self.shared.counters.refused_failed_before, 1);
             let retry_in = self.tuning.tick_interval.saturating_mul(ticks);
             return refuse(request, Error::RecentlyFailed { attempts, retry_in });
         }
         if let Some(pending) = self.jobs.find(&key, kind) {
-            // B1: the job's code has the right hash, so a request with another code has not.
-            if pending.code != *code {
-                return self.mismatch(request);
+            let (id, is_other_code) = (pending.id, pending.code != *code);
+            let is_load = pending.kind == CompilationKind::Load;
+            // B1: of two codes one at most has the key's hash. It is the job's, unless that loads
+            // an artifact, for which no code was compared.
+            if is_other_code {
+                if !is_load || (!explicit && keccak256(code) != key.code_hash) {
+                    return self.mismatch(request);
+                }
+                self.jobs.set_code(id, code.clone());
             }
-            let id = pending.id;
             add(&self.shared.counters.joined, 1);
             if self.jobs.join(id, explicit, request.waiter) {
                 self.pool.make_explicit(id);
@@ -242,12 +270,11 @@ impl Runtime {
                 add(&self.shared.counters.refused_queue_full, 1);
                 return self.shared.sketch.set(&key, self.shared.hot / 2);
             }
-            if keccak256(code) != key.code_hash {
+            if kind != CompilationKind::Load && keccak256(code) != key.code_hash {
                 return self.mismatch(request);
             }
         }
-        let tier = self.first_tier();
-        self.dispatch(request, kind, tier);
+        self.dispatch(request, kind);
     }
 
     /// B1: counted and answered, and nothing else. The key is to be heard again soon, should its
@@ -259,66 +286,66 @@ impl Runtime {
         refuse(request, Error::CodeHashMismatch { key, code });
     }
 
-    fn dispatch(&mut self, request: Request, kind: CompilationKind, tier: Tier) {
-        let Request {
-            key,
-            code,
-            explicit,
-            waiter,
-            ..
-        } = request;
-        let id = self.jobs.insert(key, kind, code.clone(), explicit, waiter);
-        add(&self.shared.counters.dispatched, 1);
-        let priority = match kind {
-            CompilationKind::Optimize => Priority::Optimize,
-            _ if explicit => Priority::Explicit,
-            _ => Priority::Observed,
+    fn dispatch(&mut self, request: Request, kind: CompilationKind) {
+        let (key, code, explicit) = (request.key, request.code.clone(), request.explicit);
+        let epoch = match &self.shared.persist {
+            Some(persist) if !explicit => persist.epoch(),
+            _ => request.epoch,
         };
-        self.pool.push(
-            id,
-            priority,
+        let id = self.jobs.insert(Request { epoch, ..request }, kind);
+        self.push(
             Job {
                 id,
                 key,
                 code,
                 kind,
-                tier,
+                tier: self.tier(kind),
+                epoch,
+                within_budget: within_budget(kind, explicit),
             },
+            explicit,
         );
+    }
+
+    fn push(&self, job: Job, explicit: bool) {
+        add(&self.shared.counters.dispatched, 1);
+        let priority = match job.kind {
+            CompilationKind::Optimize => Priority::Optimize,
+            _ if explicit => Priority::Explicit,
+            _ => Priority::Observed,
+        };
+        self.pool.push(job.id, priority, job);
+    }
+
+    fn tier(&self, kind: CompilationKind) -> Tier {
+        match (kind, &self.shared.persist) {
+            (CompilationKind::Aot | CompilationKind::Load, Some(persist)) => persist.options().tier,
+            (CompilationKind::Jit, _) if self.tuning.jit_tiered => Tier::Baseline,
+            _ => self.best_tier(),
+        }
     }
 
     fn best_tier(&self) -> Tier {
         self.tuning.jit_opt_level.into()
     }
 
-    fn first_tier(&self) -> Tier {
-        if self.tuning.jit_tiered {
-            Tier::Baseline
-        } else {
-            self.best_tier()
-        }
-    }
-
     // Outcomes.
 
-    fn finished(&mut self, id: u64, outcome: Result<CompiledProgram>) {
+    fn finished(&mut self, id: u64, outcome: Result<Made>) {
         // Not there: cancelled or given up. The program, if any, is dropped here and now.
         let Some(pending) = self.jobs.take(id) else {
             return;
         };
-        let outcome = outcome.and_then(|program| {
-            let (len, max) = (program.mapped_len(), self.tuning.resident_code_cache_bytes);
-            if program.kind == ProgramKind::Jit && len > max {
-                return Err(Error::LargerThanCache { len, max });
-            }
-            Ok(program)
-        });
-        match outcome {
-            Ok(program) => {
+        match outcome.and_then(|made| self.check_size(made)) {
+            Ok(made) => {
                 add(&self.shared.counters.succeeded, 1);
-                self.publish(&pending, program);
+                self.made(&pending, made);
                 self.publish_gauges();
                 pending.answer(&Ok(()));
+            }
+            Err(_) if pending.kind == CompilationKind::Load => {
+                add(&self.shared.counters.failed, 1);
+                self.compile_instead(pending);
             }
             Err(error) => {
                 self.failed(&pending, &error);
@@ -328,26 +355,124 @@ impl Runtime {
         }
     }
 
-    fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
-        let key = pending.key;
-        let optimized = pending.kind == CompilationKind::Optimize;
-        // A program that was evicted while its successor was compiled is not wanted back.
-        if !pending.publish || (optimized && self.ledger.kind(&key).is_none()) {
-            return;
+    fn budget(&self, kind: ProgramKind) -> usize {
+        match kind {
+            ProgramKind::Jit => self.tuning.resident_code_cache_bytes,
+            ProgramKind::Aot => self.tuning.aot_code_cache_bytes,
         }
-        let improvable = program.kind == ProgramKind::Jit
+    }
+
+    fn check_size(&self, made: Made) -> Result<Made> {
+        let (len, max) = (made.program.mapped_len(), self.budget(made.program.kind));
+        if len <= max {
+            Ok(made)
+        } else {
+            Err(Error::LargerThanCache { len, max })
+        }
+    }
+
+    fn made(&mut self, pending: &Pending, made: Made) {
+        let counters = &self.shared.counters;
+        let key = pending.key;
+        let is_load = pending.kind == CompilationKind::Load;
+        add(&counters.artifacts_loaded, usize::from(is_load));
+        if let Some(len) = made.stored {
+            add(&counters.artifacts_stored, 1);
+            // S2: a clear of the store since then has taken it out again.
+            if self
+                .shared
+                .persist
+                .as_ref()
+                .is_some_and(|store| store.epoch() == pending.epoch)
+            {
+                self.index.insert(key, len);
+            }
+        }
+        let resident = match self.writer.get(&key) {
+            Lookup::Hit(program) => Some(program.tier()),
+            _ => None,
+        };
+        let wanted = match pending.kind {
+            // A program that was evicted while its successor was compiled is not wanted back.
+            CompilationKind::Optimize => resident.is_some(),
+            _ => resident.is_none_or(|tier| tier <= made.program.tier()),
+        };
+        if pending.publish && wanted {
+            self.publish(pending, made.program);
+        } else if resident.is_none() {
+            self.vacate(&key);
+        }
+    }
+
+    fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
+        let (key, kind) = (pending.key, program.kind);
+        let improvable = kind == ProgramKind::Jit
             && self.tuning.jit_tiered
             && can_improve(program.tier(), self.best_tier());
-        let kind = program.kind;
         self.ledger
             .insert(&program, improvable.then(|| pending.code.clone()));
         self.failures.forget(&key);
         self.writer.insert_with(key, || program.share());
         // Should it be evicted one day, it has to become hot again.
         self.shared.sketch.set(&key, 0);
+        let optimized = pending.kind == CompilationKind::Optimize;
         add(&self.shared.counters.published, 1);
         add(&self.shared.counters.optimized, usize::from(optimized));
         self.evict_over_budget(kind, &key);
+    }
+
+    /// An artifact that could not be loaded is compiled afresh, for the same people.
+    fn compile_instead(&mut self, pending: Pending) {
+        let Pending {
+            key,
+            explicit,
+            epoch,
+            ..
+        } = pending;
+        let code = pending.code.clone();
+        self.index.remove(&key);
+        if self.ledger.kind(&key).is_none() {
+            self.vacate(&key);
+        }
+        let code_hash = keccak256(&code);
+        if code_hash != key.code_hash {
+            add(&self.shared.counters.hash_mismatches, 1);
+            self.shared.sketch.set(&key, self.shared.hot / 2);
+            let mismatch = Error::CodeHashMismatch {
+                key: key.code_hash,
+                code: code_hash,
+            };
+            return pending.answer(&Err(mismatch));
+        }
+        let kind = if self.aot {
+            CompilationKind::Aot
+        } else {
+            CompilationKind::Jit
+        };
+        let id = self.jobs.enter(pending, kind);
+        let within_budget = within_budget(kind, explicit);
+        let tier = self.tier(kind);
+        self.push(
+            Job {
+                id,
+                key,
+                code,
+                kind,
+                tier,
+                epoch,
+                within_budget,
+            },
+            explicit,
+        );
+    }
+
+    /// Leaves in the map, for a key without program, what is known of it: an artifact or nothing.
+    fn vacate(&mut self, key: &RuntimeCacheKey) {
+        if self.index.contains(key) {
+            self.writer.insert_negative(*key, Verdict::Indexed);
+        } else {
+            self.writer.remove(key);
+        }
     }
 
     fn failed(&mut self, pending: &Pending, error: &Error) {
@@ -358,8 +483,14 @@ impl Runtime {
             usize::from(matches!(error, Error::Panicked(_))),
         );
         add(&counters.over_budget, usize::from(is_over_budget(error)));
-        // What is resident stays (B2); a failed optimisation is not tried again.
-        if pending.kind == CompilationKind::Optimize || self.ledger.kind(&pending.key).is_some() {
+        // What is resident stays (B2); a failed optimisation is not tried again. What a caller
+        // prepares by name says nothing of what compiling it for itself would cost, and a job that
+        // the store's clear overtook nothing at all.
+        if pending.kind == CompilationKind::Optimize
+            || (pending.kind == CompilationKind::Aot && pending.explicit)
+            || matches!(error, Error::Cleared(_))
+            || self.ledger.kind(&pending.key).is_some()
+        {
             return;
         }
         if let Some(forgotten) = self.failures.fail(pending.key, self.tick) {
@@ -409,8 +540,7 @@ impl Runtime {
             .saturating_sub(self.jobs.observed());
         for key in ready.into_iter().take(room) {
             if let Some(code) = self.ledger.take_candidate(&key) {
-                let tier = self.best_tier();
-                self.dispatch(optimization(key, code), CompilationKind::Optimize, tier);
+                self.dispatch(optimization(key, code), CompilationKind::Optimize);
             }
         }
     }
@@ -436,10 +566,7 @@ impl Runtime {
     }
 
     fn evict_over_budget(&mut self, kind: ProgramKind, keep: &RuntimeCacheKey) {
-        let budget = match kind {
-            ProgramKind::Jit => self.tuning.resident_code_cache_bytes,
-            ProgramKind::Aot => self.tuning.aot_code_cache_bytes,
-        };
+        let budget = self.budget(kind);
         if self.ledger.bytes(kind) <= budget {
             return;
         }
@@ -452,7 +579,7 @@ impl Runtime {
 
     fn evict(&mut self, key: &RuntimeCacheKey) {
         self.ledger.remove(key);
-        self.writer.remove(key);
+        self.vacate(key);
     }
 
     fn clear_resident(&mut self) {
@@ -463,6 +590,19 @@ impl Runtime {
         self.ledger.clear();
         self.failures.clear();
         self.shared.sketch.clear();
+        // Artifacts are still in the store, and are loaded again when they are used again.
+        for key in self.index.keys() {
+            self.writer.insert_negative(*key, Verdict::Indexed);
+        }
+    }
+
+    fn forget_artifacts(&mut self) {
+        add(&self.shared.counters.clears, 1);
+        for key in std::mem::take(&mut self.index).keys() {
+            if let Lookup::Negative(Verdict::Indexed) = self.writer.get(key) {
+                self.writer.remove(key);
+            }
+        }
     }
 
     fn publish_gauges(&self) {
@@ -475,6 +615,8 @@ impl Runtime {
         );
         set(&counters.pending_jobs, self.jobs.len());
         set(&counters.failures_remembered, self.failures.len());
+        set(&counters.artifacts_indexed, self.index.len());
+        counters.artifact_bytes.store(self.index.bytes(), Relaxed);
         set(&counters.tick, self.tick as usize);
         let gauges = self.writer.gauges();
         set(&counters.map_capacity, gauges.capacity);
@@ -483,9 +625,22 @@ impl Runtime {
     }
 }
 
-fn refuse(request: Request, error: Error) {
+fn answer(request: Request, result: Result<()>) {
     if let Some(waiter) = request.waiter {
-        waiter.answer(Err(error));
+        waiter.answer(result);
+    }
+}
+
+fn refuse(request: Request, error: Error) {
+    answer(request, Err(error));
+}
+
+/// What a caller prepares by name may take its time; loading is not compiling.
+fn within_budget(kind: CompilationKind, explicit: bool) -> bool {
+    match kind {
+        CompilationKind::Jit | CompilationKind::Optimize => true,
+        CompilationKind::Aot => !explicit,
+        CompilationKind::Load => false,
     }
 }
 

@@ -2,7 +2,7 @@
 //! the test makes pass.
 
 use super::{
-    compile::{CompileWork, Compiler, Job},
+    compile::{CompileWork, Compiler, Job, Made},
     core::{Reader, Shared},
     request::{Answer, Command, Request, Road, Waiter},
     runtime::Runtime,
@@ -78,8 +78,8 @@ pub(super) fn contract(n: u32) -> (RuntimeCacheKey, Bytes) {
 pub(super) struct With<F>(pub(super) F);
 
 impl<F: Fn(&Job) -> Result<CompiledProgram> + Send + Sync + 'static> Compiler for With<F> {
-    fn compile(&self, job: &Job) -> Result<CompiledProgram> {
-        (self.0)(job)
+    fn compile(&self, job: &Job) -> Result<Made> {
+        (self.0)(job).map(Made::from)
     }
 }
 
@@ -156,7 +156,7 @@ impl Bench {
             tuning,
             ..RuntimeConfig::default()
         };
-        let shared = Arc::new(Shared::new(&config));
+        let shared = Arc::new(Shared::new(&config).unwrap());
         let (writer, reader) = resident::new(&resident::Options::default());
         let (tx, rx) = sync_channel(1024);
         let work = CompileWork::new(Arc::new(compiler), &config, Arc::clone(&shared), tx);

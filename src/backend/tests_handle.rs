@@ -58,7 +58,7 @@ fn who_waits_is_told_when_the_backend_stops() {
         let core = backend.started().unwrap();
         let (waiter, answer) = super::request::Waiter::new();
         let (key, code) = contract(1);
-        let request = super::explicit(&key, &code, super::Road::Jit).unwrap();
+        let request = super::explicit(&key, &code, super::Road::Jit, 0).unwrap();
         core.send(super::Command::Request(super::Request {
             waiter: Some(waiter),
             ..request
