@@ -50,6 +50,8 @@ mod error;
 #[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
+mod host;
+#[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
 mod program;

@@ -52,6 +52,9 @@ use std::{
 /// not loaded.
 pub const ENGINE_VERSION: u32 = 1;
 
+/// Largest stack frame of compiled code, in bytes. Frames do not nest: a call suspends its caller.
+pub const MAX_FRAME_LEN: usize = 512 << 10;
+
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
@@ -174,6 +177,17 @@ pub fn compile(
     if text.len() > options.max_native_len {
         let (len, max) = (text.len(), options.max_native_len);
         return Err(EngineError::NativeTooLarge { len, max });
+    }
+    // Spilled values can take up more of the stack than the thread that runs the code has left.
+    let frame = compiled
+        .buffer
+        .frame_layout()
+        .map_or(0, |layout| layout.frame_to_fp_offset as usize);
+    if frame > MAX_FRAME_LEN {
+        return Err(EngineError::FrameTooLarge {
+            len: frame,
+            max: MAX_FRAME_LEN,
+        });
     }
     let table_refs = compiled
         .buffer
