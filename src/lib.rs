@@ -1,14 +1,84 @@
 //! Just-in-time and ahead-of-time compilation of EVM bytecode for Ethereum clients, without LLVM.
+//!
+//! A client holds a [`JitBackend`] and asks it, for each frame, how to run the contract. The
+//! answer is a [`CompiledProgram`], or the reason to interpret. What is called often becomes
+//! native code in the background; the thread that executes blocks never waits for it.
+//!
+//! # The road of a lookup
+//!
+//! On the execution thread, [`JitBackend::lookup`] reads the [`resident`] map: a hit is the
+//! program. A miss counts towards the contract's heat in a fixed array; the miss that makes it hot
+//! sends one message, or drops it where there is no room. Nothing on this road locks, waits or
+//! calls the system, and a hit allocates nothing.
+//!
+//! # The road of a compilation
+//!
+//! The backend thread receives the message and admits it: is the code eligible, is its hash the
+//! key's, is it neither resident, nor under way, nor resting after a failure? A worker compiles it
+//! ([`engine`]: revmc's translator onto Cranelift) within a budget of time and size. The
+//! backend thread publishes the program in the map, or a negative entry with a growing retry
+//! delay. What stays hot is compiled again, optimised; what is not used, or does not fit, goes.
+//!
+//! # Where to look
+//!
+//! | | |
+//! |---|---|
+//! | [`JitBackend`] | every method, and what blocks |
+//! | [`config`] | every choice and every number |
+//! | [`stats`] | every counter and gauge |
+//! | [`CompilationEvent`] | what is told about each compilation |
+//! | [`resident`] | the map, usable by itself |
+//! | [`engine`] | the compiler, usable by itself |
+//!
+//! This crate writes no log and knows no metrics library. `examples/metrics.rs` wires
+//! [`RuntimeStatsSnapshot::values`] to an exporter, `examples/logging.rs` the `on_compilation`
+//! callback to a log.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
 #[cfg(not(loom))]
+pub mod artifact;
+#[cfg(not(loom))]
+mod backend;
+#[cfg(not(loom))]
+pub mod config;
+#[cfg(not(loom))]
+mod cpu_time;
+#[cfg(not(loom))]
 pub mod engine;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
+mod hotness;
 #[cfg(not(loom))]
 mod program;
 pub mod resident;
+#[cfg(not(loom))]
+pub mod stats;
+#[cfg(not(loom))]
+mod worker;
 
 #[cfg(not(loom))]
-pub use program::{CompiledProgram, FrameError, ProgramKind, RuntimeCacheKey};
+pub use {
+    backend::{
+        AotRequest, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest,
+        ProgramRef, Verdict, WeakJitBackend,
+    },
+    config::{OnCompilation, RuntimeConfig, RuntimeTuning},
+    error::{ConfigError, Error, Ineligible, Result, StoreError},
+    event::{CompilationEvent, CompilationKind},
+    program::{CompiledProgram, FrameError, ProgramKind, RuntimeCacheKey},
+    stats::RuntimeStatsSnapshot,
+};
 
 /// The types of revmc and revm that this crate's API exposes.
+#[cfg(not(loom))]
 pub use revmc;
+
+/// The EVM types that the API speaks, at the version it speaks.
+#[cfg(not(loom))]
+pub mod primitives {
+    pub use alloy_primitives::{B256, Bytes, keccak256};
+    pub use revmc::{OptimizationLevel, primitives::SpecId};
+}

@@ -25,7 +25,7 @@ use revmc::{
     interpreter::{Contract, Interpreter, InterpreterAction, STACK_LIMIT, SharedMemory},
     primitives::SpecId,
 };
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, sync::Arc};
 
 /// What identifies a compiled function: the code it was compiled from and the rules it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,7 +141,7 @@ pub struct CompiledProgram {
     bytecode_len: usize,
     mapped_len: usize,
     resume_points: u32,
-    _backing: Backing,
+    _backing: Arc<Backing>,
 }
 
 impl CompiledProgram {
@@ -162,12 +162,11 @@ impl CompiledProgram {
             bytecode_len,
             mapped_len: memory.mapped_len(),
             resume_points: code.resume_points(),
-            _backing: Backing::Jit(memory),
+            _backing: Arc::new(Backing::Jit(memory)),
         })
     }
 
     /// Wraps code that an artifact's loader has verified and mapped; dropping `backing` unmaps it.
-    #[allow(dead_code)]
     pub(crate) fn aot(
         key: RuntimeCacheKey,
         tier: Tier,
@@ -185,7 +184,32 @@ impl CompiledProgram {
             bytecode_len,
             mapped_len,
             resume_points,
-            _backing: Backing::Aot(backing),
+            _backing: Arc::new(Backing::Aot(backing)),
+        }
+    }
+
+    /// A copy with a reference count of its own, over the same machine code.
+    pub(crate) fn share(&self) -> Self {
+        let Self {
+            func,
+            key,
+            kind,
+            tier,
+            bytecode_len,
+            mapped_len,
+            resume_points,
+            ref _backing,
+        } = *self;
+        let _backing = Arc::clone(_backing);
+        Self {
+            func,
+            key,
+            kind,
+            tier,
+            bytecode_len,
+            mapped_len,
+            resume_points,
+            _backing,
         }
     }
 

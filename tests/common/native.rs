@@ -7,6 +7,7 @@ use revmc::interpreter::{
     Contract, Interpreter, InterpreterAction, MAX_INITCODE_SIZE, SharedMemory,
 };
 use revmc::primitives::{B256, SpecId, keccak256};
+use revmc_jit::artifact::{self, BuildOptions, StoredArtifact};
 use revmc_jit::engine::{self, CompileOptions, Tier};
 use revmc_jit::{CompiledProgram, RuntimeCacheKey};
 use std::cell::RefCell;
@@ -19,6 +20,8 @@ pub const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 /// is remembered as a failure, and the frame is interpreted.
 pub struct Native {
     options: CompileOptions,
+    /// Whether code takes the road through an artifact's bytes.
+    artifacts: bool,
     programs: HashMap<(B256, SpecId), Rc<CompiledProgram>>,
     failure: Option<String>,
 }
@@ -35,8 +38,17 @@ impl Native {
                 max_bytecode_len: MAX_INITCODE_SIZE + 1024,
                 ..CompileOptions::default()
             },
+            artifacts: false,
             programs: HashMap::new(),
             failure: None,
+        }
+    }
+
+    /// Like [`new`](Self::new), but runs what is loaded from artifacts.
+    pub fn from_artifacts(tier: Tier) -> Self {
+        Self {
+            artifacts: true,
+            ..Self::new(tier)
         }
     }
 
@@ -57,6 +69,14 @@ impl Native {
         let code = contract.bytecode.original_bytes();
         let native = engine::compile(&code, key.spec_id, &self.options)
             .map_err(|error| format!("not compiled: {error}"))?;
+        if self.artifacts {
+            let options = BuildOptions::from(&self.options);
+            return artifact::build(key, code.len(), options, &native)
+                .and_then(|artifact| artifact.to_bytes(None))
+                .and_then(|bytes| StoredArtifact::from_bytes(&bytes.into(), None))
+                .and_then(|artifact| artifact::load(&artifact, key, options))
+                .map_err(|error| format!("no artifact: {error}"));
+        }
         CompiledProgram::jit(key, code.len(), &native)
             .map_err(|error| format!("not mapped: {error}"))
     }
@@ -109,10 +129,17 @@ impl FrameExecutor for Native {
 }
 
 thread_local! {
-    static NATIVE: RefCell<[Native; 2]> = RefCell::new(TIERS.map(Native::new));
+    static NATIVE: RefCell<[Native; 2]> = RefCell::new(TIERS.map(|tier| {
+        if std::env::var_os("REVMC_JIT_ARTIFACTS").is_some() {
+            Native::from_artifacts(tier)
+        } else {
+            Native::new(tier)
+        }
+    }));
 }
 
-/// Runs the case by the interpreter and at both tiers. `Err` names the tier and what differs.
+/// Runs the case by the interpreter and at both tiers, from artifacts if `REVMC_JIT_ARTIFACTS` is
+/// set. `Err` names the tier and what differs.
 pub fn compare(case: &Case) -> Result<Run, String> {
     NATIVE.with_borrow_mut(|tiers| {
         let mut oracle = None;

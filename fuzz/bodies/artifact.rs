@@ -1,0 +1,54 @@
+//! What the fuzz targets for artifacts do with one input; `tests/artifact_fuzz.rs` runs the same
+//! with generated inputs.
+
+use revmc_jit::artifact::{
+    ArtifactKey, ArtifactManifest, ArtifactStore, DirOptions, HEADER_LEN, StoredArtifact,
+    TempArtifactStore,
+};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
+
+/// Any bytes as a manifest: refused, or exactly what writing the manifest gives.
+pub fn manifest(data: &[u8]) {
+    if let Ok(manifest) = ArtifactManifest::parse(data) {
+        assert_eq!(manifest.encode().as_bytes(), data);
+        let key = manifest.key();
+        assert_eq!(ArtifactKey::from_file_name(&key.file_name()), Some(key));
+        // Whatever lengths it claims, laying out must not panic.
+        let _ = manifest.layout();
+    }
+}
+
+/// Any bytes as an artifact: refused, or exactly what writing the artifact gives; verifying it
+/// against its own claims accepts only libraries in the fixed form.
+pub fn artifact(data: &[u8]) {
+    if let Ok(artifact) = StoredArtifact::from_bytes(&data.to_vec().into(), None) {
+        assert_eq!(artifact.to_bytes(None).unwrap(), data);
+        let manifest = &artifact.manifest;
+        let program = manifest.key().program();
+        let _ = artifact.verify(&program, manifest.options, &manifest.environment);
+    }
+}
+
+/// Any names and contents in the folder: the first byte gives a name's length, the second a
+/// content's; listing, loading and clearing fail only for single files.
+pub fn listing(mut data: &[u8]) {
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+    while let [name_len, content_len, rest @ ..] = data {
+        let (name, rest) = rest.split_at(rest.len().min(usize::from(*name_len)));
+        let (content, rest) = rest.split_at(rest.len().min(usize::from(*content_len)));
+        data = rest;
+        // Names that the file system refuses never reach the store.
+        if !name.contains(&b'/') {
+            let _ = fs::write(store.path().join(OsStr::from_bytes(name)), content);
+        }
+    }
+    let index = store.load_all().unwrap();
+    for entry in &index.entries {
+        assert!(entry.stored_len >= HEADER_LEN as u64);
+        // So short a file is never a whole artifact.
+        store.load(&entry.key).unwrap_err();
+    }
+    let artifacts = store.clear().unwrap();
+    assert!(artifacts >= index.entries.len());
+    assert_eq!(store.load_all().unwrap().entries.len(), 0);
+}

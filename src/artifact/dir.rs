@@ -1,0 +1,536 @@
+//! A folder of artifacts that several processes share.
+//!
+//! # Invariants
+//!
+//! - **D1**: an artifact's name appears only by `renameat(2)` of a complete, synchronised file: a
+//!   crash at any point leaves the earlier artifact or the new one. After `store` returns, folder
+//!   and file have been synchronised.
+//! - **D2**: every operation on an entry is relative to the open folder and never follows a symbolic
+//!   link in it.
+//! - **D3**: a temporary file is locked (`flock(2)`) by its writer for as long as it writes. It is
+//!   removed as a leftover only if it is older than [`DirOptions::leftover_age`] and the lock is
+//!   free, so only if its writer is dead. A file system without locks keeps leftovers until
+//!   somebody removes them.
+
+use super::{
+    auth::ManifestKey,
+    container::{HEADER_LEN, StoredArtifact},
+    error::{ArtifactError, FileProblem, FolderProblem},
+    key::{ArtifactKey, BuildId},
+    store::{ArtifactIndex, ArtifactStore, IndexEntry},
+    sys::{self, Status},
+};
+use alloy_primitives::Bytes;
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// What temporary files start with.
+const TEMPORARY: &str = ".store-";
+
+/// How often a store is begun again when its temporary file vanishes.
+const ATTEMPTS: usize = 3;
+
+/// Bounds and key of a [`DirArtifactStore`].
+#[derive(Clone, Debug)]
+pub struct DirOptions {
+    /// Bound of one artifact's length in bytes; longer ones are neither written nor read. 64 MiB.
+    pub max_artifact_bytes: u64,
+    /// Bound of all artifacts' lengths in bytes; beyond, nothing is stored. 16 GiB.
+    pub max_total_bytes: u64,
+    /// Bound of the number of artifacts; beyond, nothing is stored, and the index ends. 1,000,000.
+    pub max_artifacts: usize,
+    /// How old an abandoned temporary file has to be to be removed. One minute.
+    pub leftover_age: Duration,
+    /// Authenticates artifacts: those written without this key are refused. None.
+    pub key: Option<ManifestKey>,
+}
+
+impl Default for DirOptions {
+    fn default() -> Self {
+        Self {
+            max_artifact_bytes: 64 << 20,
+            max_total_bytes: 16 << 30,
+            max_artifacts: 1_000_000,
+            leftover_age: Duration::from_secs(60),
+            key: None,
+        }
+    }
+}
+
+/// Number and bytes of artifacts, as far as this process knows: others may store at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// Number of artifacts.
+    pub artifacts: usize,
+    /// Bytes they take.
+    pub bytes: u64,
+}
+
+/// A folder of artifacts, durable and shared between processes.
+///
+/// # Trust
+///
+/// Whoever can write into the folder decides which machine code runs in this process, within the
+/// limits of the manifest's checks. The folder therefore has to belong to the process's effective
+/// user and must not be writable by group or others, which is checked when it is opened and before
+/// each operation; so has each file. (A POSIX access list that lets others write shows in the group
+/// bits, and is refused too.) The folders above it are not checked: the folder stays open as a
+/// descriptor, so nobody can exchange it afterwards, and whoever exchanges it before can only put
+/// another folder of the same user in its place. With a [`ManifestKey`] none of this has to be
+/// relied on: an artifact that was written without the key is refused.
+#[derive(Debug)]
+pub struct DirArtifactStore {
+    folder: OwnedFd,
+    path: PathBuf,
+    options: DirOptions,
+    /// As of the last listing, and what this process did since.
+    usage: Mutex<Option<StoreUsage>>,
+}
+
+impl DirArtifactStore {
+    /// Opens a folder, creating it (but not the folders above it) for this user only if it is
+    /// missing.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Folder`] if it may not hold artifacts, [`ArtifactError::Io`] if it cannot
+    /// be created or opened.
+    pub fn open(path: impl Into<PathBuf>, options: DirOptions) -> Result<Self, ArtifactError> {
+        let path = path.into();
+        match sys::create_folder(&path, 0o700) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(ArtifactError::io("creating the folder", e));
+            }
+            _ => {}
+        }
+        let folder = sys::open_folder(&path).map_err(|error| match sys::path_status(&path) {
+            Ok(status) if status.is_symlink => folder_error(&path, FolderProblem::Symlink),
+            Ok(status) if !status.is_folder => folder_error(&path, FolderProblem::NotAFolder),
+            _ => ArtifactError::io("opening the folder", error),
+        })?;
+        let store = Self {
+            folder,
+            path,
+            options,
+            usage: Mutex::new(None),
+        };
+        store.check_folder()?;
+        Ok(store)
+    }
+
+    /// The path that the folder was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number and bytes of artifacts as last known; reads nothing. Zero before the first listing.
+    pub fn usage(&self) -> StoreUsage {
+        self.with_usage(|usage| usage.unwrap_or_default())
+    }
+
+    /// Removes the artifacts that builds other than `keep` made, for instance an earlier version
+    /// of the program, and returns their number.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Folder`], or [`ArtifactError::Io`] if one could not be removed.
+    pub fn prune(&self, keep: &[BuildId]) -> Result<usize, ArtifactError> {
+        self.remove_where(|key| !keep.contains(&key.build))
+    }
+
+    fn check_folder(&self) -> Result<(), ArtifactError> {
+        let status =
+            sys::status(&self.folder).map_err(|e| ArtifactError::io("checking the folder", e))?;
+        match foreign(&status) {
+            Some(Foreign::Owner { found, expected }) => Err(folder_error(
+                &self.path,
+                FolderProblem::Owner { found, expected },
+            )),
+            Some(Foreign::Writable { mode }) => Err(folder_error(
+                &self.path,
+                FolderProblem::WritableByOthers { mode },
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn with_usage<R>(&self, f: impl FnOnce(&mut Option<StoreUsage>) -> R) -> R {
+        // A number cannot be left half changed by a panic.
+        f(&mut self.usage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the file of an artifact; `None` if it is not there.
+    fn read(&self, name: &CStr) -> Result<Option<Bytes>, ArtifactError> {
+        let mut file = match sys::open_entry(&self.folder, name) {
+            Ok(file) => file,
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(file_error(name, FileProblem::Symlink));
+            }
+            Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {
+                return Err(file_error(name, FileProblem::NotAFile));
+            }
+            Err(e) => return Err(ArtifactError::io("opening an artifact", e)),
+        };
+        let status =
+            sys::status(&file).map_err(|e| ArtifactError::io("checking an artifact", e))?;
+        self.check_file(name, &status)?;
+        // One byte more than announced shows a file that grows.
+        let mut bytes = Vec::with_capacity(status.len as usize + 1);
+        (&mut file)
+            .take(status.len + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| ArtifactError::io("reading an artifact", e))?;
+        if bytes.len() as u64 != status.len {
+            let found = bytes.len() as u64;
+            return Err(ArtifactError::Length {
+                found,
+                expected: status.len,
+            });
+        }
+        Ok(Some(bytes.into()))
+    }
+
+    fn check_file(&self, name: &CStr, status: &Status) -> Result<(), ArtifactError> {
+        if status.is_symlink {
+            return Err(file_error(name, FileProblem::Symlink));
+        }
+        if !status.is_file {
+            return Err(file_error(name, FileProblem::NotAFile));
+        }
+        match foreign(status) {
+            Some(Foreign::Owner { found, expected }) => {
+                return Err(file_error(name, FileProblem::Owner { found, expected }));
+            }
+            Some(Foreign::Writable { mode }) => {
+                return Err(file_error(name, FileProblem::WritableByOthers { mode }));
+            }
+            None => {}
+        }
+        self.check_len(status.len)
+    }
+
+    fn check_len(&self, len: u64) -> Result<(), ArtifactError> {
+        let limit = self.options.max_artifact_bytes;
+        if len > limit {
+            return Err(ArtifactError::TooLarge {
+                what: "artifact",
+                len,
+                limit,
+            });
+        }
+        if len < HEADER_LEN as u64 {
+            return Err(ArtifactError::Length {
+                found: len,
+                expected: HEADER_LEN as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses to store beyond the bounds; counts afresh before it does.
+    fn check_room(&self, len: u64, replaced: Option<u64>) -> Result<(), ArtifactError> {
+        let full = |usage: StoreUsage| {
+            let artifacts = usage.artifacts + usize::from(replaced.is_none());
+            let bytes = usage
+                .bytes
+                .saturating_sub(replaced.unwrap_or(0))
+                .saturating_add(len);
+            if artifacts > self.options.max_artifacts {
+                let limit = self.options.max_artifacts as u64;
+                return Some(ArtifactError::StoreFull {
+                    what: "artifacts",
+                    limit,
+                });
+            }
+            let limit = self.options.max_total_bytes;
+            (bytes > limit).then_some(ArtifactError::StoreFull {
+                what: "bytes",
+                limit,
+            })
+        };
+        if let Some(usage) = self.with_usage(|usage| *usage)
+            && full(usage).is_none()
+        {
+            return Ok(());
+        }
+        self.load_all()?;
+        full(self.usage()).map_or(Ok(()), Err)
+    }
+
+    /// Writes a new file and gives it `name` (**D1**). False if the temporary file vanished.
+    fn write(&self, name: &CStr, bytes: &[u8]) -> Result<bool, ArtifactError> {
+        let temporary = temporary_name();
+        let mut file = sys::create_entry(&self.folder, &temporary)
+            .map_err(|e| ArtifactError::io("creating a temporary file", e))?;
+        // D3. A failure leaves the file unlocked, which its age makes up for.
+        let _ = sys::try_lock(&file);
+        let result = write_and_rename(&self.folder, &mut file, &temporary, name, bytes);
+        if result.is_err() {
+            // If this fails too, the file is a leftover.
+            let _ = sys::remove(&self.folder, &temporary);
+        }
+        match result {
+            Err(("renaming an artifact", e)) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err((operation, e)) => Err(ArtifactError::io(operation, e)),
+            Ok(()) => Ok(true),
+        }
+    }
+
+    /// Removes a temporary file whose writer is dead (**D3**).
+    fn remove_leftover(&self, name: &CStr) {
+        // Whatever fails here leaves the file to a later attempt.
+        let Ok(status) = sys::entry_status(&self.folder, name) else {
+            return;
+        };
+        let age = SystemTime::now()
+            .duration_since(status.modified)
+            .unwrap_or_default();
+        if !status.is_file || age < self.options.leftover_age {
+            return;
+        }
+        let Ok(file) = sys::open_entry(&self.folder, name) else {
+            return;
+        };
+        if let Ok(true) = sys::try_lock(&file) {
+            let _ = sys::remove(&self.folder, name);
+        }
+    }
+
+    fn for_each_name(&self, mut f: impl FnMut(CString)) -> Result<(), ArtifactError> {
+        let list = |e| ArtifactError::io("listing the folder", e);
+        let mut entries = sys::Entries::new(&self.folder).map_err(list)?;
+        while let Some(name) = entries.next().map_err(list)? {
+            f(name);
+        }
+        Ok(())
+    }
+
+    fn remove_where(
+        &self,
+        condition: impl Fn(&ArtifactKey) -> bool,
+    ) -> Result<usize, ArtifactError> {
+        self.check_folder()?;
+        let mut names = Vec::new();
+        self.for_each_name(|name| match artifact_key(&name) {
+            Some(key) if condition(&key) => names.push(name),
+            None if is_temporary(&name) => self.remove_leftover(&name),
+            _ => {}
+        })?;
+        let mut removed = 0;
+        let mut failed = None;
+        for name in names {
+            match sys::remove(&self.folder, &name) {
+                Ok(()) => removed += 1,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => failed = Some(e),
+            }
+        }
+        // Counted afresh when it is needed next.
+        self.with_usage(|usage| *usage = None);
+        if removed > 0 {
+            self.sync()?;
+        }
+        failed.map_or(Ok(removed), |e| {
+            Err(ArtifactError::io("removing an artifact", e))
+        })
+    }
+
+    fn sync(&self) -> Result<(), ArtifactError> {
+        sys::sync_folder(&self.folder).map_err(|e| ArtifactError::io("synchronising the folder", e))
+    }
+}
+
+impl ArtifactStore for DirArtifactStore {
+    /// Reads names and sizes only; removes leftovers of dead writers on the way.
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        self.check_folder()?;
+        let mut index = ArtifactIndex::default();
+        self.for_each_name(|name| {
+            let text = || name.to_string_lossy().into_owned();
+            let Some(key) = artifact_key(&name) else {
+                if is_temporary(&name) {
+                    self.remove_leftover(&name);
+                } else {
+                    index.reject(text(), file_error(&name, FileProblem::Name));
+                }
+                return;
+            };
+            if index.entries.len() == self.options.max_artifacts {
+                let limit = self.options.max_artifacts as u64;
+                index.reject(
+                    text(),
+                    ArtifactError::StoreFull {
+                        what: "artifacts",
+                        limit,
+                    },
+                );
+                return;
+            }
+            let status = match sys::entry_status(&self.folder, &name) {
+                Ok(status) => status,
+                // Removed by another process since the folder was read.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+                Err(e) => {
+                    return index.reject(text(), ArtifactError::io("checking an artifact", e));
+                }
+            };
+            match self.check_file(&name, &status) {
+                Ok(()) => index.entries.push(IndexEntry {
+                    key,
+                    stored_len: status.len,
+                    modified: Some(status.modified),
+                }),
+                Err(error) => index.reject(text(), error),
+            }
+        })?;
+        let usage = StoreUsage {
+            artifacts: index.entries.len(),
+            bytes: index.stored_bytes(),
+        };
+        self.with_usage(|known| *known = Some(usage));
+        Ok(index)
+    }
+
+    fn load(&self, key: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+        self.check_folder()?;
+        match self.read(&artifact_name(key))? {
+            Some(bytes) => StoredArtifact::from_bytes(&bytes, self.options.key.as_ref()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError> {
+        self.check_folder()?;
+        let bytes = artifact.to_bytes(self.options.key.as_ref())?;
+        let len = bytes.len() as u64;
+        self.check_len(len)?;
+        let name = artifact_name(&artifact.manifest.key());
+        let replaced = sys::entry_status(&self.folder, &name)
+            .ok()
+            .map(|status| status.len);
+        self.check_room(len, replaced)?;
+        for _ in 0..ATTEMPTS {
+            if self.write(&name, &bytes)? {
+                self.with_usage(|usage| {
+                    if let Some(usage) = usage {
+                        usage.artifacts += usize::from(replaced.is_none());
+                        usage.bytes = usage
+                            .bytes
+                            .saturating_sub(replaced.unwrap_or(0))
+                            .saturating_add(len);
+                    }
+                });
+                return Ok(len);
+            }
+        }
+        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        Err(ArtifactError::io("renaming an artifact", error))
+    }
+
+    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
+        self.check_folder()?;
+        let name = artifact_name(key);
+        let len = sys::entry_status(&self.folder, &name).map_or(0, |status| status.len);
+        match sys::remove(&self.folder, &name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(ArtifactError::io("removing an artifact", e)),
+            Ok(()) => {}
+        }
+        self.with_usage(|usage| {
+            if let Some(usage) = usage {
+                usage.artifacts = usage.artifacts.saturating_sub(1);
+                usage.bytes = usage.bytes.saturating_sub(len);
+            }
+        });
+        self.sync()?;
+        Ok(true)
+    }
+
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        self.remove_where(|_| true)
+    }
+}
+
+enum Foreign {
+    Owner { found: u32, expected: u32 },
+    Writable { mode: u32 },
+}
+
+/// Whether somebody else than this process's user can change a folder or file.
+fn foreign(status: &Status) -> Option<Foreign> {
+    let (found, expected) = (status.owner, sys::effective_user());
+    if found != expected {
+        Some(Foreign::Owner { found, expected })
+    } else if status.mode & 0o022 != 0 {
+        Some(Foreign::Writable { mode: status.mode })
+    } else {
+        None
+    }
+}
+
+fn folder_error(path: &Path, problem: FolderProblem) -> ArtifactError {
+    ArtifactError::Folder {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+fn file_error(name: &CStr, problem: FileProblem) -> ArtifactError {
+    ArtifactError::File {
+        name: name.to_string_lossy().into_owned(),
+        problem,
+    }
+}
+
+fn artifact_key(name: &CStr) -> Option<ArtifactKey> {
+    ArtifactKey::from_file_name(name.to_str().ok()?)
+}
+
+fn artifact_name(key: &ArtifactKey) -> CString {
+    CString::new(key.file_name()).expect("hexadecimal digits contain no zero byte")
+}
+
+fn is_temporary(name: &CStr) -> bool {
+    name.to_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+/// A name that no other writer uses: process ids repeat after a crash and between containers, so
+/// the time is in it too; `O_EXCL` catches what is left.
+fn temporary_name() -> CString {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: only that each number is given out once matters.
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let time = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let name = format!(
+        "{TEMPORARY}{:x}-{:x}-{serial:x}",
+        std::process::id(),
+        time.as_nanos()
+    );
+    CString::new(name).expect("hexadecimal digits contain no zero byte")
+}
+
+fn write_and_rename(
+    folder: &OwnedFd,
+    file: &mut File,
+    from: &CStr,
+    to: &CStr,
+    bytes: &[u8],
+) -> Result<(), (&'static str, io::Error)> {
+    file.write_all(bytes)
+        .map_err(|e| ("writing an artifact", e))?;
+    file.sync_all()
+        .map_err(|e| ("synchronising an artifact", e))?;
+    sys::rename(folder, from, to).map_err(|e| ("renaming an artifact", e))?;
+    sys::sync_folder(folder).map_err(|e| ("synchronising the folder", e))
+}

@@ -1,0 +1,415 @@
+//! What can go wrong with a stored artifact, named so that an operator can act on it.
+
+use crate::engine::EngineError;
+use std::{fmt, io, path::PathBuf};
+
+/// A manifest fact that has to hold before an artifact may be loaded.
+///
+/// Used by [`ArtifactError::Mismatch`] to say which one did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ManifestField {
+    /// keccak-256 of the bytecode the artifact was compiled from.
+    CodeHash,
+    /// The fork whose rules are compiled in.
+    Spec,
+    /// Version of this crate.
+    CrateVersion,
+    /// Version of the `revmc` front end.
+    RevmcVersion,
+    /// Version of the code generator and of the builtin table's order.
+    EngineVersion,
+    /// The Rust compiler that built the embedding program.
+    Rustc,
+    /// Architecture, operating system and C library.
+    Target,
+    /// Fingerprint of the struct layouts that generated code reads and writes.
+    LayoutFingerprint,
+    /// Optimisation tier, gas metering and debug assertions.
+    Options,
+    /// Name of the exported function.
+    Symbol,
+    /// Number of entries in the builtin table.
+    TableEntries,
+    /// Length of the machine code in bytes.
+    TextLen,
+    /// Length of the shared object in bytes.
+    LibraryLen,
+    /// keccak-256 of the shared object.
+    LibraryHash,
+}
+
+impl fmt::Display for ManifestField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CodeHash => "code hash",
+            Self::Spec => "fork",
+            Self::CrateVersion => "crate version",
+            Self::RevmcVersion => "revmc version",
+            Self::EngineVersion => "engine version",
+            Self::Rustc => "rustc",
+            Self::Target => "target",
+            Self::LayoutFingerprint => "layout fingerprint",
+            Self::Options => "options",
+            Self::Symbol => "symbol",
+            Self::TableEntries => "builtin table length",
+            Self::TextLen => "text length",
+            Self::LibraryLen => "library length",
+            Self::LibraryHash => "library keccak-256",
+        })
+    }
+}
+
+/// Why a folder may not hold artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FolderProblem {
+    /// The path is a symbolic link; only the folder itself is accepted.
+    Symlink,
+    /// The path is not a folder.
+    NotAFolder,
+    /// The folder belongs to somebody else.
+    Owner {
+        /// User id of the folder's owner.
+        found: u32,
+        /// Effective user id of this process.
+        expected: u32,
+    },
+    /// Group or others may write into the folder.
+    WritableByOthers {
+        /// Permission bits found.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for FolderProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Symlink => f.write_str("is a symbolic link"),
+            Self::NotAFolder => f.write_str("is not a folder"),
+            Self::Owner { found, expected } => {
+                write!(f, "belongs to user {found}, not to user {expected}")
+            }
+            Self::WritableByOthers { mode } => {
+                write!(f, "is writable by group or others (mode {mode:03o})")
+            }
+        }
+    }
+}
+
+/// Why a file in the folder is not read as an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileProblem {
+    /// The name is not one that this crate gives to artifacts.
+    Name,
+    /// The file is a symbolic link.
+    Symlink,
+    /// The file is a folder, device, socket or pipe.
+    NotAFile,
+    /// The file belongs to somebody else.
+    Owner {
+        /// User id of the file's owner.
+        found: u32,
+        /// Effective user id of this process.
+        expected: u32,
+    },
+    /// Group or others may write to the file.
+    WritableByOthers {
+        /// Permission bits found.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("does not have an artifact's name"),
+            Self::Symlink => f.write_str("is a symbolic link"),
+            Self::NotAFile => f.write_str("is not a regular file"),
+            Self::Owner { found, expected } => {
+                write!(f, "belongs to user {found}, not to user {expected}")
+            }
+            Self::WritableByOthers { mode } => {
+                write!(f, "is writable by group or others (mode {mode:03o})")
+            }
+        }
+    }
+}
+
+/// Why a manifest was not accepted as authentic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthenticationProblem {
+    /// The store has a key, the artifact carries no authentication code.
+    Missing,
+    /// The authentication code was not made with the store's key, or the manifest was changed.
+    Wrong,
+    /// The artifact carries an authentication code, the store has no key to check it with.
+    NoKey,
+}
+
+impl fmt::Display for AuthenticationProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "the artifact carries no authentication code",
+            Self::Wrong => "the authentication code does not match the store's key",
+            Self::NoKey => "the artifact is authenticated but the store has no key",
+        })
+    }
+}
+
+/// What kind of failure an operation on the folder met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IoProblem {
+    /// The file system or the user's quota is full (`ENOSPC`, `EDQUOT`).
+    DiskFull,
+    /// The process may not write a file that large (`EFBIG`).
+    FileTooLarge,
+    /// The file system is mounted read-only (`EROFS`).
+    ReadOnly,
+    /// The permission is missing (`EACCES`, `EPERM`).
+    PermissionDenied,
+    /// The folder, or a file in it, is gone (`ENOENT`, `ESTALE`).
+    Vanished,
+    /// Too many open files in the process or the system (`EMFILE`, `ENFILE`).
+    TooManyOpenFiles,
+    /// Anything else; see the source error.
+    Other,
+}
+
+impl IoProblem {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Self::DiskFull,
+            Some(libc::EFBIG) => Self::FileTooLarge,
+            Some(libc::EROFS) => Self::ReadOnly,
+            Some(libc::EACCES | libc::EPERM) => Self::PermissionDenied,
+            Some(libc::ENOENT | libc::ESTALE) => Self::Vanished,
+            Some(libc::EMFILE | libc::ENFILE) => Self::TooManyOpenFiles,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// An artifact could not be written, read, verified or loaded.
+///
+/// Whatever the reason, nothing of the artifact was executed; the caller compiles afresh instead.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// The bytes do not start as an artifact does.
+    NotAnArtifact,
+    /// The artifact has a format that this version does not read.
+    Format {
+        /// Format found.
+        found: u32,
+        /// The one format that is read.
+        expected: u32,
+    },
+    /// There are fewer or more bytes than the header announces.
+    Length {
+        /// Bytes found.
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// A length goes beyond its bound; nothing was read or written.
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its length in bytes.
+        len: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// Header or manifest do not follow the format.
+    Malformed {
+        /// The part that does not.
+        what: &'static str,
+    },
+    /// Header or manifest are not the bytes that were written: their keccak-256 differs.
+    ManifestDigest,
+    /// The manifest is not authentic.
+    Authentication(AuthenticationProblem),
+    /// The artifact is intact but is not for this program, key, or machine.
+    Mismatch {
+        /// The fact that does not hold.
+        field: ManifestField,
+        /// What it has to be.
+        expected: String,
+        /// What the artifact says.
+        found: String,
+    },
+    /// The code uses an instruction-set extension that this CPU does not have.
+    CpuFeature {
+        /// The extension that is missing.
+        missing: String,
+    },
+    /// The shared object is not byte for byte what this crate writes around its machine code.
+    Object {
+        /// Offset of the first byte that differs.
+        offset: usize,
+    },
+    /// Artifacts are not implemented for this platform.
+    Unsupported {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The engine failed: an unknown struct layout, or code that cannot be linked.
+    Engine(EngineError),
+    /// The system refused to load the verified bytes.
+    Loader {
+        /// The step that failed.
+        step: &'static str,
+        /// What the system said.
+        message: String,
+    },
+    /// The folder may not hold artifacts.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        problem: FolderProblem,
+    },
+    /// A file of the folder is not read as an artifact.
+    File {
+        /// The file's name in the folder; bytes that are not UTF-8 are replaced.
+        name: String,
+        /// Why not.
+        problem: FileProblem,
+    },
+    /// The store has reached a bound that its options set.
+    StoreFull {
+        /// What the bound counts.
+        what: &'static str,
+        /// The bound.
+        limit: u64,
+    },
+    /// An operation of the file system failed.
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// The kind of failure.
+        problem: IoProblem,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl ArtifactError {
+    pub(crate) fn io(operation: &'static str, source: io::Error) -> Self {
+        Self::Io {
+            operation,
+            problem: IoProblem::of(&source),
+            source,
+        }
+    }
+
+    pub(crate) fn mismatch(
+        field: ManifestField,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Self::Mismatch {
+            field,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    /// Whether the artifact itself was refused, as opposed to the store or the system failing.
+    ///
+    /// A refused artifact will be refused again: deleting it and compiling afresh is safe.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NotAnArtifact
+            | Self::Format { .. }
+            | Self::Length { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::ManifestDigest
+            | Self::Authentication(_)
+            | Self::Mismatch { .. }
+            | Self::CpuFeature { .. }
+            | Self::Object { .. }
+            | Self::File { .. } => true,
+            Self::Unsupported { .. }
+            | Self::Engine(_)
+            | Self::Loader { .. }
+            | Self::Folder { .. }
+            | Self::StoreFull { .. }
+            | Self::Io { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for ArtifactError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnArtifact => f.write_str("not an artifact"),
+            Self::Format { found, expected } => {
+                write!(
+                    f,
+                    "artifact format {found}, but only format {expected} is read"
+                )
+            }
+            Self::Length { found, expected } => {
+                write!(f, "artifact has {found} bytes instead of {expected}")
+            }
+            Self::TooLarge { what, len, limit } => {
+                write!(f, "{what}: {len} bytes, more than the bound of {limit}")
+            }
+            Self::Malformed { what } => write!(f, "malformed {what}"),
+            Self::ManifestDigest => f.write_str("the manifest's keccak-256 does not match"),
+            Self::Authentication(problem) => write!(f, "manifest not authentic: {problem}"),
+            Self::Mismatch {
+                field,
+                expected,
+                found,
+            } => {
+                write!(f, "{field} is {found}, expected {expected}")
+            }
+            Self::CpuFeature { missing } => {
+                write!(
+                    f,
+                    "the code needs the CPU feature {missing}, which this CPU lacks"
+                )
+            }
+            Self::Object { offset } => {
+                write!(
+                    f,
+                    "the shared object departs from its fixed form at byte {offset}"
+                )
+            }
+            Self::Unsupported { what } => write!(f, "not supported: {what}"),
+            Self::Engine(error) => write!(f, "engine: {error}"),
+            Self::Loader { step, message } => write!(f, "loading failed at {step}: {message}"),
+            Self::Folder { path, problem } => write!(f, "folder {} {problem}", path.display()),
+            Self::File { name, problem } => write!(f, "file {name} {problem}"),
+            Self::StoreFull { what, limit } => {
+                write!(f, "the store has reached its bound of {limit} {what}")
+            }
+            Self::Io {
+                operation, source, ..
+            } => write!(f, "{operation}: {source}"),
+        }
+    }
+}
+
+impl From<EngineError> for ArtifactError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl std::error::Error for ArtifactError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Engine(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The interface between the runtime and a place that keeps artifacts.
+
+use super::{container::StoredArtifact, error::ArtifactError, key::ArtifactKey};
+use std::{fmt, time::SystemTime};
+
+/// One artifact of a store's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The artifact's key, as the store claims it: [`load`](super::load) verifies it.
+    pub key: ArtifactKey,
+    /// Bytes it takes in the store.
+    pub stored_len: u64,
+    /// When it was stored, where the store knows.
+    pub modified: Option<SystemTime>,
+}
+
+/// Something in the store that is not an artifact, or may not be used as one.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Its name in the store; bytes that are not UTF-8 are replaced.
+    pub name: String,
+    /// Why it is not used.
+    pub error: ArtifactError,
+}
+
+/// What a store holds.
+#[derive(Debug, Default)]
+pub struct ArtifactIndex {
+    /// The artifacts, in no particular order; also those that other builds made.
+    pub entries: Vec<IndexEntry>,
+    /// What is not used, at most [`MAX_REJECTED`](Self::MAX_REJECTED) of them.
+    pub rejected: Vec<Rejected>,
+    /// How many are not used.
+    pub rejected_count: usize,
+}
+
+impl ArtifactIndex {
+    /// Bound of the list of what is not used.
+    pub const MAX_REJECTED: usize = 1000;
+
+    /// Bytes that the artifacts take in the store.
+    pub fn stored_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.stored_len).sum()
+    }
+
+    /// Notes something that is not used.
+    pub fn reject(&mut self, name: String, error: ArtifactError) {
+        self.rejected_count += 1;
+        if self.rejected.len() < Self::MAX_REJECTED {
+            self.rejected.push(Rejected { name, error });
+        }
+    }
+}
+
+/// A place that keeps artifacts over restarts of the process.
+///
+/// Used as `Arc<dyn ArtifactStore>`, from the backend's thread and its workers only: every method
+/// may block on storage. None is called on an execution thread.
+///
+/// A store keeps bytes and is not believed: whatever it returns passes through
+/// [`load`](super::load) before anything of it runs. It may return less than it holds, fail, or
+/// lose artifacts at any time; the runtime then compiles.
+pub trait ArtifactStore: fmt::Debug + Send + Sync {
+    /// The index of what is stored, without reading the artifacts.
+    ///
+    /// Cost: some microseconds for each artifact.
+    ///
+    /// # Errors
+    /// If the store as a whole cannot be used. A single artifact that cannot be used is in
+    /// [`ArtifactIndex::rejected`].
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError>;
+
+    /// Reads one artifact into memory; `None` if it is not there (any more).
+    ///
+    /// Also finds what other processes stored after the index was read.
+    ///
+    /// # Errors
+    /// If the artifact is damaged, not authentic, or cannot be read.
+    fn load(&self, key: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError>;
+
+    /// Keeps an artifact under its manifest's key, in place of an earlier one. When this returns
+    /// the artifact is durable; until then the earlier one is. Returns the bytes it takes.
+    ///
+    /// # Errors
+    /// If it cannot be stored durably; then there is the earlier one, the new one, or none if there
+    /// was none, but never a part of one.
+    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError>;
+
+    /// Removes an artifact; false if it was not there. A program that was loaded from it stays
+    /// valid.
+    ///
+    /// # Errors
+    /// If it could not be removed.
+    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError>;
+
+    /// Removes all artifacts, of every build, and returns their number.
+    ///
+    /// # Errors
+    /// If one could not be removed; others may have been.
+    fn clear(&self) -> Result<usize, ArtifactError>;
+}

@@ -1,0 +1,236 @@
+//! Compilations under way: one per key and purpose, with everybody who waits for it.
+
+use super::request::{Request, Waiter};
+use crate::{CompilationKind, Error, Result, RuntimeCacheKey};
+use alloy_primitives::Bytes;
+use std::collections::HashMap;
+
+/// A compilation under way.
+pub(super) struct Pending {
+    pub(super) id: u64,
+    pub(super) key: RuntimeCacheKey,
+    pub(super) kind: CompilationKind,
+    pub(super) code: Bytes,
+    /// Whether somebody asked for it by name; observed ones are limited in number.
+    pub(super) explicit: bool,
+    /// Whether the program may still become resident; a clear of the map in between takes that
+    /// away from an artifact's compilation, which goes on.
+    pub(super) publish: bool,
+    /// The store's epoch that the request belongs to.
+    pub(super) epoch: u64,
+    waiters: Vec<Waiter>,
+}
+
+impl Pending {
+    pub(super) fn answer(self, result: &Result<()>) {
+        for waiter in self.waiters {
+            waiter.answer(result.clone());
+        }
+    }
+}
+
+/// What two jobs for one key must not share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    Resident,
+    Optimize,
+    Persist,
+}
+
+fn purpose(kind: CompilationKind) -> Purpose {
+    match kind {
+        CompilationKind::Jit | CompilationKind::Load => Purpose::Resident,
+        CompilationKind::Optimize => Purpose::Optimize,
+        CompilationKind::Aot => Purpose::Persist,
+    }
+}
+
+/// All compilations under way.
+///
+/// A job's number is never used again: an outcome whose number is not here belongs to a job that
+/// was cancelled, and is dropped. That is what keeps a cleared program from coming back.
+#[derive(Default)]
+pub(super) struct Jobs {
+    by_id: HashMap<u64, Pending>,
+    by_key: HashMap<(RuntimeCacheKey, Purpose), u64>,
+    last_id: u64,
+    observed: usize,
+}
+
+impl Jobs {
+    /// Enters a job, returning its number.
+    pub(super) fn insert(&mut self, request: Request, kind: CompilationKind) -> u64 {
+        let Request {
+            key,
+            code,
+            explicit,
+            epoch,
+            waiter,
+            road: _,
+        } = request;
+        let waiters = waiter.into_iter().collect();
+        let pending = Pending {
+            id: 0,
+            key,
+            kind,
+            code,
+            explicit,
+            publish: true,
+            epoch,
+            waiters,
+        };
+        self.enter(pending, kind)
+    }
+
+    /// Enters a job that ended once more, for another purpose, with everybody who waits for it.
+    pub(super) fn enter(&mut self, pending: Pending, kind: CompilationKind) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.observed += usize::from(!pending.explicit);
+        self.by_key.insert((pending.key, purpose(kind)), id);
+        self.by_id.insert(
+            id,
+            Pending {
+                id,
+                kind,
+                ..pending
+            },
+        );
+        id
+    }
+
+    /// Exchanges the code of a job under way.
+    pub(super) fn set_code(&mut self, id: u64, code: Bytes) {
+        if let Some(pending) = self.by_id.get_mut(&id) {
+            pending.code = code;
+        }
+    }
+
+    /// The job under way for the same key and purpose.
+    pub(super) fn find(&self, key: &RuntimeCacheKey, kind: CompilationKind) -> Option<&Pending> {
+        self.by_id.get(self.by_key.get(&(*key, purpose(kind)))?)
+    }
+
+    /// Adds somebody to a job under way; true if that makes it an explicit one.
+    pub(super) fn join(&mut self, id: u64, explicit: bool, waiter: Option<Waiter>) -> bool {
+        let Some(pending) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        pending.waiters.extend(waiter);
+        let promoted = explicit && !pending.explicit;
+        pending.explicit |= explicit;
+        self.observed -= usize::from(promoted);
+        promoted
+    }
+
+    /// Takes a job out, because it ended.
+    pub(super) fn take(&mut self, id: u64) -> Option<Pending> {
+        let pending = self.by_id.remove(&id)?;
+        self.by_key.remove(&(pending.key, purpose(pending.kind)));
+        self.observed -= usize::from(!pending.explicit);
+        Some(pending)
+    }
+
+    /// Takes the jobs out that would make something resident, and answers those who wait for them
+    /// with [`Error::Cleared`]. Artifacts in the making go on to the store, but not into the map.
+    pub(super) fn cancel_resident(&mut self) -> usize {
+        let ids: Vec<u64> = self
+            .by_id
+            .values_mut()
+            .filter_map(|pending| {
+                pending.publish = false;
+                (pending.kind != CompilationKind::Aot).then_some(pending.id)
+            })
+            .collect();
+        for id in &ids {
+            if let Some(pending) = self.take(*id) {
+                let cleared = Err(Error::Cleared(pending.key));
+                pending.answer(&cleared);
+            }
+        }
+        ids.len()
+    }
+
+    /// Observed jobs under way.
+    pub(super) fn observed(&self) -> usize {
+        self.observed
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::Road;
+    use super::*;
+    use alloy_primitives::B256;
+    use revmc::primitives::SpecId;
+
+    fn key(n: u8) -> RuntimeCacheKey {
+        RuntimeCacheKey {
+            code_hash: B256::repeat_byte(n),
+            spec_id: SpecId::CANCUN,
+        }
+    }
+
+    fn request(n: u8, explicit: bool, waiter: Option<Waiter>) -> Request {
+        let (road, code) = (Road::Jit, Bytes::new());
+        Request {
+            key: key(n),
+            code,
+            road,
+            explicit,
+            epoch: 0,
+            waiter,
+        }
+    }
+
+    #[test]
+    fn everybody_who_waits_for_a_job_is_answered() {
+        let mut jobs = Jobs::default();
+        let (first, first_answer) = Waiter::new();
+        let (second, second_answer) = Waiter::new();
+        let id = jobs.insert(request(1, false, Some(first)), CompilationKind::Jit);
+        assert_eq!(
+            jobs.find(&key(1), CompilationKind::Load).map(|p| p.id),
+            Some(id)
+        );
+        assert!(jobs.find(&key(1), CompilationKind::Optimize).is_none());
+        assert_eq!(jobs.observed(), 1);
+        assert!(jobs.join(id, true, Some(second)));
+        assert!(!jobs.join(id, true, None));
+        assert_eq!(jobs.observed(), 0);
+        jobs.take(id).unwrap().answer(&Ok(()));
+        assert_eq!(
+            (first_answer.wait(), second_answer.wait()),
+            (Ok(()), Ok(()))
+        );
+        assert!(jobs.take(id).is_none() && jobs.find(&key(1), CompilationKind::Jit).is_none());
+    }
+
+    #[test]
+    fn cancelling_answers_and_forgets_all_but_artifacts() {
+        let mut jobs = Jobs::default();
+        let (waiter, answer) = Waiter::new();
+        let jit = jobs.insert(request(1, true, Some(waiter)), CompilationKind::Jit);
+        let aot = jobs.insert(request(1, true, None), CompilationKind::Aot);
+        assert_eq!(jobs.cancel_resident(), 1);
+        assert_eq!(answer.wait(), Err(Error::Cleared(key(1))));
+        assert!(jobs.take(jit).is_none());
+        assert!(!jobs.take(aot).unwrap().publish);
+        assert_eq!((jobs.len(), jobs.observed()), (0, 0));
+        // The next job for the key is another one.
+        assert!(jobs.insert(request(1, true, None), CompilationKind::Jit) > aot);
+    }
+
+    #[test]
+    fn who_waits_for_a_dropped_table_is_told_that_all_has_stopped() {
+        let mut jobs = Jobs::default();
+        let (waiter, answer) = Waiter::new();
+        jobs.insert(request(1, true, Some(waiter)), CompilationKind::Jit);
+        drop(jobs);
+        assert_eq!(answer.wait(), Err(Error::Stopped));
+    }
+}

@@ -1,0 +1,214 @@
+//! What is resident: bytes, tiers, and what goes or gets better next.
+//!
+//! The map knows when an entry was last used (readers stamp the coarse tick), this knows what
+//! the entries cost. Only the backend thread sees it.
+
+use crate::{CompiledProgram, ProgramKind, RuntimeCacheKey, engine::Tier};
+use alloy_primitives::Bytes;
+use std::collections::HashMap;
+
+#[derive(Debug)]
+struct Entry {
+    kind: ProgramKind,
+    bytes: usize,
+    /// What to optimise it from, if it is a fast-tier program that may be.
+    candidate: Option<Bytes>,
+    /// Ticks in which it was used.
+    heat: u32,
+}
+
+/// The books of the resident map.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: HashMap<RuntimeCacheKey, Entry>,
+    jit_bytes: usize,
+    aot_bytes: usize,
+    candidates: usize,
+}
+
+impl Ledger {
+    fn bytes_mut(&mut self, kind: ProgramKind) -> &mut usize {
+        match kind {
+            ProgramKind::Jit => &mut self.jit_bytes,
+            ProgramKind::Aot => &mut self.aot_bytes,
+        }
+    }
+
+    /// Enters a program, in place of the key's former one. `candidate` is its bytecode, if it is
+    /// to be optimised when it stays hot.
+    pub(super) fn insert(&mut self, program: &CompiledProgram, candidate: Option<Bytes>) {
+        self.remove(&program.key);
+        let (kind, bytes) = (program.kind, program.mapped_len());
+        *self.bytes_mut(kind) += bytes;
+        self.candidates += usize::from(candidate.is_some());
+        self.entries.insert(
+            program.key,
+            Entry {
+                kind,
+                bytes,
+                candidate,
+                heat: 0,
+            },
+        );
+    }
+
+    /// Strikes a program out; its kind, if there was one.
+    pub(super) fn remove(&mut self, key: &RuntimeCacheKey) -> Option<ProgramKind> {
+        let entry = self.entries.remove(key)?;
+        *self.bytes_mut(entry.kind) -= entry.bytes;
+        self.candidates -= usize::from(entry.candidate.is_some());
+        Some(entry.kind)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn kind(&self, key: &RuntimeCacheKey) -> Option<ProgramKind> {
+        Some(self.entries.get(key)?.kind)
+    }
+
+    /// Bytes held by programs of a kind.
+    pub(super) fn bytes(&self, kind: ProgramKind) -> usize {
+        match kind {
+            ProgramKind::Jit => self.jit_bytes,
+            ProgramKind::Aot => self.aot_bytes,
+        }
+    }
+
+    /// Whether any program waits to be optimised.
+    pub(super) fn has_candidates(&self) -> bool {
+        self.candidates > 0
+    }
+
+    /// Notes that `key` was used in this tick; true once that makes it worth optimising.
+    pub(super) fn warm(&mut self, key: &RuntimeCacheKey, enough: u32) -> bool {
+        match self.entries.get_mut(key) {
+            Some(entry) if entry.candidate.is_some() => {
+                entry.heat = entry.heat.saturating_add(1);
+                entry.heat >= enough
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the bytecode of a candidate: it is not one any more.
+    pub(super) fn take_candidate(&mut self, key: &RuntimeCacheKey) -> Option<Bytes> {
+        let code = self.entries.get_mut(key)?.candidate.take()?;
+        self.candidates -= 1;
+        Some(code)
+    }
+
+    /// Which programs of `kind` to drop so that they hold at most `budget` bytes, given all keys
+    /// with their last-used tick: the least recently used, and then some (an eighth of the budget)
+    /// so that the next program does not need another round. Never `keep`.
+    pub(super) fn over_budget(
+        &self,
+        kind: ProgramKind,
+        budget: usize,
+        used: impl IntoIterator<Item = (RuntimeCacheKey, u32)>,
+        keep: &RuntimeCacheKey,
+    ) -> Vec<RuntimeCacheKey> {
+        let mut held = self.bytes(kind);
+        if held <= budget {
+            return Vec::new();
+        }
+        let mut by_age: Vec<(u32, usize, RuntimeCacheKey)> = used
+            .into_iter()
+            .filter(|(key, _)| key != keep)
+            .filter_map(|(key, tick)| {
+                let entry = self.entries.get(&key).filter(|entry| entry.kind == kind)?;
+                Some((tick, entry.bytes, key))
+            })
+            .collect();
+        by_age.sort_unstable_by_key(|(tick, bytes, _)| (*tick, *bytes));
+        let low = budget - budget / 8;
+        let mut out = Vec::new();
+        for (_, bytes, key) in by_age {
+            if held <= low {
+                break;
+            }
+            held -= bytes;
+            out.push(key);
+        }
+        out
+    }
+}
+
+/// Whether `tier` has a better one above it.
+pub(super) fn can_improve(tier: Tier, best: Tier) -> bool {
+    tier == Tier::Baseline && best == Tier::Optimized
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::testing::program;
+
+    fn ledger(sizes: &[usize]) -> (Ledger, Vec<RuntimeCacheKey>) {
+        let mut ledger = Ledger::default();
+        let mut keys = Vec::new();
+        for (i, size) in sizes.iter().enumerate() {
+            let program = program(i as u8, *size);
+            keys.push(program.key);
+            ledger.insert(&program, None);
+        }
+        (ledger, keys)
+    }
+
+    #[test]
+    fn bytes_follow_what_comes_and_goes() {
+        let (mut ledger, keys) = ledger(&[100, 200, 300]);
+        let kind = ledger.kind(&keys[0]).unwrap();
+        assert_eq!(ledger.bytes(kind), 600);
+        ledger.insert(&program(1, 50), Some(Bytes::new()));
+        assert_eq!(
+            (ledger.bytes(kind), ledger.len(), ledger.has_candidates()),
+            (450, 3, true)
+        );
+        assert_eq!(ledger.remove(&keys[1]), Some(kind));
+        assert_eq!(ledger.remove(&keys[1]), None);
+        assert_eq!((ledger.bytes(kind), ledger.has_candidates()), (400, false));
+        ledger.clear();
+        assert_eq!((ledger.bytes(kind), ledger.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first() {
+        let (ledger, keys) = ledger(&[400, 300, 200, 100]);
+        let kind = ledger.kind(&keys[0]).unwrap();
+        let used = |ticks: [u32; 4]| keys.clone().into_iter().zip(ticks);
+        // 1000 bytes; 800 allowed, so 700 is the aim.
+        let out = ledger.over_budget(kind, 800, used([4, 1, 2, 3]), &keys[3]);
+        assert_eq!(out, [keys[1]]);
+        let out = ledger.over_budget(kind, 800, used([1, 2, 3, 4]), &keys[0]);
+        assert_eq!(out, [keys[1]]);
+        let out = ledger.over_budget(kind, 500, used([1, 2, 3, 4]), &keys[3]);
+        assert_eq!(out, [keys[0], keys[1]]);
+        // Nothing goes before the budget is exceeded.
+        assert_eq!(
+            ledger.over_budget(kind, 1000, used([1, 2, 3, 4]), &keys[3]),
+            []
+        );
+    }
+
+    #[test]
+    fn a_program_is_optimised_once_after_enough_ticks() {
+        let mut ledger = Ledger::default();
+        let program = program(1, 100);
+        ledger.insert(&program, Some(Bytes::from_static(&[1, 2])));
+        assert!(!ledger.warm(&program.key, 3));
+        assert!(!ledger.warm(&program.key, 3));
+        assert!(ledger.warm(&program.key, 3));
+        assert_eq!(
+            ledger.take_candidate(&program.key),
+            Some(Bytes::from_static(&[1, 2]))
+        );
+        assert!(!ledger.warm(&program.key, 3) && !ledger.has_candidates());
+        assert_eq!(ledger.take_candidate(&program.key), None);
+    }
+}

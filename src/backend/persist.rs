@@ -1,0 +1,237 @@
+//! The backend's side of the artifact store: what workers store and load, and how a clear of the
+//! store is ordered with both.
+//!
+//! # Invariants
+//!
+//! * **S1** The store is touched by workers and by callers of commands, never by an execution
+//!   thread, nor by the backend thread, which would hold everything up while a disk does.
+//! * **S2** An artifact of a request that was made before a clear of the store is not in the store
+//!   after it: the request carries the epoch of its making, a clear begins a new one, and a worker
+//!   stores under the shared side of the lock that a clear holds alone.
+
+use super::compile::{Job, Made};
+use crate::{
+    CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig,
+    artifact::{self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions},
+    engine::NativeCode,
+    error::StoreError,
+    stats::{Counters, add},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// The configured store, and what this process asks of it.
+#[derive(Debug)]
+pub(super) struct Persist {
+    store: Arc<dyn ArtifactStore>,
+    options: BuildOptions,
+    build: BuildId,
+    /// Shared by those who store, exclusive for a clear (S2).
+    gate: RwLock<()>,
+    epoch: AtomicU64,
+    last_error: Mutex<Option<StoreError>>,
+}
+
+/// The artifacts that this build can use, and the bytes each takes in the store.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    stored_len: HashMap<RuntimeCacheKey, u64>,
+    bytes: u64,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, key: RuntimeCacheKey, len: u64) {
+        self.bytes += len;
+        self.bytes -= self.stored_len.insert(key, len).unwrap_or(0);
+    }
+
+    pub(super) fn remove(&mut self, key: &RuntimeCacheKey) {
+        self.bytes -= self.stored_len.remove(key).unwrap_or(0);
+    }
+
+    pub(super) fn contains(&self, key: &RuntimeCacheKey) -> bool {
+        self.stored_len.contains_key(key)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &RuntimeCacheKey> {
+        self.stored_len.keys()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.stored_len.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Persist {
+    /// The store of a configuration, if it has one.
+    pub(super) fn new(config: &RuntimeConfig) -> Result<Option<Self>> {
+        let Some(store) = &config.store else {
+            return Ok(None);
+        };
+        let tier = config.tuning.aot_opt_level.into();
+        let options = BuildOptions {
+            tier,
+            debug_assertions: config.debug_assertions,
+        };
+        let build = BuildId::host(options).map_err(StoreError::from)?;
+        Ok(Some(Self {
+            store: Arc::clone(store),
+            options,
+            build,
+            gate: RwLock::new(()),
+            epoch: AtomicU64::new(0),
+            last_error: Mutex::new(None),
+        }))
+    }
+
+    pub(super) fn options(&self) -> BuildOptions {
+        self.options
+    }
+
+    /// The epoch that a request made now belongs to.
+    pub(super) fn epoch(&self) -> u64 {
+        // Relaxed: read together with a clear it may be the old or the new one, and both are right;
+        // a worker's read is ordered by the lock.
+        self.epoch.load(Relaxed)
+    }
+
+    /// Reads the index. A store that cannot be read is an empty one, counted: the backend
+    /// compiles.
+    pub(super) fn index(&self, counters: &Counters) -> Index {
+        let mut index = Index::default();
+        match self.store.load_all() {
+            Ok(found) => {
+                add(&counters.artifacts_rejected, found.rejected_count);
+                if let Some(rejected) = found.rejected.into_iter().next() {
+                    self.note(rejected.error.into());
+                }
+                for entry in found
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.key.build == self.build)
+                {
+                    index.insert(entry.key.program(), entry.stored_len);
+                }
+            }
+            Err(error) => self.count(counters, error.into()),
+        }
+        index
+    }
+
+    /// Stores what was compiled and loads it from what was stored. Where one of these fails, the
+    /// program serves this process all the same, as a JIT program.
+    pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
+        let kept = self.store_and_load(job, code);
+        match kept? {
+            Ok((program, len)) => Ok(Made {
+                program,
+                stored: Some(len),
+                store_error: None,
+            }),
+            Err(error) => {
+                self.count(counters, error.clone());
+                let program = CompiledProgram::jit(job.key, job.code.len(), code)?;
+                Ok(Made {
+                    program,
+                    stored: None,
+                    store_error: Some(error),
+                })
+            }
+        }
+    }
+
+    fn store_and_load(
+        &self,
+        job: &Job,
+        code: &NativeCode,
+    ) -> Result<Result<(CompiledProgram, u64), StoreError>> {
+        let made = artifact::build(job.key, job.code.len(), self.options, code);
+        let artifact = match made {
+            Ok(artifact) => artifact,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let stored = {
+            // No panic under this lock leaves anything half done here.
+            let _storing = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            if self.epoch() != job.epoch {
+                return Err(Error::Cleared(job.key));
+            }
+            self.store.store(&artifact)
+        };
+        let loaded =
+            stored.and_then(|len| Ok((artifact::load(&artifact, job.key, self.options)?, len)));
+        Ok(loaded.map_err(StoreError::from))
+    }
+
+    /// Loads an artifact that the index knows.
+    pub(super) fn load(&self, key: RuntimeCacheKey, counters: &Counters) -> Result<Made> {
+        let found = self
+            .store
+            .load(&ArtifactKey::new(key, self.build))
+            .and_then(|artifact| {
+                artifact
+                    .map(|artifact| artifact::load(&artifact, key, self.options))
+                    .transpose()
+            });
+        match found {
+            Ok(Some(program)) => Ok(program.into()),
+            Ok(None) => Err(Error::ArtifactGone(key)),
+            Err(error) => {
+                let error = StoreError::from(error);
+                self.count(counters, error.clone());
+                Err(Error::Artifact(error))
+            }
+        }
+    }
+
+    /// Empties the store, on the caller's thread. Requests made before belong to a past epoch.
+    pub(super) fn clear(&self, counters: &Counters) -> Result<()> {
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.fetch_add(1, Relaxed);
+        self.store.clear().map(drop).map_err(|error| {
+            let error = StoreError::from(error);
+            self.count(counters, error.clone());
+            Error::Artifact(error)
+        })
+    }
+
+    /// What the store last failed with.
+    pub(super) fn last_error(&self) -> Option<StoreError> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, error: StoreError) {
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn count(&self, counters: &Counters, error: StoreError) {
+        let of_the_store = matches!(
+            *error,
+            ArtifactError::Io { .. }
+                | ArtifactError::Folder { .. }
+                | ArtifactError::StoreFull { .. }
+        );
+        let counter = if of_the_store {
+            &counters.store_errors
+        } else {
+            &counters.artifacts_rejected
+        };
+        add(counter, 1);
+        self.note(error);
+    }
+}

@@ -1,0 +1,169 @@
+//! What callers ask and are answered, and the messages to the backend thread.
+
+use super::compile::Made;
+use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, resident};
+use alloy_primitives::{B256, Bytes};
+use revmc::primitives::SpecId;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
+
+/// A program that an execution thread wants, and the bytecode to compile it from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LookupRequest {
+    /// The code's hash and the fork.
+    pub key: RuntimeCacheKey,
+    /// The bytecode as deployed, unpadded: its keccak-256 is `key.code_hash`. Compared before
+    /// anything is compiled; a hit does not read it.
+    pub code: Bytes,
+}
+
+/// An artifact to prepare.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AotRequest {
+    /// keccak-256 of `code`.
+    pub code_hash: B256,
+    /// The bytecode as deployed, unpadded.
+    pub code: Bytes,
+    /// The fork.
+    pub spec_id: SpecId,
+}
+
+/// How a frame is to be run.
+#[derive(Clone, Debug)]
+pub enum LookupDecision {
+    /// Natively, by this program. Keep it for the life of the frame: a frame that was suspended
+    /// natively cannot be continued by the interpreter.
+    Compiled(Arc<CompiledProgram>),
+    /// By the interpreter.
+    Interpret(InterpretReason),
+}
+
+impl LookupDecision {
+    /// The program, if there is one.
+    pub fn program(self) -> Option<Arc<CompiledProgram>> {
+        match self {
+            Self::Compiled(program) => Some(program),
+            Self::Interpret(_) => None,
+        }
+    }
+}
+
+/// [`LookupDecision`] without a reference count; see
+/// [`lookup_borrowed`](crate::JitBackend::lookup_borrowed).
+#[derive(Debug)]
+pub enum BorrowedDecision<'a> {
+    /// Natively, by this program.
+    Compiled(ProgramRef<'a>),
+    /// By the interpreter.
+    Interpret(InterpretReason),
+}
+
+/// A resident program, borrowed. It stays mapped while this lives, also if it is evicted.
+pub type ProgramRef<'a> = resident::Ref<'a, CompiledProgram>;
+
+/// Why a frame is to be interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InterpretReason {
+    /// The backend is switched off.
+    Disabled,
+    /// The bytecode is never compiled.
+    Ineligible,
+    /// There is no program yet.
+    NotReady,
+    /// Compilation failed or cost too much, and is not tried again for now.
+    JitFailed,
+}
+
+impl fmt::Display for InterpretReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "disabled",
+            Self::Ineligible => "ineligible",
+            Self::NotReady => "not ready",
+            Self::JitFailed => "compilation failed",
+        })
+    }
+}
+
+/// What the map says of a key that has no program: the payload of its negative entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The engine cannot take this bytecode.
+    Ineligible,
+    /// Compilation failed; the key is resting.
+    Failed,
+    /// There is an artifact in the store that is loaded when the key is used.
+    Indexed,
+}
+
+/// Which program would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Road {
+    /// Whatever is there or comes soonest, as the configuration says.
+    Best,
+    /// A JIT program, if nothing is resident.
+    Jit,
+    /// An artifact in the store.
+    Aot,
+}
+
+/// A program to make.
+pub(super) struct Request {
+    pub(super) key: RuntimeCacheKey,
+    pub(super) code: Bytes,
+    pub(super) road: Road,
+    /// Whether a caller asked by name. Its code has been compared with the hash then; an
+    /// observation's has not.
+    pub(super) explicit: bool,
+    /// The store's epoch when the request was made; a later clear of the store voids it.
+    pub(super) epoch: u64,
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// What the backend thread reacts to.
+pub(super) enum Command {
+    Request(Request),
+    /// A worker is done with a job.
+    Finished {
+        id: u64,
+        outcome: Result<Made>,
+    },
+    ClearResident(Waiter),
+    /// The artifact store was emptied.
+    ForgetArtifacts(Waiter),
+    /// Look at the flags.
+    Wake,
+}
+
+/// One end of an answer. Dropping it unanswered answers [`Error::Stopped`], so that whatever
+/// becomes of the backend thread, nobody waits for ever.
+#[derive(Debug)]
+pub(super) struct Waiter(SyncSender<Result<()>>);
+
+impl Waiter {
+    pub(super) fn new() -> (Self, Answer) {
+        let (tx, rx) = sync_channel(1);
+        (Self(tx), Answer(rx))
+    }
+
+    pub(super) fn answer(self, result: Result<()>) {
+        // There is room for the one answer; if nobody waits any more, nobody needs it.
+        let _ = self.0.try_send(result);
+    }
+}
+
+/// The other end of an answer.
+#[derive(Debug)]
+pub(super) struct Answer(Receiver<Result<()>>);
+
+impl Answer {
+    pub(super) fn wait(self) -> Result<()> {
+        self.0.recv().unwrap_or(Err(Error::Stopped))
+    }
+}

@@ -1,0 +1,241 @@
+//! Programs and compilers for the tests of this folder, and a backend thread's state whose time
+//! the test makes pass.
+
+use super::{
+    compile::{CompileWork, Compiler, Job, Made},
+    core::{Reader, Shared},
+    request::{Answer, Command, Request, Road, Waiter},
+    runtime::Runtime,
+};
+use crate::{
+    CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey, RuntimeConfig,
+    RuntimeStatsSnapshot, RuntimeTuning,
+    engine::Tier,
+    resident::{self, Lookup},
+    worker::Pool,
+};
+use alloy_primitives::{B256, Bytes, keccak256};
+use revmc::{
+    EvmCompilerFn, EvmContext, EvmStack,
+    interpreter::{Contract, Gas, InstructionResult},
+    primitives::{Env, SpecId},
+};
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+unsafe extern "C" fn stop(
+    _: *mut Gas,
+    _: *mut EvmStack,
+    _: *mut usize,
+    _: *const Env,
+    _: *const Contract,
+    _: *mut EvmContext<'_>,
+) -> InstructionResult {
+    InstructionResult::Stop
+}
+
+fn made(
+    key: RuntimeCacheKey,
+    tier: Tier,
+    len: usize,
+    mapped: usize,
+    backing: Box<dyn Any + Send + Sync>,
+) -> CompiledProgram {
+    let func = EvmCompilerFn::new(stop);
+    let mut program = CompiledProgram::aot(key, tier, len, 0, func, mapped, backing);
+    program.kind = ProgramKind::Jit;
+    program
+}
+
+/// A program that maps `mapped` bytes, for a key made of `n`.
+pub(super) fn program(n: u8, mapped: usize) -> CompiledProgram {
+    let key = RuntimeCacheKey {
+        code_hash: B256::repeat_byte(n),
+        spec_id: SpecId::CANCUN,
+    };
+    made(key, Tier::Baseline, 1, mapped, Box::new(()))
+}
+
+/// A contract and its key.
+pub(super) fn contract(n: u32) -> (RuntimeCacheKey, Bytes) {
+    let code = Bytes::from([&[0x63][..], &n.to_be_bytes(), &[0x00]].concat());
+    (
+        RuntimeCacheKey {
+            code_hash: keccak256(&code),
+            spec_id: SpecId::CANCUN,
+        },
+        code,
+    )
+}
+
+/// A compiler made of a closure.
+pub(super) struct With<F>(pub(super) F);
+
+impl<F: Fn(&Job) -> Result<CompiledProgram> + Send + Sync + 'static> Compiler for With<F> {
+    fn compile(&self, job: &Job) -> Result<Made> {
+        (self.0)(job).map(Made::from)
+    }
+}
+
+/// What a compiler makes that always succeeds: one page.
+pub(super) fn page(job: &Job) -> Result<CompiledProgram> {
+    page_over(job, ())
+}
+
+/// The same, with something that is dropped where the code would be unmapped.
+pub(super) fn page_over(job: &Job, backing: impl Send + Sync + 'static) -> Result<CompiledProgram> {
+    Ok(made(
+        job.key,
+        job.tier,
+        job.code.len(),
+        4096,
+        Box::new(backing),
+    ))
+}
+
+/// A compiler that says when it starts a job, and goes on when it is told.
+pub(super) struct Gate {
+    pub(super) entered: Receiver<Job>,
+    pub(super) release: Sender<()>,
+}
+
+impl Gate {
+    pub(super) fn new() -> (Self, impl Compiler) {
+        let (entered_tx, entered) = channel();
+        let (release, wait) = channel::<()>();
+        // `Sync` by mutex; one job after the other passes the gate.
+        let gate = std::sync::Mutex::new((entered_tx, wait));
+        let compiler = With(move |job: &Job| {
+            let gate = gate.lock().unwrap();
+            gate.0.send(job.clone()).map_err(|_| Error::Stopped)?;
+            gate.1.recv().map_err(|_| Error::Stopped)?;
+            page(job)
+        });
+        (Self { entered, release }, compiler)
+    }
+}
+
+/// One tick to the second; failures rest 10, 20, 40, 40 … ticks; other numbers small enough to
+/// reach.
+pub(super) fn tuning() -> RuntimeTuning {
+    RuntimeTuning {
+        tick_interval: Duration::from_secs(1),
+        jit_worker_count: 1,
+        jit_hot_threshold: 2,
+        jit_max_pending_jobs: 4,
+        jit_optimize_after_ticks: 3,
+        idle_evict_duration: Some(Duration::from_secs(100)),
+        eviction_sweep_interval: Duration::from_secs(10),
+        failure_retry_delay: Duration::from_secs(10),
+        failure_retry_delay_max: Duration::from_secs(40),
+        compile_time_base: Duration::from_secs(3600),
+        ..RuntimeTuning::default()
+    }
+}
+
+/// A backend thread's state, without the thread, and real workers.
+pub(super) struct Bench {
+    pub(super) runtime: Runtime,
+    pub(super) reader: Reader,
+    pub(super) shared: Arc<Shared>,
+    pool: Arc<Pool<CompileWork>>,
+    rx: Receiver<Command>,
+    start: Instant,
+    pub(super) tick: u32,
+}
+
+impl Bench {
+    pub(super) fn new(tuning: RuntimeTuning, compiler: impl Compiler) -> Self {
+        let config = RuntimeConfig {
+            tuning,
+            ..RuntimeConfig::default()
+        };
+        let shared = Arc::new(Shared::new(&config).unwrap());
+        let (writer, reader) = resident::new(&resident::Options::default());
+        let (tx, rx) = sync_channel(1024);
+        let work = CompileWork::new(Arc::new(compiler), &config, Arc::clone(&shared), tx);
+        let pool = Pool::start("bench", tuning.jit_worker_count, Arc::default(), work).unwrap();
+        let start = Instant::now();
+        let runtime = Runtime::new(&config, Arc::clone(&shared), writer, pool.clone(), start);
+        Self {
+            runtime,
+            reader,
+            shared,
+            pool,
+            rx,
+            start,
+            tick: 0,
+        }
+    }
+
+    /// An observed miss that became hot.
+    pub(super) fn observe(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) {
+        let request = super::core::observation(key, code);
+        self.runtime.handle(Command::Request(request));
+    }
+
+    /// A request by name.
+    pub(super) fn ask(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) -> Answer {
+        let (waiter, answer) = Waiter::new();
+        self.runtime.handle(Command::Request(Request {
+            key: *key,
+            code: code.clone(),
+            road: Road::Jit,
+            explicit: true,
+            epoch: 0,
+            waiter: Some(waiter),
+        }));
+        answer
+    }
+
+    pub(super) fn clear(&mut self) {
+        let (waiter, answer) = Waiter::new();
+        self.runtime.handle(Command::ClearResident(waiter));
+        assert_eq!(answer.wait(), Ok(()));
+    }
+
+    /// Handles the next outcome of a worker.
+    pub(super) fn settle(&mut self) {
+        let command = self.rx.recv().expect("the pool lives");
+        self.runtime.handle(command);
+        self.runtime.settle();
+    }
+
+    /// Lets ticks pass one by one.
+    pub(super) fn pass(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.tick += 1;
+            self.runtime
+                .advance(self.start + Duration::from_secs(u64::from(self.tick)));
+            self.runtime.settle();
+        }
+    }
+
+    /// A lookup, counted and stamped.
+    pub(super) fn get(
+        &self,
+        (key, _): &(RuntimeCacheKey, Bytes),
+    ) -> Lookup<Arc<CompiledProgram>, super::Verdict> {
+        self.reader.get(key)
+    }
+
+    pub(super) fn is_resident(&self, (key, _): &(RuntimeCacheKey, Bytes)) -> bool {
+        self.reader.peek(key).hit().is_some()
+    }
+
+    pub(super) fn stats(&self) -> RuntimeStatsSnapshot {
+        self.shared.counters.snapshot()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.pool.stop(Instant::now() + Duration::from_secs(10));
+    }
+}

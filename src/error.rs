@@ -1,0 +1,263 @@
+//! What a command of [`JitBackend`](crate::JitBackend) can fail with.
+
+use crate::{RuntimeCacheKey, artifact::ArtifactError, engine::EngineError};
+use alloy_primitives::B256;
+use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Why a command did not do what it was asked.
+///
+/// Cloneable, because everybody who waits for one compilation gets the same answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot work; nothing was started.
+    Config(ConfigError),
+    /// The operating system refused a thread.
+    Spawn {
+        /// Name of the thread.
+        thread: String,
+        /// The kind of refusal.
+        kind: io::ErrorKind,
+    },
+    /// The bytecode is one that is never compiled
+    /// ([`RuntimeTuning::should_compile`](crate::RuntimeTuning::should_compile)).
+    Ineligible(Ineligible),
+    /// The bytecode is not the one its key names: keccak-256 of the code is another hash.
+    CodeHashMismatch {
+        /// The hash in the key.
+        key: B256,
+        /// keccak-256 of the code that came with it.
+        code: B256,
+    },
+    /// The engine refused the bytecode or the system refused the memory for its machine code.
+    Engine(EngineError),
+    /// The compiler panicked; the worker that ran it goes on. Holds the panic's message.
+    Panicked(String),
+    /// The compilation finished but cost more processor time than its bytecode's length allows.
+    CompileTime {
+        /// Processor time it took.
+        spent: Duration,
+        /// What was allowed.
+        allowed: Duration,
+    },
+    /// The program alone is larger than the whole budget for resident code.
+    LargerThanCache {
+        /// Bytes the program maps.
+        len: usize,
+        /// [`RuntimeTuning::resident_code_cache_bytes`](crate::RuntimeTuning).
+        max: usize,
+    },
+    /// The compilation did not come back within
+    /// [`RuntimeTuning::job_abandon_after`](crate::RuntimeTuning) and was given up.
+    Abandoned(Duration),
+    /// The key failed before and its retry delay has not passed.
+    RecentlyFailed {
+        /// Failures of this key so far.
+        attempts: u32,
+        /// Time until it may be tried again, as a multiple of the tick interval.
+        retry_in: Duration,
+    },
+    /// The request was overtaken by a clear command.
+    Cleared(RuntimeCacheKey),
+    /// Compilation is paused ([`JitBackend::pause`](crate::JitBackend::pause)); a wait for it
+    /// could last for ever.
+    Paused,
+    /// An artifact was asked for and no artifact store is configured.
+    NoStore,
+    /// The artifact store, or an artifact in it, failed.
+    Artifact(StoreError),
+    /// The artifact that the index of the store listed is not there any more.
+    ArtifactGone(RuntimeCacheKey),
+    /// The backend thread has ended.
+    Stopped,
+    /// This process was forked from the one that started the backend: the threads stayed there.
+    Forked,
+    /// A command that waits for the backend was called on one of the backend's own threads (from
+    /// an `on_compilation` callback, say), where the wait could not end.
+    WouldDeadlock,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "configuration: {error}"),
+            Self::Spawn { thread, kind } => write!(f, "cannot start thread {thread:?}: {kind}"),
+            Self::Ineligible(reason) => write!(f, "bytecode is not compiled: {reason}"),
+            Self::CodeHashMismatch { key, code } => {
+                write!(f, "the key names code {key}, the code given is {code}")
+            }
+            Self::Engine(error) => write!(f, "compilation failed: {error}"),
+            Self::Panicked(message) => write!(f, "the compiler panicked: {message}"),
+            Self::CompileTime { spent, allowed } => {
+                write!(f, "compilation took {spent:?}, allowed are {allowed:?}")
+            }
+            Self::LargerThanCache { len, max } => {
+                write!(
+                    f,
+                    "the program maps {len} bytes, the code cache holds {max}"
+                )
+            }
+            Self::Abandoned(after) => write!(f, "compilation given up after {after:?}"),
+            Self::RecentlyFailed { attempts, retry_in } => {
+                write!(
+                    f,
+                    "failed {attempts} times, not tried again for {retry_in:?}"
+                )
+            }
+            Self::Cleared(key) => write!(f, "cleared before it was compiled: {key}"),
+            Self::Paused => f.write_str("compilation is paused"),
+            Self::NoStore => f.write_str("no artifact store is configured"),
+            Self::Artifact(error) => write!(f, "artifact: {error}"),
+            Self::ArtifactGone(key) => write!(f, "the artifact of {key} has gone"),
+            Self::Stopped => f.write_str("the backend has stopped"),
+            Self::Forked => f.write_str("the backend's threads are in the parent process"),
+            Self::WouldDeadlock => f.write_str("called on a thread of the backend itself"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Engine(error) => Some(error),
+            Self::Artifact(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Artifact(error)
+    }
+}
+
+/// An [`ArtifactError`] that several can hold. Two are equal if they say the same.
+#[derive(Clone, Debug)]
+pub struct StoreError(Arc<ArtifactError>);
+
+impl Deref for StoreError {
+    type Target = ArtifactError;
+
+    fn deref(&self) -> &ArtifactError {
+        &self.0
+    }
+}
+
+impl PartialEq for StoreError {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for StoreError {}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<ArtifactError> for StoreError {
+    fn from(error: ArtifactError) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+/// Why a bytecode is never compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ineligible {
+    /// There is no code to compile.
+    Empty,
+    /// It starts with `0xEF`, the byte that EIP-3541 reserves for EOF containers.
+    Eof,
+    /// It is longer than
+    /// [`RuntimeTuning::jit_max_bytecode_len`](crate::RuntimeTuning::jit_max_bytecode_len).
+    TooLong {
+        /// Bytes of bytecode.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+}
+
+impl fmt::Display for Ineligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::Eof => f.write_str("it is an EOF container"),
+            Self::TooLong { len, max } => write!(f, "it has {len} bytes, the limit is {max}"),
+        }
+    }
+}
+
+/// A setting that cannot work, by the name of its field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The field has to be at least 1 (or, if a duration, longer than nothing).
+    Zero(&'static str),
+    /// The field is above what is supported.
+    TooLarge {
+        /// Name of the field.
+        field: &'static str,
+        /// Its value (milliseconds if a duration).
+        value: u128,
+        /// The largest supported value.
+        max: u128,
+    },
+    /// One field has to be at least as large as another.
+    Below {
+        /// The field that is too small.
+        field: &'static str,
+        /// The field it is measured against.
+        least: &'static str,
+    },
+    /// The field has to be a power of two.
+    NotAPowerOfTwo {
+        /// Name of the field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+    },
+    /// `aot` is set, but there is no `store` for the artifacts.
+    AotWithoutStore,
+    /// A thread's name cannot contain a NUL byte.
+    ThreadName(String),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero(field) => write!(f, "{field} must not be zero"),
+            Self::TooLarge { field, value, max } => {
+                write!(f, "{field} is {value}, at most {max} is supported")
+            }
+            Self::Below { field, least } => write!(f, "{field} must not be below {least}"),
+            Self::NotAPowerOfTwo { field, value } => {
+                write!(f, "{field} is {value}, which is not a power of two")
+            }
+            Self::AotWithoutStore => f.write_str("aot is set without a store"),
+            Self::ThreadName(name) => write!(f, "thread_name {name:?} contains a NUL byte"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,77 @@
+//! The fuzz targets' bodies, with inputs from a generator that repeats.
+#![cfg(target_os = "linux")]
+
+mod artifact_support;
+#[path = "../fuzz/bodies/artifact.rs"]
+mod bodies;
+
+use artifact_support::{Random, sample};
+
+/// `data` with some bytes changed, inserted, removed or repeated.
+fn mutated(data: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut data = data.to_vec();
+    for _ in 0..1 + random.below(4) {
+        let at = random.below(data.len() + 1);
+        match random.below(4) {
+            0 if at < data.len() => data[at] = random.next() as u8,
+            1 => data.insert(at, b"\n 0,:-x~"[random.below(8)]),
+            2 if at < data.len() => drop(data.remove(at)),
+            _ => {
+                let end = (at + random.below(40)).min(data.len());
+                let part = data[at..end].to_vec();
+                data.splice(at..at, part);
+            }
+        }
+    }
+    data
+}
+
+#[test]
+fn manifests() {
+    let mut random = Random::new(1);
+    let good = sample(1, 100).manifest.encode();
+    bodies::manifest(good.as_bytes());
+    for _ in 0..3000 {
+        bodies::manifest(&mutated(good.as_bytes(), &mut random));
+        let len = random.below(300);
+        bodies::manifest(&random.bytes(len));
+    }
+}
+
+#[test]
+fn artifacts() {
+    let mut random = Random::new(2);
+    let good = sample(1, 100).to_bytes(None).unwrap();
+    bodies::artifact(&good);
+    for _ in 0..500 {
+        bodies::artifact(&mutated(&good, &mut random));
+        // With digests that fit, so that what is behind them is reached.
+        let mut artifact = sample(1, 100);
+        artifact.manifest.symbol = "a".repeat(random.below(200));
+        artifact.manifest.text_len = random.next() >> random.below(64);
+        artifact.manifest.environment.table_entries = random.next() as u32 >> random.below(32);
+        bodies::artifact(&artifact.to_bytes(None).unwrap());
+    }
+}
+
+#[test]
+fn listings() {
+    let mut random = Random::new(3);
+    let good = sample(1, 100).manifest.key().file_name();
+    for _ in 0..50 {
+        let mut data = Vec::new();
+        for _ in 0..random.below(10) {
+            let name = match random.below(4) {
+                0 => good.clone().into_bytes(),
+                1 => mutated(good.as_bytes(), &mut random),
+                2 => mutated(b".store-1-2-3", &mut random),
+                _ => random.bytes(12),
+            };
+            let content = random.bytes(200);
+            data.extend_from_slice(&[name.len() as u8, content.len() as u8]);
+            data.extend_from_slice(&name);
+            data.extend_from_slice(&content);
+        }
+        bodies::listing(&data);
+    }
+}

@@ -1,0 +1,573 @@
+//! The directory store: durable, bounded, shared, and precise about what fails.
+#![cfg(target_os = "linux")]
+
+mod artifact_support;
+
+use artifact_support::{OPTIONS, Random, attempt, child, program, role, sample};
+use revmc_jit::{
+    artifact::{
+        ArtifactError, ArtifactKey, ArtifactStore, BuildId, DirArtifactStore, DirOptions,
+        IoProblem, StoreUsage, StoredArtifact, TempArtifactStore,
+    },
+    engine::Tier,
+};
+use std::{
+    collections::HashSet,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+fn temp(options: DirOptions) -> TempArtifactStore {
+    TempArtifactStore::new(options).unwrap()
+}
+
+fn io_problem(result: Result<impl Sized, ArtifactError>) -> IoProblem {
+    match result {
+        Err(ArtifactError::Io { problem, .. }) => problem,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("succeeded"),
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn what_is_stored_comes_back() {
+    let temporary = temp(DirOptions::default());
+    let path = temporary.path().to_owned();
+    let store: Arc<dyn ArtifactStore> = Arc::new(temporary);
+    assert_eq!(store.load_all().unwrap().entries.len(), 0);
+    let artifacts: Vec<_> = (0..5).map(|i| sample(i, 1000 * (i as usize + 1))).collect();
+    for artifact in &artifacts {
+        assert_eq!(store.load(&artifact.manifest.key()).unwrap(), None);
+        store.store(artifact).unwrap();
+        assert_eq!(
+            store.load(&artifact.manifest.key()).unwrap().as_ref(),
+            Some(artifact)
+        );
+    }
+    // The same through another handle, as another process would.
+    let other = DirArtifactStore::open(&path, DirOptions::default()).unwrap();
+    let index = other.load_all().unwrap();
+    assert_eq!(index.rejected_count, 0);
+    let listed: HashSet<_> = index.entries.iter().map(|entry| entry.key).collect();
+    assert_eq!(
+        listed,
+        artifacts
+            .iter()
+            .map(|artifact| artifact.manifest.key())
+            .collect()
+    );
+    for entry in &index.entries {
+        assert_eq!(
+            entry.stored_len,
+            fs::metadata(path.join(entry.key.file_name()))
+                .unwrap()
+                .len()
+        );
+        assert!(entry.modified.is_some());
+    }
+    assert_eq!(
+        other.usage(),
+        StoreUsage {
+            artifacts: 5,
+            bytes: index.stored_bytes()
+        }
+    );
+
+    let mut replacement = artifacts[0].clone();
+    replacement.manifest.created += 1;
+    store.store(&replacement).unwrap();
+    assert_eq!(
+        other.load(&replacement.manifest.key()).unwrap(),
+        Some(replacement.clone())
+    );
+
+    assert!(store.delete(&replacement.manifest.key()).unwrap());
+    assert!(!store.delete(&replacement.manifest.key()).unwrap());
+    assert_eq!(other.load(&replacement.manifest.key()).unwrap(), None);
+    assert_eq!(other.clear().unwrap(), 4);
+    assert_eq!(names(&path), Vec::<String>::new());
+    drop(store);
+    assert!(!path.exists());
+}
+
+#[test]
+fn loaded_programs_outlive_their_artifacts() {
+    let store = temp(DirOptions::default());
+    store.store(&sample(1, 100)).unwrap();
+    let loaded = attempt(&*store, program(1)).unwrap().unwrap();
+    assert_eq!(loaded.key, program(1));
+    assert_eq!(
+        (loaded.tier(), loaded.bytecode_len(), loaded.resume_points()),
+        (Tier::Optimized, 100, 3)
+    );
+    assert_eq!(store.clear().unwrap(), 1);
+    assert!(attempt(&*store, program(1)).unwrap().is_none());
+    // SAFETY: the memory is mapped as long as `loaded` lives, and holds the sample's first bytes.
+    let first = unsafe { *(loaded.func.into_inner() as *const u8) };
+    assert_eq!(first, 0x0f);
+}
+
+#[test]
+fn other_builds_are_listed_and_pruned() {
+    let store = temp(DirOptions::default());
+    let current = sample(1, 100);
+    let mut stale = current.clone();
+    stale.manifest.environment.crate_version = "0.0.1".into();
+    store.store(&current).unwrap();
+    store.store(&stale).unwrap();
+    assert_eq!(store.load_all().unwrap().entries.len(), 2);
+    assert_eq!(store.prune(&[BuildId::host(OPTIONS).unwrap()]).unwrap(), 1);
+    assert!(attempt(&*store, program(1)).unwrap().is_some());
+    assert_eq!(store.load(&stale.manifest.key()).unwrap(), None);
+}
+
+#[test]
+fn bounds_hold() {
+    let small = temp(DirOptions {
+        max_artifact_bytes: 20_000,
+        ..DirOptions::default()
+    });
+    let error = small.store(&sample(1, 30_000)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ArtifactError::TooLarge {
+                what: "artifact",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    // A file that grew beyond the bound is listed as such, and not read.
+    small.store(&sample(1, 100)).unwrap();
+    let path = small.path().join(sample(1, 100).manifest.key().file_name());
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    assert!(matches!(
+        attempt(&*small, program(1)),
+        Err(ArtifactError::TooLarge { .. })
+    ));
+    let index = small.load_all().unwrap();
+    assert!(matches!(
+        index.rejected[0].error,
+        ArtifactError::TooLarge { .. }
+    ));
+
+    let few = temp(DirOptions {
+        max_artifacts: 2,
+        ..DirOptions::default()
+    });
+    few.store(&sample(1, 100)).unwrap();
+    few.store(&sample(2, 100)).unwrap();
+    let error = few.store(&sample(3, 100)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ArtifactError::StoreFull {
+                what: "artifacts",
+                limit: 2
+            }
+        ),
+        "{error}"
+    );
+    few.store(&sample(2, 200)).unwrap();
+    // Room that another process makes is found.
+    let other = DirArtifactStore::open(few.path(), DirOptions::default()).unwrap();
+    assert!(other.delete(&sample(1, 100).manifest.key()).unwrap());
+    few.store(&sample(3, 100)).unwrap();
+
+    let len = sample(1, 100).to_bytes(None).unwrap().len() as u64;
+    let tight = temp(DirOptions {
+        max_total_bytes: 2 * len,
+        ..DirOptions::default()
+    });
+    tight.store(&sample(1, 100)).unwrap();
+    tight.store(&sample(2, 100)).unwrap();
+    assert!(matches!(
+        tight.store(&sample(3, 100)),
+        Err(ArtifactError::StoreFull { what: "bytes", .. })
+    ));
+    assert_eq!(
+        tight.usage(),
+        StoreUsage {
+            artifacts: 2,
+            bytes: 2 * len
+        }
+    );
+}
+
+#[test]
+fn a_vanished_file_is_absent_and_a_vanished_folder_an_error() {
+    let store = temp(DirOptions::default());
+    store.store(&sample(1, 100)).unwrap();
+    assert_eq!(store.load_all().unwrap().entries.len(), 1);
+    fs::remove_file(store.path().join(sample(1, 100).manifest.key().file_name())).unwrap();
+    assert!(attempt(&*store, program(1)).unwrap().is_none());
+
+    fs::remove_dir(store.path()).unwrap();
+    assert_eq!(
+        io_problem(store.store(&sample(1, 100))),
+        IoProblem::Vanished
+    );
+    assert!(attempt(&*store, program(1)).unwrap().is_none());
+    let missing = store.path().join("below");
+    assert_eq!(
+        io_problem(DirArtifactStore::open(missing, DirOptions::default())),
+        IoProblem::Vanished
+    );
+}
+
+#[test]
+fn leftovers_go_when_their_writer_is_dead() {
+    let store = temp(DirOptions {
+        leftover_age: Duration::from_secs(60),
+        ..DirOptions::default()
+    });
+    let make = |name: &str, age: u64| {
+        let file = fs::File::create_new(store.path().join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age))
+            .unwrap();
+        file
+    };
+    drop(make(".store-dead", 100));
+    drop(make(".store-young", 1));
+    let writing = make(".store-writing", 100);
+    writing.lock().unwrap();
+    store.load_all().unwrap();
+    let mut left = names(store.path());
+    left.sort();
+    assert_eq!(left, [".store-writing", ".store-young"]);
+    drop(writing);
+    store.clear().unwrap();
+    assert_eq!(names(store.path()), [".store-young"]);
+}
+
+#[test]
+fn threads_and_handles_share_a_folder() {
+    let store = temp(DirOptions::default());
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let path = store.path();
+            scope.spawn(move || {
+                let own = DirArtifactStore::open(path, DirOptions::default()).unwrap();
+                let mut random = Random::new(thread);
+                for _ in 0..40 {
+                    let seed = random.next() % 5;
+                    match random.next() % 4 {
+                        0 => drop(own.delete(&sample(seed, 100).manifest.key()).unwrap()),
+                        1 => drop(own.load_all().unwrap()),
+                        2 => drop(attempt(&own, program(seed)).unwrap()),
+                        _ => drop(own.store(&sample(seed, 100 + random.below(9000))).unwrap()),
+                    }
+                }
+            });
+        }
+    });
+    let index = store.load_all().unwrap();
+    assert_eq!(index.rejected_count, 0);
+    for entry in index.entries {
+        let artifact = store.load(&entry.key).unwrap().unwrap();
+        artifact
+            .verify(
+                &entry.key.program(),
+                OPTIONS,
+                &artifact.manifest.environment,
+            )
+            .unwrap();
+    }
+}
+
+/// Kills processes that store in a loop. `REVMC_JIT_KILL_ROUNDS` sets how often.
+#[test]
+fn killed_writers_leave_whole_artifacts() {
+    if let Some(folder) = role() {
+        return store_for_ever(&folder);
+    }
+    let rounds = std::env::var("REVMC_JIT_KILL_ROUNDS").map_or(24, |n| n.parse().unwrap());
+    let store = temp(DirOptions {
+        leftover_age: Duration::ZERO,
+        ..DirOptions::default()
+    });
+    // Two versions of each artifact, which the children store in turn.
+    let mut random = Random::new(7);
+    let versions: Vec<_> = (0..16)
+        .map(|i| sample(i % 8, 100 + random.below(400_000)))
+        .collect();
+    let templates = store.path().with_extension("templates");
+    fs::create_dir(&templates).unwrap();
+    for (i, artifact) in versions.iter().enumerate() {
+        fs::write(
+            templates.join(i.to_string()),
+            artifact.to_bytes(None).unwrap(),
+        )
+        .unwrap();
+    }
+    let (mut leftovers, mut whole) = (0, 0);
+    for round in 0..rounds {
+        let mut children: Vec<_> = (0..1 + round % 2)
+            .map(|_| {
+                let mut command = child("killed_writers_leave_whole_artifacts", store.path());
+                let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+                let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+                // The test harness speaks first.
+                assert!(
+                    lines.any(|line| line.unwrap().ends_with("storing")),
+                    "the child died"
+                );
+                child
+            })
+            .collect();
+        std::thread::sleep(Duration::from_micros(random.next() % 30_000));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        leftovers += names(store.path())
+            .iter()
+            .filter(|name| name.starts_with(".store-"))
+            .count();
+        let index = store.load_all().unwrap();
+        assert_eq!(index.rejected_count, 0, "{:?}", index.rejected);
+        for entry in &index.entries {
+            let artifact = store.load(&entry.key).unwrap().unwrap();
+            assert!(versions.contains(&artifact), "round {round}: {}", entry.key);
+            whole += 1;
+        }
+        assert!(
+            names(store.path())
+                .iter()
+                .all(|name| name.ends_with(".aot"))
+        );
+    }
+    for artifact in &versions {
+        let environment = &artifact.manifest.environment;
+        artifact
+            .verify(&artifact.manifest.key().program(), OPTIONS, environment)
+            .unwrap();
+    }
+    fs::remove_dir_all(templates).unwrap();
+    println!("{rounds} rounds, {leftovers} kills inside a store, {whole} whole artifacts found");
+}
+
+fn store_for_ever(folder: &Path) {
+    let store = DirArtifactStore::open(folder, DirOptions::default()).unwrap();
+    let versions: Vec<_> = fs::read_dir(folder.with_extension("templates"))
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap().into())
+        .map(|bytes| StoredArtifact::from_bytes(&bytes, None).unwrap())
+        .collect();
+    let mut random = Random::new(std::process::id().into());
+    println!("storing");
+    loop {
+        let artifact = &versions[random.below(versions.len())];
+        // The parent removes leftovers at once, also a living writer's that has not locked its
+        // file yet; the store then begins again.
+        match store.store(artifact) {
+            Ok(_)
+            | Err(ArtifactError::Io {
+                problem: IoProblem::Vanished,
+                ..
+            }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        if random.below(16) == 0 {
+            store.delete(&artifact.manifest.key()).unwrap();
+        }
+    }
+}
+
+/// Runs a test's child to its end; it says "skipped" if the system does not let it do its work.
+fn run_child(test: &str, folder: &Path) {
+    let output = child(test, folder).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if let Some(line) = text.lines().find(|line| line.contains("skipped")) {
+        println!("{line}");
+    } else {
+        assert!(text.contains("child done"), "{text}");
+    }
+}
+
+/// A folder for a test's child, removed afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("revmc-jit-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_full_and_a_read_only_disk_are_named() {
+    let Some(folder) = role() else {
+        let folder = Folder::new("disk");
+        return run_child("a_full_and_a_read_only_disk_are_named", &folder.0);
+    };
+    let path = std::ffi::CString::new(folder.to_str().unwrap()).unwrap();
+    let mount = |flags: libc::c_ulong| {
+        // SAFETY: C strings; the child has a mount namespace of its own.
+        unsafe {
+            let data = c"size=256k,mode=700".as_ptr().cast();
+            libc::mount(
+                c"none".as_ptr(),
+                path.as_ptr(),
+                c"tmpfs".as_ptr(),
+                flags,
+                data,
+            )
+        }
+    };
+    // SAFETY: plain system calls, in a process with one thread of interest.
+    let alone = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(
+                std::ptr::null(),
+                c"/".as_ptr(),
+                std::ptr::null(),
+                libc::MS_REC | libc::MS_PRIVATE,
+                std::ptr::null(),
+            ) == 0
+    };
+    if !alone || mount(0) != 0 {
+        return println!("skipped: may not mount a small file system");
+    }
+    let store = DirArtifactStore::open(&folder, DirOptions::default()).unwrap();
+    let (stored, error) = (0..)
+        .find_map(|i| {
+            store
+                .store(&sample(i, 20_000))
+                .err()
+                .map(|error| (i, error))
+        })
+        .unwrap();
+    assert!(stored > 3, "{stored}");
+    assert_eq!(io_problem(Err::<(), _>(error)), IoProblem::DiskFull);
+    // Nothing half remains, and what was there is still good.
+    assert_eq!(names(&folder).len() as u64, stored);
+    (0..stored).for_each(|i| assert!(attempt(&store, program(i)).unwrap().is_some()));
+    assert!(store.delete(&sample(0, 20_000).manifest.key()).unwrap());
+    store.store(&sample(stored, 20_000)).unwrap();
+
+    assert_eq!(mount(libc::MS_REMOUNT | libc::MS_RDONLY), 0);
+    assert_eq!(
+        io_problem(store.store(&sample(1, 20_000))),
+        IoProblem::ReadOnly
+    );
+    assert_eq!(
+        io_problem(store.delete(&sample(1, 20_000).manifest.key())),
+        IoProblem::ReadOnly
+    );
+    assert_eq!(io_problem(store.clear()), IoProblem::ReadOnly);
+    assert!(attempt(&store, program(1)).unwrap().is_some());
+    println!("child done");
+}
+
+#[test]
+fn a_bound_on_file_sizes_is_named() {
+    let Some(folder) = role() else {
+        let folder = Folder::new("size");
+        return run_child("a_bound_on_file_sizes_is_named", &folder.0);
+    };
+    let limit = libc::rlimit {
+        rlim_cur: 50_000,
+        rlim_max: 50_000,
+    };
+    // SAFETY: plain system calls; without the signal's default action, writing returns an error.
+    unsafe {
+        assert_ne!(libc::signal(libc::SIGXFSZ, libc::SIG_IGN), libc::SIG_ERR);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+    }
+    let store = DirArtifactStore::open(&folder, DirOptions::default()).unwrap();
+    assert_eq!(
+        io_problem(store.store(&sample(1, 60_000))),
+        IoProblem::FileTooLarge
+    );
+    assert_eq!(names(&folder), Vec::<String>::new());
+    store.store(&sample(1, 20_000)).unwrap();
+    println!("child done");
+}
+
+#[test]
+fn lost_permissions_are_named() {
+    let Some(folder) = role() else {
+        let folder = Folder::new("permission");
+        return run_child("lost_permissions_are_named", &folder.0);
+    };
+    // Permissions do not bind the superuser: become somebody else.
+    const NOBODY: u32 = 65534;
+    // SAFETY: plain system calls.
+    if unsafe { libc::geteuid() } == 0 {
+        std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        // SAFETY: as above.
+        if unsafe { libc::setgid(NOBODY) != 0 || libc::setuid(NOBODY) != 0 } {
+            return println!("skipped: may not change the user");
+        }
+    }
+    let permit = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let store = DirArtifactStore::open(&folder, DirOptions::default()).unwrap();
+    let (artifact, key) = (sample(1, 100), sample(1, 100).manifest.key());
+    store.store(&artifact).unwrap();
+
+    permit(&folder, 0o500);
+    assert_eq!(
+        io_problem(store.store(&artifact)),
+        IoProblem::PermissionDenied
+    );
+    assert_eq!(io_problem(store.delete(&key)), IoProblem::PermissionDenied);
+    assert_eq!(io_problem(store.clear()), IoProblem::PermissionDenied);
+    assert_eq!(store.load_all().unwrap().entries.len(), 1);
+    assert!(attempt(&store, program(1)).unwrap().is_some());
+
+    permit(&folder, 0o000);
+    assert_eq!(io_problem(store.load(&key)), IoProblem::PermissionDenied);
+    assert_eq!(io_problem(store.load_all()), IoProblem::PermissionDenied);
+    let again = DirArtifactStore::open(&folder, DirOptions::default());
+    assert_eq!(io_problem(again), IoProblem::PermissionDenied);
+
+    permit(&folder, 0o700);
+    permit(&folder.join(key.file_name()), 0o000);
+    assert_eq!(io_problem(store.load(&key)), IoProblem::PermissionDenied);
+    store.store(&artifact).unwrap();
+    assert_eq!(store.load(&key).unwrap(), Some(artifact));
+    println!("child done");
+}
+
+#[test]
+fn keys_name_one_file_each() {
+    let build = BuildId::host(OPTIONS).unwrap();
+    let names: HashSet<_> = (0..100)
+        .map(|i| ArtifactKey::new(program(i), build).file_name())
+        .collect();
+    assert_eq!(names.len(), 100);
+}
