@@ -14,6 +14,7 @@
 //! | [`lower`] | revmc's IR and its 256-bit integers onto Cranelift's |
 //! | `builtins` | the table through which compiled code calls out |
 //! | `layout` | private layouts that compiled code reads, probed at run time |
+//! | `legacy` | bytecode as revmc's parser must be given it |
 //! | `isa` | the code generator's settings for this machine |
 //! | `code` | machine code before it has an address |
 //! | `memory` | executable memory |
@@ -27,6 +28,7 @@ mod code;
 mod error;
 mod isa;
 mod layout;
+mod legacy;
 mod lower;
 mod memory;
 
@@ -156,7 +158,11 @@ pub fn compile(
     let mut compiler = EvmCompiler::new(backend);
     compiler.debug_assertions(options.debug_assertions);
     compiler.frame_pointers(false);
-    let translated = compiler.translate(Some("evm"), bytecode, spec_id);
+    let translated = compiler.translate(
+        Some("evm"),
+        &legacy::without_eof_operands(bytecode),
+        spec_id,
+    );
     drop(compiler);
     translated.map_err(|error| EngineError::FrontEnd(format!("{error:#}")))?;
     let lowered = backend::take(&slot)?;
