@@ -231,6 +231,10 @@ pub fn new<K: Eq + Hash, V, N: Copy>(options: &Options) -> (Writer<K, V, N>, Rea
 /// As [`new`], with another hasher. `S::default()` is called for every table that is built and
 /// should draw a fresh seed each time: that is what bounds the probes when keys are chosen by an
 /// adversary.
+#[expect(
+    clippy::type_complexity,
+    reason = "a pair of handles, not worth a name"
+)]
 pub fn with_hasher<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default>(
     options: &Options,
 ) -> (Writer<K, V, N, S>, Reader<K, V, N, S>) {
