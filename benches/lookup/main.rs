@@ -11,15 +11,19 @@
 //! users get them (SipHash); the rows marked `*` use this crate's hasher instead, so that what is
 //! left is the map.
 
+mod chosen;
+mod churn;
+mod pause;
+
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use revmc_jit::resident::{self, Options, Reader, Seeded, Writer};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The shape of the runtime's key: a code hash and a fork.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +71,8 @@ fn processor_time() -> Duration {
     }
     #[cfg(not(unix))]
     {
-        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        static START: std::sync::LazyLock<std::time::Instant> =
+            std::sync::LazyLock::new(std::time::Instant::now);
         START.elapsed()
     }
 }
@@ -129,6 +134,8 @@ macro_rules! contender {
         }
     }};
 }
+
+use contender;
 
 impl Contender<'_> {
     /// Nanoseconds for each of `n` lookups, the mean of the threads.
@@ -407,340 +414,6 @@ fn threads() {
     }
 }
 
-/// A map under change: one lookup, and one publication with one eviction.
-struct Churned<'a> {
-    name: &'static str,
-    look: Contender<'a>,
-    change: Box<dyn Fn(u64) + Sync + 'a>,
-    changes: u64,
-    busy: Duration,
-}
-
-fn churn() {
-    let keys = vec![shuffled(0, 4096)];
-    let maps = Maps::new(&keys[0]);
-    let value = Arc::new(Value { function: 2 });
-    // Keys that come and go: each is evicted 128 changes after it was published.
-    let come = |n: u64| key((1 << 41) + n % 256);
-    let gone = |n: u64| key((1 << 41) + (n + 128) % 256);
-    let Maps {
-        writer,
-        ours,
-        dash,
-        papaya,
-        scc,
-        swap,
-        lock,
-        ..
-    } = &mut { maps };
-    let (ours, dash, papaya, scc, swap, lock) = (&*ours, &*dash, &*papaya, &*scc, &*swap, &*lock);
-    let writer = std::sync::Mutex::new(writer);
-    let writer = &writer;
-    let value = &value;
-
-    let churned = |name, look, change| Churned {
-        name,
-        look,
-        change,
-        changes: 0,
-        busy: Duration::ZERO,
-    };
-    let ours_change = move |n| {
-        let mut writer = writer.lock().expect("not poisoned");
-        writer.insert(come(n), Value { function: 2 });
-        writer.remove(&gone(n));
-    };
-    let mut all: Vec<Churned<'_>> = vec![
-        churned(
-            "resident, get",
-            contender!("", 1, &keys, |k| black_box(ours.get(k))),
-            Box::new(ours_change),
-        ),
-        churned(
-            "resident, with",
-            contender!("", 1, &keys, |k| ours.with(k, |found| black_box(
-                found.hit().map(|value| value.function)
-            ))),
-            Box::new(ours_change),
-        ),
-        churned(
-            "DashMap",
-            contender!("", 1, &keys, |k| black_box(
-                dash.get(k).map(|found| Arc::clone(&found))
-            )),
-            Box::new(move |n| {
-                dash.insert(come(n), Arc::clone(value));
-                dash.remove(&gone(n));
-            }),
-        ),
-        churned(
-            "papaya",
-            contender!("", 1, &keys, |k| black_box(papaya.pin().get(k).cloned())),
-            Box::new(move |n| {
-                papaya.pin().insert(come(n), Arc::clone(value));
-                papaya.pin().remove(&gone(n));
-            }),
-        ),
-        churned(
-            "scc::HashIndex",
-            contender!("", 1, &keys, |k| black_box(
-                scc.peek_with(k, |_, arc| Arc::clone(arc))
-            )),
-            Box::new(move |n| {
-                let _ = scc.insert_sync(come(n), Arc::clone(value));
-                scc.remove_sync(&gone(n));
-            }),
-        ),
-        churned(
-            "ArcSwap<HashMap>",
-            contender!("", 1, &keys, |k| black_box(swap.load().get(k).cloned())),
-            Box::new(move |n| {
-                let mut map = HashMap::clone(&swap.load());
-                map.insert(come(n), Arc::clone(value));
-                map.remove(&gone(n));
-                swap.store(Arc::new(map));
-            }),
-        ),
-        churned(
-            "RwLock<HashMap>",
-            contender!("", 1, &keys, |k| black_box(
-                lock.read().expect("not poisoned").get(k).cloned()
-            )),
-            Box::new(move |n| {
-                lock.write()
-                    .expect("not poisoned")
-                    .insert(come(n), Arc::clone(value));
-                lock.write().expect("not poisoned").remove(&gone(n));
-            }),
-        ),
-    ];
-    for _ in 0..ROUNDS / 2 {
-        for one in &mut all {
-            let stop = AtomicBool::new(false);
-            let Churned {
-                look,
-                change,
-                changes,
-                busy,
-                ..
-            } = one;
-            std::thread::scope(|scope| {
-                let writer = scope.spawn(|| {
-                    let (begin, first) = (Instant::now(), *changes);
-                    while !stop.load(Ordering::Relaxed) {
-                        change(*changes);
-                        *changes += 1;
-                    }
-                    (begin.elapsed(), *changes - first)
-                });
-                look.sample(20_000);
-                let sample = look.sample(50_000);
-                look.samples.push(sample);
-                stop.store(true, Ordering::Relaxed);
-                *busy += writer.join().expect("no writer panics").0;
-            });
-        }
-    }
-    println!("\nhit while another thread publishes and evicts, 4096 keys");
-    println!("  {:42} {:>8} {:>8} {:>12}", "", "ns", "x", "changes/ms");
-    let mut first = None;
-    for one in &mut all {
-        let ns = quantile(&mut one.look.samples, 2);
-        let ratio = ns / *first.get_or_insert(ns);
-        let rate = one.changes as f64 / one.busy.as_secs_f64() / 1e3;
-        println!("  {:42} {ns:8.1} {ratio:8.2} {rate:12.0}", one.name);
-    }
-}
-
-/// Times every single lookup of one thread while another fills the map from empty to `GROWN` keys.
-fn pauses(name: &str, look: impl Fn(&Key), mut publish: impl FnMut(Key) + Send) {
-    const GROWN: u64 = 1 << 20;
-    let hot: Vec<Key> = (0..64).map(key).collect();
-    hot.iter().for_each(|key| publish(*key));
-    let done = AtomicBool::new(false);
-    let mut times: Vec<u32> = Vec::with_capacity(1 << 26);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            (64..GROWN).for_each(|n| publish(key(n)));
-            done.store(true, Ordering::Relaxed);
-        });
-        let mut i = 0;
-        while !done.load(Ordering::Relaxed) && times.len() < times.capacity() {
-            let begin = Instant::now();
-            look(&hot[i % 64]);
-            times.push(begin.elapsed().as_nanos().min(u32::MAX.into()) as u32);
-            i += 1;
-        }
-    });
-    times.sort_unstable();
-    let at = |share: f64| f64::from(times[(times.len() as f64 * share) as usize]);
-    println!(
-        "  {name:42} {:8.0} {:8.0} {:8.0} {:9.1} {:9.1}",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(0.99999) / 1e3,
-        f64::from(times[times.len() - 1]) / 1e3,
-    );
-}
-
-fn pause() {
-    println!(
-        "\none lookup while another thread grows the map to {} keys, clock included",
-        1 << 20
-    );
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>9} {:>9}",
-        "", "p50 ns", "p99 ns", "p99.9 ns", "p99.999us", "max us"
-    );
-    let value = Arc::new(Value { function: 3 });
-    pauses(
-        "nothing (the clock and the machine)",
-        |key| _ = black_box(key),
-        |key| {
-            black_box(key);
-        },
-    );
-    let (mut writer, reader) = resident::new::<Key, Value, u8>(&Options::default());
-    pauses(
-        "resident, get",
-        |key| drop(black_box(reader.get(key))),
-        |key| writer.insert(key, Value { function: 3 }),
-    );
-    println!("  {:42} {} tables built", "", writer.gauges().rebuilds);
-    let map = DashMap::new();
-    pauses(
-        "DashMap",
-        |key| drop(black_box(map.get(key).map(|found| Arc::clone(&found)))),
-        |key| drop(map.insert(key, Arc::clone(&value))),
-    );
-    let map = papaya::HashMap::new();
-    pauses(
-        "papaya",
-        |key| drop(black_box(map.pin().get(key).cloned())),
-        |key| {
-            map.pin().insert(key, Arc::clone(&value));
-        },
-    );
-    let map = scc::HashIndex::new();
-    pauses(
-        "scc::HashIndex",
-        |key| drop(black_box(map.peek_with(key, |_, arc| Arc::clone(arc)))),
-        |key| {
-            let _ = map.insert_sync(key, Arc::clone(&value));
-        },
-    );
-    let map = RwLock::new(HashMap::new());
-    pauses(
-        "RwLock<HashMap>",
-        |key| {
-            drop(black_box(
-                map.read().expect("not poisoned").get(key).cloned(),
-            ))
-        },
-        |key| {
-            drop(
-                map.write()
-                    .expect("not poisoned")
-                    .insert(key, Arc::clone(&value)),
-            )
-        },
-    );
-}
-
-/// A hasher whose next key may be known to the adversary.
-struct Leaked(Seeded);
-
-thread_local! {
-    static LEAKED: std::cell::RefCell<Option<Seeded>> = const { std::cell::RefCell::new(None) };
-}
-
-impl Default for Leaked {
-    fn default() -> Self {
-        Self(LEAKED.take().unwrap_or_default())
-    }
-}
-
-impl BuildHasher for Leaked {
-    type Hasher = resident::SeededHasher;
-    fn build_hasher(&self) -> Self::Hasher {
-        self.0.build_hasher()
-    }
-}
-
-fn chosen() {
-    const COUNT: u64 = 100_000;
-    println!("\n{COUNT} chosen keys");
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>8}",
-        "", "longest", "limit", "tables", "ns, get"
-    );
-    let leak = Seeded::default();
-    // The same top 9 bits of the hash, which choose the place in the table.
-    let wanted = leak.hash_one([0u64; 5]) >> 55;
-    let random_key = |n: u64| [1, 2, 3, 4, 5].map(|i| random(5 * n + i));
-    let same_place = |key: &[u64; 5]| leak.hash_one(key) >> 55 == wanted;
-    let pattern = |shape: fn(u64) -> [u64; 5]| (0..COUNT).map(shape).collect::<Vec<_>>();
-    let sets = [
-        ("random", (0..COUNT).map(random_key).collect(), false),
-        (
-            "differ in low bits of the first word",
-            pattern(|n| [n, 0, 0, 0, 0]),
-            false,
-        ),
-        (
-            "differ in high bits of the first word",
-            pattern(|n| [n << 44, 0, 0, 0, 0]),
-            false,
-        ),
-        (
-            "equal low 44 bits of every word",
-            pattern(|n| [n << 44; 5]),
-            false,
-        ),
-        (
-            "equal high 44 bits of every word",
-            pattern(|n| [n; 5]),
-            false,
-        ),
-        (
-            "differ in the last word",
-            pattern(|n| [!0, !0, !0, !0, n]),
-            false,
-        ),
-        (
-            "ground for the table's own, leaked seed",
-            (0..)
-                .map(random_key)
-                .filter(same_place)
-                .take(COUNT as usize)
-                .collect(),
-            true,
-        ),
-    ];
-    for (name, keys, leaked) in sets {
-        LEAKED.set(leaked.then(|| leak.clone()));
-        let (mut writer, reader) = resident::with_hasher::<[u64; 5], Value, u8, Leaked>(&Options {
-            capacity: COUNT as usize,
-            ..Options::default()
-        });
-        keys.iter()
-            .for_each(|key| writer.insert(*key, Value { function: 4 }));
-        let begin = Instant::now();
-        for key in &keys {
-            black_box(reader.get(key));
-        }
-        let ns = begin.elapsed().as_nanos() as f64 / COUNT as f64;
-        let gauges = writer.gauges();
-        println!(
-            "  {name:42} {:8} {:8} {:8} {ns:8.1}",
-            gauges.max_probe,
-            gauges.probe_limit,
-            gauges.rebuilds + 1
-        );
-    }
-}
-
 fn main() {
     let (_, reader) = resident::new::<u8, u8, u8>(&Options::default());
     println!("fences: {:?}", reader.fences());
@@ -751,9 +424,9 @@ fn main() {
     let sections: [(&str, fn()); 5] = [
         ("single", single),
         ("threads", threads),
-        ("churn", churn),
-        ("pause", pause),
-        ("chosen", chosen),
+        ("churn", churn::churn),
+        ("pause", pause::pause),
+        ("chosen", chosen::chosen),
     ];
     for (name, section) in sections {
         if wanted.is_empty() || wanted.iter().any(|arg| arg == name) {
