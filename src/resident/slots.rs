@@ -3,7 +3,7 @@
 use super::entry::MAX_STRIPES;
 use super::fence::Fences;
 use super::sync::{
-    Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, ordering,
+    Arc, AtomicBool, AtomicPtr, AtomicU64, Gauge, Ordering, UnsafeCell, ordering,
     thread_local_const,
 };
 use std::cell::{Cell, RefCell};
@@ -257,7 +257,7 @@ pub(super) struct Straggler {
 pub(super) struct Registry {
     /// The newest slot.
     head: AtomicPtr<Slot>,
-    count: AtomicUsize,
+    count: Gauge,
     /// The map is gone; threads may forget their slots.
     closed: AtomicBool,
 }
@@ -266,7 +266,7 @@ impl Registry {
     pub(super) fn new() -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
-            count: AtomicUsize::new(0),
+            count: Gauge::new(0),
             closed: AtomicBool::new(false),
         }
     }
