@@ -17,7 +17,7 @@ mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 }
 
@@ -25,7 +25,7 @@ mod imp {
 mod imp {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 
     /// `core`'s cell behind the closure interface of loom's, which needs to see where an access
@@ -51,6 +51,9 @@ mod imp {
 }
 
 pub(crate) use imp::*;
+
+/// Numbers that order nothing and on which no decision rests: loom need not explore them.
+pub(crate) use std::sync::atomic::{AtomicU64 as Number, AtomicUsize as Gauge};
 
 /// A thread-local variable with a constant initialiser.
 macro_rules! thread_local_const {
