@@ -82,7 +82,7 @@ impl Runtime {
         for key in index.keys() {
             writer.insert_negative(*key, Verdict::Indexed);
         }
-        Self {
+        let runtime = Self {
             tuning,
             shared,
             writer,
@@ -96,7 +96,9 @@ impl Runtime {
             tick: 0,
             next_sweep: now + tuning.eviction_sweep_interval,
             next_age: now + tuning.hotness_age_interval,
-        }
+        };
+        runtime.publish_gauges();
+        runtime
     }
 
     /// The thread's life.
