@@ -4,11 +4,12 @@ mod common;
 
 use common::asm::{asm, opcode_named};
 use common::case::{Case, FORKS, actor};
-use common::native::check;
+use common::native::{TIERS, check};
 use common::programs::{self, ALL, Program};
 use revmc::interpreter::InstructionResult;
 use revmc::interpreter::opcode::{self, OpCode};
 use revmc::primitives::{SpecId, U256};
+use revmc_jit::engine::{self, CompileOptions, EngineError};
 
 /// Calldata for programs that read it: a zero word, then 33 and an odd tail.
 fn calldata() -> Vec<u8> {
@@ -116,6 +117,22 @@ fn every_opcode_byte_on_every_fork() {
             let name = format!("opcode 0x{byte:02x}");
             check(&name, &Case::new(code.clone()).on(fork));
             check(&name, &Case::new(vec![byte]).on(fork));
+        }
+    }
+}
+
+/// Legacy code cannot begin with 0xef any more (EIP-3541); what does is an EOF container or ends at
+/// once, and is left to the interpreter.
+#[test]
+fn code_that_begins_like_eof_is_refused() {
+    for code in [&[0xef][..], &[0xef, 0x00], &[0xef, 0x00, 0x01, 0x00]] {
+        for tier in TIERS {
+            let options = CompileOptions {
+                tier,
+                ..CompileOptions::default()
+            };
+            let refused = engine::compile(code, SpecId::CANCUN, &options);
+            assert!(matches!(refused, Err(EngineError::Eof)), "{code:?}");
         }
     }
 }

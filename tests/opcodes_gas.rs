@@ -8,8 +8,23 @@ use common::native::check;
 use common::programs::{ALL, Program};
 use revmc::primitives::SpecId;
 
-/// Above this many different gas limits, only some are tried.
-const EVERY_LIMIT_UP_TO: u64 = 1500;
+/// Programs that use no more gas than this are run with every limit; of longer ones only some.
+const EVERY_LIMIT_UP_TO: u64 = 1200;
+
+/// For a longer program: limits spread over its run, and every one at its beginning and end.
+const SPREAD: u64 = 120;
+const AT_THE_ENDS: u64 = 60;
+
+fn limits(used: u64) -> Vec<u64> {
+    if used <= EVERY_LIMIT_UP_TO {
+        return (0..=used + 1).collect();
+    }
+    let spread = (0..used).step_by((used / SPREAD) as usize);
+    spread
+        .chain(0..AT_THE_ENDS)
+        .chain(used - AT_THE_ENDS..=used + 1)
+        .collect()
+}
 
 fn sweep(table: &[Program], fork: SpecId) {
     for (name, text) in table {
@@ -17,14 +32,10 @@ fn sweep(table: &[Program], fork: SpecId) {
         let full = check(name, &case);
         // A halt uses all gas; such a program is swept up to a limit that covers what it does.
         let used = match full.result.is_error() {
-            true => 3_000,
+            true => EVERY_LIMIT_UP_TO,
             false => case.gas_limit - full.result.gas.remaining(),
         };
-        let stride = (used / EVERY_LIMIT_UP_TO).max(1);
-        let spread = (0..=used).step_by(stride as usize);
-        let low = 0..used.min(EVERY_LIMIT_UP_TO / 4);
-        let high = used.saturating_sub(EVERY_LIMIT_UP_TO / 4)..=used + 2;
-        for gas_limit in spread.chain(low).chain(high) {
+        for gas_limit in limits(used) {
             check(name, &case.clone().gas(gas_limit));
         }
     }

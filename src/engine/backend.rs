@@ -133,7 +133,7 @@ impl Backend for CraneliftBackend {
     ) -> Result<(Self::Builder<'_>, ())> {
         let lowering = self
             .lowering
-            .insert(Lowering::new(self.layout, self.call_conv));
+            .insert(Lowering::new(self.layout, self.call_conv, self.tier));
         Ok((CraneliftBuilder { lowering }, ()))
     }
 

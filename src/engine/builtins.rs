@@ -24,7 +24,8 @@ use std::{cmp::Ordering, sync::OnceLock};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Helper {
-    UDiv = Builtin::COUNT,
+    Mul = Builtin::COUNT,
+    UDiv,
     URem,
     SDiv,
     SRem,
@@ -89,6 +90,7 @@ pub fn builtin_table() -> &'static [usize; BUILTIN_TABLE_LEN] {
                 _ => builtin.addr(),
             };
         }
+        table[Helper::Mul as usize] = mul as *const () as usize;
         table[Helper::UDiv as usize] = udiv as *const () as usize;
         table[Helper::URem as usize] = urem as *const () as usize;
         table[Helper::SDiv as usize] = sdiv as *const () as usize;
@@ -186,6 +188,11 @@ unsafe extern "C" fn difficulty(ecx: &mut EvmContext<'_>, slot: &mut EvmWord, sp
     } else {
         block.difficulty.into()
     };
+}
+
+/// `*a *= b`, modulo 2^256.
+unsafe extern "C" fn mul(a: &mut U256, b: &U256) {
+    *a = a.wrapping_mul(*b);
 }
 
 /// `*a /= b`, with `x / 0 = 0`.

@@ -1,6 +1,7 @@
 //! What the table points to: a key with a value in several counted copies, or with a negative.
 
 use super::reader::Lookup;
+use super::slots::Slot;
 use super::sync::{Arc, AtomicU32, Liveness, Node, Ordering};
 
 /// Most counted copies of one value.
@@ -48,10 +49,15 @@ impl<V> Stripes<V> {
         Self { arcs, distinct }
     }
 
-    /// The copy for the thread whose slot has this index.
+    /// The copy that a slot uses.
     #[inline(always)]
-    pub(super) fn of(&self, slot: usize) -> &Arc<V> {
-        &self.arcs[slot % MAX_STRIPES]
+    pub(super) fn of(&self, slot: &Slot) -> &Arc<V> {
+        &self.arcs[slot.stripe()]
+    }
+
+    /// Any copy, for the writer.
+    fn any(&self) -> &Arc<V> {
+        &self.arcs[0]
     }
 
     /// One reference to each distinct copy.
@@ -89,7 +95,7 @@ impl<K, V, N: Copy> Entry<K, V, N> {
     /// What the entry maps its key to.
     pub(super) fn view(&self) -> Lookup<&V, N> {
         match &self.body {
-            Body::Value(stripes) => Lookup::Hit(&**stripes.of(0)),
+            Body::Value(stripes) => Lookup::Hit(&**stripes.any()),
             Body::Negative(negative) => Lookup::Negative(*negative),
         }
     }

@@ -149,8 +149,7 @@ impl Hasher for SeededHasher {
             self.tail.wrapping_add(k[4]),
             tail_bits.wrapping_add(k[5]),
         ));
-        let folded = product(sum as u64 ^ k[6], (sum >> 64) as u64 ^ k[7]);
-        folded as u64 ^ (folded >> 64) as u64
+        sum as u64 ^ (sum >> 64) as u64
     }
 }
 

@@ -107,7 +107,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
     #[inline]
     pub fn get(&self, key: &K) -> Lookup<Arc<V>, N> {
         self.look(key, true, |slot, found| {
-            found.map(|(_, stripes)| Arc::clone(stripes.of(slot.index())))
+            found.map(|(_, stripes)| Arc::clone(stripes.of(slot)))
         })
     }
 
@@ -115,7 +115,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
     #[inline]
     pub fn peek(&self, key: &K) -> Lookup<Arc<V>, N> {
         self.look(key, false, |slot, found| {
-            found.map(|(_, stripes)| Arc::clone(stripes.of(slot.index())))
+            found.map(|(_, stripes)| Arc::clone(stripes.of(slot)))
         })
     }
 
@@ -126,7 +126,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
     #[inline]
     pub fn with<R>(&self, key: &K, f: impl FnOnce(Lookup<&V, N>) -> R) -> R {
         self.look(key, true, |slot, found| {
-            f(found.map(|(_, stripes)| &**stripes.of(slot.index())))
+            f(found.map(|(_, stripes)| &**stripes.of(slot)))
         })
     }
 
@@ -139,7 +139,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
     pub fn borrow(&self, key: &K) -> Lookup<Ref<'_, V>, N> {
         self.look(key, true, |slot, found| {
             found.map(|(entry, stripes)| {
-                let stripe = stripes.of(slot.index());
+                let stripe = stripes.of(slot);
                 let held = match slot.protect(std::ptr::from_ref(entry).cast()) {
                     Some(hazard) => Held::Hazard {
                         value: NonNull::from(&**stripe),

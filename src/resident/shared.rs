@@ -57,63 +57,57 @@ pub struct Gauges {
     pub backlog: usize,
     /// Values gone from the map that callers still hold by `Arc`.
     pub lent: usize,
+    /// Most threads that had a place for lookups in this map at one time.
+    pub slots: usize,
 }
 
 /// [`Gauges`] where readers can see them. Relaxed throughout: each is a number of its own.
-pub(super) struct GaugeCells([AtomicUsize; 8]);
+pub(super) struct GaugeCells([AtomicUsize; 9]);
 
 impl GaugeCells {
     pub(super) fn new() -> Self {
         Self(std::array::from_fn(|_| AtomicUsize::new(0)))
     }
 
-    pub(super) fn set(&self, gauges: Gauges) {
-        let Gauges {
-            len,
-            capacity,
-            tombstones,
-            max_probe,
-            probe_limit,
-            rebuilds,
-            backlog,
-            lent,
-        } = gauges;
-        let values = [
-            len,
-            capacity,
-            tombstones,
-            max_probe,
-            probe_limit,
-            rebuilds,
-            backlog,
-            lent,
-        ];
-        for (cell, value) in self.0.iter().zip(values) {
-            cell.store(value, Ordering::Relaxed);
+    pub(super) fn set(&self, mut gauges: Gauges) {
+        for (cell, value) in self.0.iter().zip(gauges.fields()) {
+            cell.store(*value, Ordering::Relaxed);
         }
     }
 
     pub(super) fn get(&self) -> Gauges {
-        let [
-            len,
-            capacity,
-            tombstones,
-            max_probe,
-            probe_limit,
-            rebuilds,
-            backlog,
-            lent,
-        ] = std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
-        Gauges {
-            len,
-            capacity,
-            tombstones,
-            max_probe,
-            probe_limit,
-            rebuilds,
-            backlog,
-            lent,
+        let mut gauges = Gauges::default();
+        for (cell, value) in self.0.iter().zip(gauges.fields()) {
+            *value = cell.load(Ordering::Relaxed);
         }
+        gauges
+    }
+}
+
+impl Gauges {
+    fn fields(&mut self) -> [&mut usize; 9] {
+        let Self {
+            len,
+            capacity,
+            tombstones,
+            max_probe,
+            probe_limit,
+            rebuilds,
+            backlog,
+            lent,
+            slots,
+        } = self;
+        [
+            len,
+            capacity,
+            tombstones,
+            max_probe,
+            probe_limit,
+            rebuilds,
+            backlog,
+            lent,
+            slots,
+        ]
     }
 }
 

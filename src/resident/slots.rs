@@ -1,9 +1,10 @@
 //! Which threads are reading: one parity slot a thread and map, in a list that only grows.
 
+use super::entry::MAX_STRIPES;
 use super::fence::Fences;
 use super::sync::{
     Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, ordering,
-    thread_local,
+    thread_local_const,
 };
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -11,20 +12,21 @@ use std::ptr;
 /// Values one thread can hold by [`Ref`](super::Ref) before further ones fall back to counting.
 pub(super) const HAZARDS: usize = if cfg!(loom) { 1 } else { 64 };
 
-/// What one thread shows the writer. Everything but `seq`, `hazards`, `owned` and the counters
-/// belongs to the thread that owns the slot (invariant I2).
+/// What one thread shows the writer. Only the thread that owns the slot stores into it (I2).
 ///
 /// Aligned to two cache lines, since processors fetch lines in pairs.
 #[repr(C, align(128))]
 pub(super) struct Slot {
-    /// Odd while the owner is inside a critical section. Only ever incremented, only by the owner.
+    /// Bit 0: the owner is inside a critical section. Bit 1: the slot is homeless. The rest counts
+    /// sections. Stored only by the owner.
     seq: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     negatives: AtomicU64,
-    owner: UnsafeCell<Owner>,
-    /// Position in the registry: picks a stripe.
-    index: usize,
+    /// The copy of each value that the owner uses.
+    stripe: usize,
+    /// One bit for each null hazard. Only the owner looks at it.
+    free: UnsafeCell<u64>,
     /// Claimed by a thread.
     owned: AtomicBool,
     /// The slot registered before this one. Never changes once the slot is in the list.
@@ -33,17 +35,16 @@ pub(super) struct Slot {
     hazards: [AtomicPtr<()>; HAZARDS],
 }
 
-/// The part of a slot that only its owner looks at.
-struct Owner {
-    /// One bit for each null hazard.
-    free: u64,
-    /// No thread-local storage refers to this slot: it gives itself back once it is idle.
-    homeless: bool,
-}
+/// In `seq`: inside a critical section.
+const INSIDE: u64 = 1;
+/// In `seq`: no thread-local storage refers to this slot; it gives itself back once it is idle.
+const HOMELESS: u64 = 2;
+/// In `seq`: one section.
+const SECTION: u64 = 4;
 
 const ALL_FREE: u64 = u64::MAX >> (64 - HAZARDS);
 
-// SAFETY: `owner` is reached only by the thread that owns the slot (I2), `next` is written before
+// SAFETY: `free` is reached only by the thread that owns the slot (I2), `next` is written before
 // the slot is shared; the rest is atomic or constant.
 unsafe impl Sync for Slot {}
 // SAFETY: nothing in a slot is tied to the thread that made it.
@@ -72,8 +73,8 @@ pub struct Counters {
 /// A critical section; leaves when dropped.
 pub(super) struct Inside<'a> {
     slot: &'a Slot,
-    /// The odd value stored on entering; `None` if the thread was inside already.
-    entered: Option<u64>,
+    /// `seq` before entering.
+    before: u64,
 }
 
 impl Slot {
@@ -83,41 +84,31 @@ impl Slot {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             negatives: AtomicU64::new(0),
-            owner: UnsafeCell::new(Owner {
-                free: ALL_FREE,
-                homeless: false,
-            }),
-            index,
+            stripe: index % MAX_STRIPES,
+            free: UnsafeCell::new(ALL_FREE),
             owned: AtomicBool::new(true),
             next: ptr::null(),
             hazards: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
         }
     }
 
-    pub(super) fn index(&self) -> usize {
-        self.index
+    /// The copy of each value that the owner uses; less than [`MAX_STRIPES`].
+    #[inline(always)]
+    pub(super) fn stripe(&self) -> usize {
+        self.stripe
     }
 
-    /// Enters a critical section. Only for the owner.
+    /// Enters a critical section. Only for the owner. A nested section changes nothing.
     #[inline(always)]
     pub(super) fn enter(&self, fences: Fences) -> Inside<'_> {
         // Relaxed: only this thread stores it (I2).
-        let seq = self.seq.load(Ordering::Relaxed);
-        if seq & 1 == 1 {
-            return Inside {
-                slot: self,
-                entered: None,
-            };
-        }
-        let odd = seq.wrapping_add(1);
+        let before = self.seq.load(Ordering::Relaxed);
         // Release: a writer that skips over the even value and reads this one must still
         // synchronise with everything the previous section read (I4).
-        self.seq.store(odd, ordering!("enter-release", Release));
+        self.seq
+            .store(before | INSIDE, ordering!("enter-release", Release));
         fences.light();
-        Inside {
-            slot: self,
-            entered: Some(odd),
-        }
+        Inside { slot: self, before }
     }
 
     /// Counts a lookup. Only for the owner.
@@ -139,15 +130,16 @@ impl Slot {
     /// section that found the entry. `None` if all are in use.
     #[inline]
     pub(super) fn protect(&self, entry: *const ()) -> Option<u32> {
-        let index = self.owner.with_mut(|owner| {
+        let index = self.free.with_mut(|free| {
             // SAFETY: only the owner comes here, and the reference ends with the closure (I2).
-            let owner = unsafe { &mut *owner };
-            (owner.free != 0).then(|| {
-                let index = owner.free.trailing_zeros();
-                owner.free &= owner.free - 1;
-                index
-            })
-        })?;
+            let free = unsafe { &mut *free };
+            let lowest = free.trailing_zeros();
+            *free &= free.wrapping_sub(1);
+            lowest
+        });
+        if index as usize >= HAZARDS {
+            return None;
+        }
         // Release: a writer that reads this value instead of the null before it must still
         // synchronise with the last use of what this hazard protected earlier (I5). The symmetric
         // light fence in between covers that as well; the asymmetric one does not.
@@ -161,22 +153,17 @@ impl Slot {
         // Release: the writer that reads null frees the entry after our last use of it (I5).
         self.hazards[index as usize]
             .store(ptr::null_mut(), ordering!("unprotect-release", Release));
-        let homeless = self.owner.with_mut(|owner| {
-            // SAFETY: as in `protect` (I2).
-            let owner = unsafe { &mut *owner };
-            owner.free |= 1 << index;
-            owner.homeless
-        });
-        if homeless {
+        // SAFETY: only the owner comes here (I2).
+        self.free.with_mut(|free| unsafe { *free |= 1 << index });
+        // Relaxed: our own store (I2).
+        if self.seq.load(Ordering::Relaxed) & HOMELESS != 0 {
             self.settle();
         }
     }
 
     /// Parts the slot from the thread-local storage of its owner.
     fn orphan(&self) {
-        // SAFETY: only the owner comes here (I2).
-        self.owner
-            .with_mut(|owner| unsafe { (*owner).homeless = true });
+        self.mark(HOMELESS);
         self.settle();
     }
 
@@ -184,19 +171,17 @@ impl Slot {
     #[cold]
     fn settle(&self) {
         // SAFETY: only the owner comes here (I2).
-        let unused = self
-            .owner
-            .with(|owner| unsafe { (*owner).free == ALL_FREE });
+        let unused = self.free.with(|free| unsafe { *free == ALL_FREE });
         // Relaxed: our own store (I2).
-        if unused && self.seq.load(Ordering::Relaxed) & 1 == 0 {
-            // Release: hands `owner` and the counters to the next thread that claims the slot (I2).
+        if unused && self.seq.load(Ordering::Relaxed) & INSIDE == 0 {
+            // Release: hands `free`, `seq` and the counters to the next owner (I2).
             self.owned
                 .store(false, ordering!("recycle-release", Release));
         }
     }
 
     /// Makes a free slot ours.
-    fn claim(&self, homeless: bool) -> bool {
+    fn claim(&self, homeless: u64) -> bool {
         // Relaxed first look: most slots are taken, and a stale answer only costs a new slot.
         let claimed = !self.owned.load(Ordering::Relaxed)
             && self
@@ -210,11 +195,19 @@ impl Slot {
                 )
                 .is_ok();
         if claimed {
-            // SAFETY: the exchange made us the owner (I2).
-            self.owner
-                .with_mut(|owner| unsafe { (*owner).homeless = homeless });
+            self.mark(homeless);
         }
         claimed
+    }
+
+    /// Sets the homeless bit as given. Only for the owner, outside sections.
+    fn mark(&self, homeless: u64) {
+        // Relaxed: our own store, or handed to us by the claim (I2).
+        let seq = self.seq.load(Ordering::Relaxed) & !HOMELESS;
+        // Release: hides the value that the last section stored on leaving, and so must
+        // synchronise in its place (I4).
+        self.seq
+            .store(seq | homeless, ordering!("mark-release", Release));
     }
 
     /// The writer's look at the parity.
@@ -228,15 +221,28 @@ impl Slot {
 impl Drop for Inside<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(odd) = self.entered {
+        if self.before & (INSIDE | HOMELESS) == 0 {
             // Release: what the section read happens before a writer that sees this value (I4).
+            self.slot.seq.store(
+                self.before.wrapping_add(SECTION),
+                ordering!("leave-release", Release),
+            );
+        } else {
+            self.leave_rarely();
+        }
+    }
+}
+
+impl Inside<'_> {
+    /// Leaves a nested section, or one in a homeless slot.
+    #[cold]
+    fn leave_rarely(&self) {
+        if self.before & INSIDE == 0 {
+            // Release: as in `drop` (I4).
             self.slot
                 .seq
-                .store(odd.wrapping_add(1), ordering!("leave-release", Release));
-            // SAFETY: we are the owner (I2).
-            if self.slot.owner.with(|owner| unsafe { (*owner).homeless }) {
-                self.slot.settle();
-            }
+                .store(self.before.wrapping_add(SECTION), Ordering::Release);
+            self.slot.settle();
         }
     }
 }
@@ -270,6 +276,12 @@ impl Registry {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Slots ever made.
+    pub(super) fn len(&self) -> usize {
+        // Relaxed: only a number.
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Slot> {
         // Acquire: the slot's first contents happen before us (I1). A slot that is missing here was
         // pushed after the heavy fence, so its owner sees what was unlinked before that fence (I3).
@@ -286,15 +298,13 @@ impl Registry {
     }
 
     /// A slot for the calling thread: a recycled one, else a new one.
-    fn claim(&self, homeless: bool) -> &Slot {
+    fn claim(&self, homeless: u64) -> &Slot {
         if let Some(slot) = self.slots().find(|slot| slot.claim(homeless)) {
             return slot;
         }
         // Relaxed: only a number.
         let mut slot = Box::new(Slot::new(self.count.fetch_add(1, Ordering::Relaxed)));
-        // SAFETY: nobody else has the slot yet (I2).
-        slot.owner
-            .with_mut(|owner| unsafe { (*owner).homeless = homeless });
+        slot.mark(homeless);
         // Relaxed: a stale head only makes the exchange fail and tell the newer one.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -326,14 +336,15 @@ impl Registry {
                 slot,
                 seq: slot.observe(),
             })
-            .filter(|straggler| straggler.seq & 1 == 1)
+            .filter(|straggler| straggler.seq & INSIDE != 0)
             .collect()
     }
 
     /// Whether the straggler has left the section it was seen in.
     pub(super) fn has_left(&self, straggler: &Straggler) -> bool {
         // SAFETY: a slot of this registry, alive as long as it (I1).
-        unsafe { &*straggler.slot }.observe() != straggler.seq
+        let seq = unsafe { &*straggler.slot }.observe();
+        (seq ^ straggler.seq) & !HOMELESS != 0
     }
 
     /// The entries held by hazards now, sorted.
@@ -415,13 +426,13 @@ struct Claim {
     registry: Arc<Registry>,
 }
 
-thread_local! {
+thread_local_const! {
     /// Plain memory: no initialiser to check for, no destructor, so readable at any time.
-    static CACHE: [Cell<Cached>; CACHED] = const { [const { Cell::new(NOTHING_CACHED) }; CACHED] };
+    static CACHE: [Cell<Cached>; CACHED] = [const { Cell::new(NOTHING_CACHED) }; CACHED]
 }
 
-thread_local! {
-    static CLAIMS: Claims = const { Claims(RefCell::new(Vec::new())) };
+thread_local_const! {
+    static CLAIMS: Claims = Claims(RefCell::new(Vec::new()))
 }
 
 /// The slot of a thread that has none cached: the one it claimed earlier, else a fresh claim.
@@ -436,7 +447,7 @@ fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
             None => {
                 // Relaxed: a hint, see `close`.
                 claims.retain(|claim| !claim.registry.closed.load(Ordering::Relaxed));
-                let slot: *const Slot = registry.claim(false);
+                let slot: *const Slot = registry.claim(0);
                 claims.push(Claim {
                     map,
                     slot,
@@ -453,7 +464,7 @@ fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
         Ok(slot) => unsafe { &*slot },
         // The thread's storage is being torn down: a slot for this one lookup, which goes back when
         // the section, or the last `Ref` made in it, ends.
-        Err(_) => registry.claim(true),
+        Err(_) => registry.claim(HOMELESS),
     }
 }
 

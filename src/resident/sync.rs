@@ -19,7 +19,6 @@ mod imp {
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    pub(crate) use loom::thread_local;
 }
 
 #[cfg(not(loom))]
@@ -28,7 +27,6 @@ mod imp {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    pub(crate) use std::thread_local;
 
     /// `core`'s cell behind the closure interface of loom's, which needs to see where an access
     /// starts and ends.
@@ -53,6 +51,17 @@ mod imp {
 }
 
 pub(crate) use imp::*;
+
+/// A thread-local variable with a constant initialiser.
+macro_rules! thread_local_const {
+    ($(#[$doc:meta])* static $name:ident: $type:ty = $init:expr) => {
+        #[cfg(not(loom))]
+        ::std::thread_local! { $(#[$doc])* static $name: $type = const { $init } }
+        #[cfg(loom)]
+        ::loom::thread_local! { $(#[$doc])* static $name: $type = $init }
+    };
+}
+pub(crate) use thread_local_const;
 
 /// An ordering the algorithm needs, by name. `--cfg mutant="<name>"` turns it into `Relaxed`.
 macro_rules! ordering {

@@ -162,7 +162,8 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
         let hash = self.hasher.hash_one(key);
         let tag = tag_of(hash);
         let mut index = (hash >> self.shift) as usize;
-        for _ in 0..self.limit {
+        let mut left = self.limit;
+        loop {
             // SAFETY: the shift leaves fewer bits than the capacity has, and the step below masks.
             let word = unsafe { self.words.get_unchecked(index) };
             // Acquire: pairs with `set`; the entry's contents happen before us (I1).
@@ -178,9 +179,12 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
             } else if word.is_null() {
                 return None;
             }
+            left -= 1;
+            if left == 0 {
+                return None;
+            }
             index = (index + 1) & self.mask();
         }
-        None
     }
 
     /// The writer's probe.

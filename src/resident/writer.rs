@@ -44,6 +44,12 @@ unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
 {
 }
 
+// SAFETY: through `&Writer` one can read keys and values and the writer's own numbers, no more.
+unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
+    for Writer<K, V, N, S>
+{
+}
+
 impl<K, V, N, S> std::fmt::Debug for Writer<K, V, N, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer")
@@ -99,6 +105,7 @@ impl<K, V, N, S> Writer<K, V, N, S> {
             rebuilds: self.rebuilds,
             backlog: self.backlog.len(),
             lent: self.backlog.lent(),
+            slots: self.shared.registry.len(),
         }
     }
 

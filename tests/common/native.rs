@@ -3,7 +3,9 @@
 use super::case::Case;
 use super::driver::{FrameExecutor, Oracle, Run};
 use super::world::World;
-use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
+use revmc::interpreter::{
+    Contract, Interpreter, InterpreterAction, MAX_INITCODE_SIZE, SharedMemory,
+};
 use revmc::primitives::{B256, SpecId, keccak256};
 use revmc_jit::artifact::{self, BuildOptions, StoredArtifact};
 use revmc_jit::engine::{self, CompileOptions, Tier};
@@ -29,12 +31,13 @@ const KEPT_PROGRAMS: usize = 256;
 
 impl Native {
     pub fn new(tier: Tier) -> Self {
-        let options = CompileOptions {
-            tier,
-            ..CompileOptions::default()
-        };
         Self {
-            options,
+            options: CompileOptions {
+                tier,
+                // Init code may be twice as long as a contract (EIP-3860), before Shanghai longer.
+                max_bytecode_len: MAX_INITCODE_SIZE + 1024,
+                ..CompileOptions::default()
+            },
             artifacts: false,
             programs: HashMap::new(),
             failure: None,
@@ -88,6 +91,10 @@ impl FrameExecutor for Native {
             .unwrap_or_else(|| keccak256(contract.bytecode.original_byte_slice()));
         if let Some(program) = self.programs.get(&(code_hash, spec_id)) {
             return Some(program.clone());
+        }
+        if contract.bytecode.original_byte_slice().first() == Some(&0xef) {
+            // Code that begins like an EOF container is refused, which `tests/opcodes.rs` checks.
+            return None;
         }
         let key = RuntimeCacheKey { code_hash, spec_id };
         let program = match self.compile(key, contract) {

@@ -14,13 +14,36 @@ use super::world::{Account, Slot, State};
 use revmc::interpreter::{InstructionResult, InterpreterAction, InterpreterResult};
 use std::fmt::{Debug, Write};
 
-/// (interpreter, compiled) halts that may stand for each other, each with its reason.
+/// (interpreter, compiled, reason): halts that may stand for each other.
 ///
 /// Compiled code checks the static gas and the stack bounds of a whole section (a run of
-/// instructions without jump, call or look at the gas) when it enters the section. When the
-/// section holds several faults, the interpreter meets the first one in program order and
-/// compiled code the one it checks first.
-pub const ACCEPTED_HALTS: &[(InstructionResult, InstructionResult, &str)] = &[];
+/// instructions without jump, call or look at the gas) when it enters the section. When a section
+/// holds several faults, the interpreter meets the first in program order and compiled code the
+/// one it checks first. All gas is gone and all effects are undone either way.
+pub const ACCEPTED_HALTS: &[(InstructionResult, InstructionResult, &str)] = {
+    use InstructionResult::*;
+    const GAS: &str = "static gas is charged for the section, before its dynamic faults";
+    const STACK: &str = "stack bounds are checked for the section, before its other faults";
+    const EOF: &str =
+        "to legacy code an EOF opcode is unknown; both are HaltReason::OpcodeNotFound";
+    const GATE: &str = "activation is known when compiling, before the check for a static call";
+    &[
+        (MemoryOOG, OutOfGas, GAS),
+        (OutOfGas, MemoryOOG, GAS),
+        (InvalidOperandOOG, OutOfGas, GAS),
+        (OutOfOffset, OutOfGas, GAS),
+        (NotActivated, OutOfGas, GAS),
+        (NotActivated, MemoryOOG, GAS),
+        (StackUnderflow, OutOfGas, GAS),
+        (StateChangeDuringStaticCall, OutOfGas, GAS),
+        (StateChangeDuringStaticCall, MemoryOOG, GAS),
+        (EOFOpcodeDisabledInLegacy, StackUnderflow, STACK),
+        (ReturnContractInNotInitEOF, StackUnderflow, STACK),
+        (EOFOpcodeDisabledInLegacy, OpcodeNotFound, EOF),
+        (ReturnContractInNotInitEOF, OpcodeNotFound, EOF),
+        (StateChangeDuringStaticCall, NotActivated, GATE),
+    ]
+};
 
 /// Compares a run by compiled code with the oracle's. `Err` says what differs first.
 pub fn compare(

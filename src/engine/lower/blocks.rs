@@ -73,10 +73,13 @@ pub(super) struct Block {
     pub(super) role: Role,
     /// Where edges lead.
     pub(super) entry: ir::Block,
-    /// Where the block's own code ends: an instruction may have split the block.
-    pub(super) end: ir::Block,
+    /// Where its branch stands, once it has one: an instruction may have split the block, and a
+    /// block that is merged with its successor has none.
+    pub(super) end: Option<ir::Block>,
     /// Whether it has been filled, or is being filled.
     pub(super) placed: bool,
+    /// Whether it is the rest of its predecessor's block, to Cranelift.
+    pub(super) merged: bool,
     /// Where its first edge comes from.
     pub(super) from: Option<BasicBlock>,
     /// Whether it continues its predecessor's stack.

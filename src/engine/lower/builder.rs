@@ -45,7 +45,11 @@ impl Lowering {
             Data::Const(_, constant) => Word::from_limb(Limb::Const(constant)),
             Data::Scalar(ty, value) => Word::from_limb(scalar_limb(&mut self.e, ty, value)),
             Data::AddressAt(base, offset) => self.load_address(base, offset),
-            Data::Param(..) | Data::StackLength(_) | Data::StackPointer(_) => {
+            Data::Param(..)
+            | Data::StackLength(_)
+            | Data::StackPointer(_)
+            | Data::StackBounds(_)
+            | Data::StackFault(_) => {
                 self.refuse("a pointer used as a word");
                 Word::ZERO
             }
@@ -105,7 +109,11 @@ impl Lowering {
                 Some(stack) => stack.length_value(&mut self.e, depth),
                 None => self.params[param::STACK],
             },
-            Data::Word(_) | Data::TotalWord(_) | Data::AddressAt(..) => {
+            Data::Word(_)
+            | Data::TotalWord(_)
+            | Data::AddressAt(..)
+            | Data::StackBounds(_)
+            | Data::StackFault(_) => {
                 self.refuse("a word passed by value");
                 self.params[param::STACK]
             }
@@ -117,6 +125,9 @@ impl Lowering {
         match self.values.get(value) {
             Data::Const(Type::Bool, flag) => Limb::Const(flag),
             Data::Scalar(Type::Bool, flag) => Limb::Flag(flag),
+            Data::StackBounds(bounds) if let Some(stack) = &self.stack => {
+                stack.is_outside(&mut self.e, bounds)
+            }
             _ => {
                 self.refuse("a condition that is not a bool");
                 Limb::ZERO
@@ -199,18 +210,18 @@ impl Lowering {
         let flag = match (self.values.get(a), b) {
             (Data::StackLength(depth), Data::Const(_, bound)) => {
                 let bound = bound as i64;
-                match (&mut self.stack, cond) {
-                    (Some(stack), IntCC::UnsignedLessThan) => {
-                        stack.below(&mut self.e, depth, bound)
-                    }
-                    (Some(stack), IntCC::UnsignedGreaterThan) => {
-                        stack.above(&mut self.e, depth, bound)
-                    }
+                let bounds = match (&mut self.stack, cond) {
+                    (Some(stack), IntCC::UnsignedLessThan) => stack.below(depth, bound),
+                    (Some(stack), IntCC::UnsignedGreaterThan) => stack.above(depth, bound),
                     _ => {
                         self.refuse("a comparison of the stack length");
-                        Limb::ZERO
+                        None
                     }
-                }
+                };
+                return self.add(match bounds {
+                    Some(bounds) => Data::StackBounds(bounds),
+                    None => Data::Const(Type::Bool, 0),
+                });
             }
             (Data::Word(a) | Data::TotalWord(a), b) => {
                 let b = match b {
@@ -529,6 +540,15 @@ impl Builder for CraneliftBuilder<'_> {
         if let Data::TotalWord(word) = l.values.get(else_value) {
             return l.add(Data::TotalWord(word));
         }
+        if let (Data::StackBounds(bounds), Data::Const(_, under), Data::Const(_, over)) = (
+            l.values.get(cond),
+            l.values.get(then_value),
+            l.values.get(else_value),
+        ) && let Some(stack) = &l.stack
+        {
+            let fault = stack.fault(bounds, under, over);
+            return l.add(Data::StackFault(fault));
+        }
         let cond = match l.flag(cond) {
             Limb::Const(0) => return else_value,
             Limb::Const(_) => return then_value,
@@ -582,10 +602,7 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn imul(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("multiplication", lhs, rhs, |e, a, b| e.word_mul(a, b));
-        self.lowering.add_word(word)
+        self.lowering.multiply(lhs, rhs)
     }
 
     fn udiv(&mut self, lhs: Value, rhs: Value) -> Value {
@@ -657,6 +674,14 @@ impl Builder for CraneliftBuilder<'_> {
         if l.is_word(lhs) {
             let word = l.words("or", lhs, rhs, |e, a, b| e.word_or(a, b));
             return l.add_word(word);
+        }
+        match (l.values.get(lhs), l.values.get(rhs)) {
+            (Data::Const(Type::Bool, 0), _) => return rhs,
+            (_, Data::Const(Type::Bool, 0)) => return lhs,
+            (Data::StackBounds(a), Data::StackBounds(b)) => {
+                return l.add(Data::StackBounds(a.or(b)));
+            }
+            _ => {}
         }
         let (a, b) = (l.flag(lhs), l.flag(rhs));
         let flag = l.e.or(a, b);

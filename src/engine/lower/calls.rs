@@ -4,11 +4,15 @@
 use super::{
     Callee, Lowering,
     emit::{Limb, Region},
+    memory::Access,
     param,
     value::{Data, Type, Value},
-    word::{Division, Word},
+    word::{Plan, Word},
 };
-use crate::engine::builtins::{Helper, stack_effect};
+use crate::engine::{
+    Tier,
+    builtins::{Helper, stack_effect},
+};
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, Signature, condcodes::IntCC, types};
 use revmc::interpreter::{Contract, InstructionResult};
 use revmc_builtins::Builtin;
@@ -74,8 +78,9 @@ impl Lowering {
         } else {
             self.call_table(builtin as usize, &args, returns_status.then_some(types::I8))
         };
-        // The callee may have charged gas.
+        // The callee may have charged gas, and grown the memory.
         self.gas = None;
+        self.memory.forget_base();
         result.map(|value| {
             self.scalar(
                 if returns_size {
@@ -89,7 +94,7 @@ impl Lowering {
     }
 
     /// Calls an entry of the builtin table; every argument is 64 bits wide.
-    fn call_table(
+    pub(super) fn call_table(
         &mut self,
         index: usize,
         args: &[ir::Value],
@@ -140,14 +145,29 @@ impl Lowering {
     pub(super) fn divide(&mut self, helper: Helper, a: Value, b: Value) -> Value {
         let (a, b) = (self.word(a), self.word(b));
         let word = match self.e.word_div(helper, a, b) {
-            Division::Done(word) => word,
-            Division::IfWide(is_wide) => self.branch(
+            Plan::Done(word) => word,
+            Plan::IfWide(is_wide) => self.branch(
                 is_wide,
                 |this| this.e.word_div_narrow(helper, a, b),
                 |this| this.call_word_helper(helper, a, b),
             ),
         };
         self.add(Data::TotalWord(word))
+    }
+
+    pub(super) fn multiply(&mut self, a: Value, b: Value) -> Value {
+        let (a, b) = (self.word(a), self.word(b));
+        let word = match self.e.word_mul(a, b) {
+            Plan::Done(word) => word,
+            // Ten multiplications in line take no longer than telling whether one is enough.
+            Plan::IfWide(_) if self.tier == Tier::Optimized => self.e.word_mul_wide(a, b),
+            Plan::IfWide(is_wide) => self.branch(
+                is_wide,
+                |this| this.e.word_mul_narrow(a, b),
+                |this| this.call_word_helper(Helper::Mul, a, b),
+            ),
+        };
+        self.add(Data::Word(word))
     }
 
     /// Computes a word in one of two ways, the slow one out of line.
@@ -187,125 +207,6 @@ impl Lowering {
         }
         self.e.block = join;
         result
-    }
-
-    // Memory.
-
-    fn memory_size(&mut self) -> ir::Value {
-        let memory = self.memory;
-        let len = self.e.load(
-            types::I64,
-            Region::Context,
-            memory,
-            self.layout.memory_len as i32,
-        );
-        let checkpoint = self.checkpoint;
-        self.e.cursor().ins().isub(len, checkpoint)
-    }
-
-    /// `MLOAD`, `MSTORE` or `MSTORE8`: grows the memory out of line if it must, then accesses it.
-    ///
-    /// The front end's arguments are the context and the stack pointer after the inputs.
-    fn inline_memory(&mut self, args: &[Value], access: Access) -> Option<Value> {
-        let Data::StackPointer(position) = self.values.get(args[1]) else {
-            self.refuse("memory access without operand stack");
-            return Some(self.add(Data::Const(Type::Int(8), CONTINUE)));
-        };
-        let (inputs, size) = match access {
-            Access::Load => (1, 32),
-            Access::Store => (2, 32),
-            Access::StoreByte => (2, 1),
-        };
-        let offset = self.stack_word(position + inputs - 1);
-        let value = match access {
-            Access::Load => Word::ZERO,
-            _ => self.stack_word(position),
-        };
-
-        let address = self.grown_memory(offset, size);
-        match access {
-            Access::Load => {
-                let word = self.e.load_word(Region::Bytes, address, 0);
-                let word = self.e.word_bswap(word);
-                if let Some(stack) = &mut self.stack {
-                    stack.set(position, word);
-                }
-            }
-            Access::Store => {
-                let word = self.e.word_bswap(value);
-                self.e.store_word(Region::Bytes, word, address, 0);
-            }
-            Access::StoreByte => {
-                let byte = self.e.value(value.0[0]);
-                let byte = self.e.cursor().ins().ireduce(types::I8, byte);
-                self.e.store(Region::Bytes, byte, address, 0);
-            }
-        }
-        Some(self.add(Data::Const(Type::Int(8), CONTINUE)))
-    }
-
-    /// The address of the byte at `offset` of the frame's memory, once the memory holds `size`
-    /// bytes from there. Leaves the function if it cannot grow.
-    fn grown_memory(&mut self, offset: Word, size: u64) -> ir::Value {
-        let available = self.memory_size();
-        let high = self.e.union(&offset, 1);
-        let end = match offset.0[0] {
-            Limb::Const(low) => low.checked_add(size).map(Limb::Const),
-            low => {
-                let low = self.e.value(low);
-                Some(Limb::Val(self.e.offset(low, size as i64)))
-            }
-        };
-        // With an offset below 2^32, the end does not overflow.
-        let top = self.e.shr_imm(offset.0[0], 32);
-        let out_of_range = self.e.or(high, top);
-        let out_of_range = self.e.is_nonzero(out_of_range);
-        let beyond = match end {
-            Some(end) => self
-                .e
-                .cmp(IntCC::UnsignedLessThan, Limb::Val(available), end),
-            None => Limb::Const(1),
-        };
-        let must_grow = self.e.or(out_of_range, beyond);
-        let cond = match must_grow {
-            Limb::Const(c) => self.e.iconst(types::I8, u64::from(c != 0)),
-            Limb::Flag(cond) | Limb::Val(cond) => cond,
-        };
-
-        let (grow, ready) = (self.e.new_block(true), self.e.new_block(false));
-        self.e.brif(cond, grow, ready);
-        self.e.block = grow;
-        let ecx = self.params[param::ECX];
-        let args = [offset.0[0], high, Limb::Const(size)].map(|limb| self.e.value(limb));
-        let status = self
-            .call_table(
-                Helper::GrowMemory as usize,
-                &[ecx, args[0], args[1], args[2]],
-                Some(types::I8),
-            )
-            .unwrap_or(ecx);
-        let failed = self.e.icmp_imm(IntCC::NotEqual, status, CONTINUE as i64);
-        let exit = self.exit_with(status);
-        self.e.brif(failed, exit, ready);
-        self.e.block = ready;
-        // Growing charges gas.
-        self.gas = None;
-
-        let (memory, checkpoint) = (self.memory, self.checkpoint);
-        let buffer = self.e.load(
-            types::I64,
-            Region::Context,
-            memory,
-            self.layout.memory_ptr as i32,
-        );
-        let base = self.e.add_values(buffer, checkpoint);
-        match offset.0[0] {
-            Limb::Const(low) => self.e.offset(base, (low & 0xffff_ffff) as i64),
-            low => {
-                let low = self.e.value(low);
-                self.e.add_values(base, low)
-            }
-        }
     }
 
     // Call data.
@@ -370,13 +271,6 @@ impl Lowering {
 
 /// The status of an instruction after which execution goes on.
 pub(super) const CONTINUE: u64 = InstructionResult::Continue as u64;
-
-#[derive(Clone, Copy)]
-enum Access {
-    Load,
-    Store,
-    StoreByte,
-}
 
 /// Whether a builtin returns an `InstructionResult`.
 fn status_of(builtin: Builtin) -> bool {

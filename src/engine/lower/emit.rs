@@ -172,6 +172,15 @@ impl Emit {
         self.cursor().ins().iadd(a, b)
     }
 
+    pub(super) fn select_values(
+        &mut self,
+        cond: ir::Value,
+        a: ir::Value,
+        b: ir::Value,
+    ) -> ir::Value {
+        self.cursor().ins().select(cond, a, b)
+    }
+
     pub(super) fn slot_address(&mut self, slot: ir::StackSlot) -> ir::Value {
         self.cursor().ins().stack_addr(types::I64, slot, 0)
     }

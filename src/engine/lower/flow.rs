@@ -9,7 +9,7 @@ use super::{
 };
 use crate::engine::EngineError;
 use crate::program::MAX_RESUME_INDEX;
-use cranelift_codegen::ir::{self, InstBuilder, types};
+use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 
 /// Traps of compiled code mark places that invariants make unreachable.
 const UNREACHABLE: u8 = 1;
@@ -36,8 +36,9 @@ impl Lowering {
         let block = Block {
             role,
             entry,
-            end: entry,
+            end: None,
             placed: false,
+            merged: false,
             from: None,
             continues: false,
         };
@@ -55,6 +56,7 @@ impl Lowering {
             role,
             entry,
             placed,
+            merged,
             from,
             ..
         } = *self.block(block);
@@ -62,7 +64,9 @@ impl Lowering {
             return self.refuse("a block filled twice");
         }
         self.block(block).placed = true;
-        self.e.func.layout.append_block(entry);
+        if !merged {
+            self.e.func.layout.append_block(entry);
+        }
         self.e.block = entry;
 
         let continues = match role {
@@ -81,6 +85,9 @@ impl Lowering {
             return;
         }
         self.gas = None;
+        if matches!(role, Role::Join | Role::Instruction) {
+            self.memory.enter_block();
+        }
         self.stack = match role {
             Role::Join | Role::Instruction => Some(StackCache::new(&mut self.e, self.home)),
             _ => None,
@@ -129,17 +136,29 @@ impl Lowering {
     fn end_block(&mut self) {
         let end = self.e.block;
         if let Some(current) = self.current {
-            self.block(current).end = end;
+            self.block(current).end = Some(end);
         }
     }
 
     pub(super) fn branch_to(&mut self, to: BasicBlock) {
         let entry = self.edge_to(to);
-        self.e.jump(entry, &[]);
-        self.end_block();
+        let here = self.e.block;
+        let block = self.block(to);
+        if matches!(block.role, Role::Instruction | Role::Continued) && !block.placed {
+            // K1: nothing else will ever lead there, so to Cranelift it is the same block.
+            block.entry = here;
+            block.merged = true;
+        } else {
+            self.e.jump(entry, &[]);
+            self.end_block();
+        }
     }
 
     pub(super) fn branch_if(&mut self, cond: Value, then: BasicBlock, otherwise: BasicBlock) {
+        let roles = [then, otherwise].map(|to| self.block(to).role);
+        if roles.contains(&Role::Instruction) {
+            self.memory.end_prefix();
+        }
         let cond = match self.flag(cond) {
             Limb::Const(0) => return self.branch_to(otherwise),
             Limb::Const(_) => return self.branch_to(then),
@@ -167,6 +186,10 @@ impl Lowering {
             .iter()
             .map(|&(key, block)| (key, self.edge_to(block)))
             .collect();
+        let is_resume = role == Some(Role::Prologue);
+        if is_resume {
+            self.check_resumed_memory();
+        }
         // A block of its own for the default edge, which a join may redirect.
         let default_entry = self.edge_to(default);
         let default = self.e.new_block(true);
@@ -205,8 +228,10 @@ impl Lowering {
         };
         let param_type = self.e.func.dfg.value_type(param);
         for &(value, from) in incoming {
-            let end = self.block(from).end;
             // A branch on a constant may have left the edge out.
+            let Some(end) = self.block(from).end else {
+                continue;
+            };
             if !has_edge(&mut self.e, end, entry) {
                 continue;
             }
@@ -220,6 +245,14 @@ impl Lowering {
                         constant,
                     );
                     redirect(&mut self.e, end, entry, to);
+                }
+                Data::StackFault(fault) => {
+                    let block = self.e.new_block(true);
+                    redirect(&mut self.e, end, entry, block);
+                    let here = std::mem::replace(&mut self.e.block, block);
+                    let status = fault.status(&mut self.e);
+                    self.e.jump(entry, &[status]);
+                    self.e.block = here;
                 }
                 Data::Scalar(_, value) if self.e.func.dfg.value_type(value) == param_type => {
                     pass(&mut self.e, end, entry, value);
@@ -255,18 +288,16 @@ impl Lowering {
         self.scalar(ty, param)
     }
 
-    /// A block that leaves the function with `status`.
-    pub(super) fn exit_with(&mut self, status: ir::Value) -> ir::Block {
-        let exit = self.e.new_block(true);
-        match self.return_block {
-            Some(target) => {
-                let here = std::mem::replace(&mut self.e.block, exit);
-                self.e.jump(target, &[status]);
-                self.e.block = here;
-            }
-            None => self.refuse("an exit before there is a return block"),
-        }
-        exit
+    /// Leaves the function with `status` unless that is to continue, which is done at `ready`.
+    pub(super) fn exit_unless_continue(&mut self, status: ir::Value, ready: ir::Block) {
+        let Some(exit) = self.return_block else {
+            return self.refuse("an exit before there is a return block");
+        };
+        let failed = self
+            .e
+            .icmp_imm(IntCC::NotEqual, status, super::calls::CONTINUE as i64);
+        let arg = status.into();
+        self.e.cursor().ins().brif(failed, exit, &[arg], ready, &[]);
     }
 
     pub(super) fn trap(&mut self) {

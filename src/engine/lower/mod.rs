@@ -11,6 +11,7 @@
 //! | [`stack`] | the operand stack in SSA values |
 //! | [`blocks`] | basic blocks, joins, computed jumps |
 //! | [`flow`] | edges between blocks, and what joins receive |
+//! | [`memory`] | the frame's memory, accessed in line |
 //! | [`calls`] | builtins: called through the table, or opened in line |
 //! | [`builder`] | the front end's interface, on top of these |
 
@@ -19,11 +20,12 @@ pub(super) mod builder;
 mod calls;
 mod emit;
 mod flow;
+mod memory;
 mod stack;
 pub(super) mod value;
 mod word;
 
-use super::{EngineError, layout::Layout};
+use super::{EngineError, Tier, layout::Layout};
 use blocks::{Block, Trampolines};
 use cranelift_codegen::{
     ir::{
@@ -33,6 +35,7 @@ use cranelift_codegen::{
     isa::CallConv,
 };
 use emit::Emit;
+use memory::Memory;
 use revmc::EvmContext;
 use revmc_builtins::Builtin;
 use stack::{StackCache, StackHome};
@@ -73,14 +76,13 @@ pub(super) struct Lowering {
     stack: Option<StackCache>,
     /// The gas counter, where it is known to equal what memory holds.
     gas: Option<ir::Value>,
-    /// The frame's `SharedMemory`, and where in its buffer the frame's memory starts.
-    memory: ir::Value,
-    checkpoint: ir::Value,
+    memory: Memory,
     table: ir::GlobalValue,
     scratch: Scratch,
     signatures: BTreeMap<(usize, bool), ir::SigRef>,
     callees: Vec<(String, Callee)>,
     call_conv: CallConv,
+    tier: Tier,
     /// Jumps to a computed target that turned out to be constant: from where, to which target.
     constant_jumps: Vec<(ir::Block, u64)>,
     resume_points: u32,
@@ -94,7 +96,7 @@ pub(super) struct Lowered {
 }
 
 impl Lowering {
-    pub(super) fn new(layout: &'static Layout, call_conv: CallConv) -> Self {
+    pub(super) fn new(layout: &'static Layout, call_conv: CallConv, tier: Tier) -> Self {
         let mut signature = Signature::new(call_conv);
         signature
             .params
@@ -123,12 +125,12 @@ impl Lowering {
         let (length, scratch) = (slot(8), slot(64));
 
         let mut e = Emit::new(func, entry);
-        let memory = e.load_invariant(
+        let shared = e.load_invariant(
             types::I64,
             params[param::ECX],
             offset_of!(EvmContext<'_>, memory) as i32,
         );
-        let checkpoint = e.load_invariant(types::I64, memory, layout.memory_checkpoint as i32);
+        let checkpoint = e.load_invariant(types::I64, shared, layout.memory_checkpoint as i32);
 
         let mut this = Self {
             e,
@@ -145,13 +147,13 @@ impl Lowering {
             },
             stack: None,
             gas: None,
-            memory,
-            checkpoint,
+            memory: Memory::new(shared, checkpoint),
             table,
             scratch: Scratch { slot: scratch },
             signatures: BTreeMap::new(),
             callees: Vec::new(),
             call_conv,
+            tier,
             constant_jumps: Vec::new(),
             resume_points: 0,
             error: None,
@@ -159,8 +161,9 @@ impl Lowering {
         this.blocks.push(Block {
             role: blocks::Role::Prologue,
             entry,
-            end: entry,
+            end: None,
             placed: true,
+            merged: false,
             from: None,
             continues: false,
         });

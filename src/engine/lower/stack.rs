@@ -55,6 +55,52 @@ pub(super) struct StackCache {
     ceiling: i32,
 }
 
+/// The stack length at the start of the extended basic block is less than `below` words or more
+/// than `above`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    below: Option<i32>,
+    above: Option<i32>,
+}
+
+impl Bounds {
+    /// Outside one or the other.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            below: self.below.max(other.below),
+            above: match (self.above, other.above) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+}
+
+/// `under` where the length at the start is less than `below` words, else `over`. Computed where
+/// it is needed, which is out of line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    start_length: ir::Value,
+    below: i32,
+    under: u64,
+    over: u64,
+}
+
+impl Fault {
+    pub(super) fn status(&self, e: &mut Emit) -> ir::Value {
+        let length = Limb::Val(self.start_length);
+        let is_under = e.cmp(IntCC::UnsignedLessThan, length, bytes(self.below));
+        let is_under = e.value(is_under);
+        let under = e.iconst(types::I8, self.under);
+        let over = e.iconst(types::I8, self.over);
+        e.select_values(is_under, under, over)
+    }
+}
+
+fn bytes(words: i32) -> Limb {
+    Limb::Const((i64::from(words) * i64::from(WORD)) as u64)
+}
+
 impl StackHome {
     /// The length in words, from memory.
     pub(super) fn load_length(&self, e: &mut Emit) -> ir::Value {
@@ -123,32 +169,59 @@ impl StackCache {
         e.offset(self.start_pointer, i64::from(position) * i64::from(WORD))
     }
 
-    /// Whether the length at `depth` is less than `bound` words. Where the answer is yes, the
-    /// translator leaves the block; afterwards the opposite is known (S3).
-    pub(super) fn below(&mut self, e: &mut Emit, depth: i32, bound: i64) -> Limb {
+    /// That the length at `depth` is less than `bound` words, unless that is known to be false.
+    /// Where it is true, the translator leaves the block; afterwards the opposite is known (S3).
+    pub(super) fn below(&mut self, depth: i32, bound: i64) -> Option<Bounds> {
         let bound = clamp(bound) - depth;
         if self.floor >= bound {
-            return Limb::ZERO;
+            return None;
         }
         self.floor = bound;
-        let bytes = i64::from(bound) * i64::from(WORD);
-        Limb::Flag(e.icmp_imm(IntCC::UnsignedLessThan, self.start_length, bytes))
+        Some(Bounds {
+            below: Some(bound),
+            above: None,
+        })
     }
 
-    /// Whether the length at `depth` is more than `bound` words; otherwise as [`below`].
-    ///
-    /// [`below`]: Self::below
-    pub(super) fn above(&mut self, e: &mut Emit, depth: i32, bound: i64) -> Limb {
+    /// That the length at `depth` is more than `bound` words; otherwise as [`below`](Self::below).
+    pub(super) fn above(&mut self, depth: i32, bound: i64) -> Option<Bounds> {
         let bound = clamp(bound) - depth;
         if self.ceiling <= bound {
-            return Limb::ZERO;
-        }
-        if bound < 0 {
-            return Limb::Const(1);
+            return None;
         }
         self.ceiling = bound;
-        let bytes = i64::from(bound) * i64::from(WORD);
-        Limb::Flag(e.icmp_imm(IntCC::UnsignedGreaterThan, self.start_length, bytes))
+        Some(Bounds {
+            below: None,
+            above: Some(bound),
+        })
+    }
+
+    /// Whether the stack is outside the bounds, as a limb of 0 or 1.
+    pub(super) fn is_outside(&self, e: &mut Emit, bounds: Bounds) -> Limb {
+        let length = Limb::Val(self.start_length);
+        match (bounds.below, bounds.above) {
+            (None, None) => Limb::ZERO,
+            (_, Some(above)) if above < 0 => Limb::Const(1),
+            (Some(below), Some(above)) if below > above => Limb::Const(1),
+            (Some(below), None) => e.cmp(IntCC::UnsignedLessThan, length, bytes(below)),
+            (None, Some(above)) => e.cmp(IntCC::UnsignedGreaterThan, length, bytes(above)),
+            (Some(below), Some(above)) => {
+                // Both at once: what is too short wraps around.
+                let over = e.offset(self.start_length, -i64::from(below) * i64::from(WORD));
+                let range = bytes(above - below);
+                e.cmp(IntCC::UnsignedGreaterThan, Limb::Val(over), range)
+            }
+        }
+    }
+
+    /// The status of an instruction that found the stack outside its bounds.
+    pub(super) fn fault(&self, bounds: Bounds, under: u64, over: u64) -> Fault {
+        Fault {
+            start_length: self.start_length,
+            below: bounds.below.unwrap_or(0),
+            under,
+            over,
+        }
     }
 
     pub(super) fn get(&mut self, e: &mut Emit, position: i32) -> Word {

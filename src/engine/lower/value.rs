@@ -2,6 +2,7 @@
 
 use super::{
     emit::{Emit, Limb},
+    stack::{Bounds, Fault},
     word::Word,
 };
 use cranelift_codegen::ir;
@@ -73,6 +74,10 @@ pub(super) enum Data {
     AddressAt(ir::Value, i32),
     /// The length of the operand stack, relative to the start of the extended basic block.
     StackLength(i32),
+    /// Whether the operand stack is too short or too long.
+    StackBounds(Bounds),
+    /// The status to leave with, if it is.
+    StackFault(Fault),
     /// The address of an operand stack word, relative to the start of the extended basic block.
     StackPointer(i32),
 }

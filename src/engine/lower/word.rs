@@ -164,24 +164,52 @@ impl Emit {
         Word([s0, s1, s2, s3])
     }
 
-    pub(super) fn word_mul(&mut self, a: Word, b: Word) -> Word {
-        match (a.as_const(), b.as_const()) {
-            (Some(a), Some(b)) => return Word::constant(a.wrapping_mul(b)),
-            (Some(c), None) => return self.mul_const(b, c),
-            (None, Some(c)) => return self.mul_const(a, c),
-            (None, None) => {}
+    /// What `MUL` comes to: a word, or a test whether the factors need more than
+    /// [`word_mul_narrow`](Self::word_mul_narrow).
+    pub(super) fn word_mul(&mut self, a: Word, b: Word) -> Plan {
+        let by_const = |e: &mut Self, word: Word, c: U256| {
+            if c.is_zero() {
+                Some(Word::ZERO)
+            } else if c.is_power_of_two() {
+                Some(e.shl_const(word, c.trailing_zeros() as u32))
+            } else {
+                None
+            }
+        };
+        let known = match (a.as_const(), b.as_const()) {
+            (Some(a), Some(b)) => Some(Word::constant(a.wrapping_mul(b))),
+            (Some(c), None) => by_const(self, b, c),
+            (None, Some(c)) => by_const(self, a, c),
+            (None, None) => None,
+        };
+        if let Some(word) = known {
+            return Plan::Done(word);
         }
-        self.mul_limbs(a, b)
+        if a.width().min(b.width()) <= 1 && a.width().max(b.width()) <= 2 {
+            return Plan::Done(self.word_mul_wide(a, b));
+        }
+        let a_overhang = self.overhang(&a);
+        let b_overhang = self.overhang(&b);
+        let overhang = self.or(a_overhang, b_overhang);
+        Plan::IfWide(self.is_nonzero(overhang))
     }
 
-    fn mul_const(&mut self, a: Word, c: U256) -> Word {
-        if c.is_zero() {
-            Word::ZERO
-        } else if c.is_power_of_two() {
-            self.shl_const(a, c.trailing_zeros() as u32)
-        } else {
-            self.mul_limbs(a, Word::constant(c))
-        }
+    /// The product of two numbers that are the sign extensions of their low limbs.
+    pub(super) fn word_mul_narrow(&mut self, a: Word, b: Word) -> Word {
+        let (a, b) = (self.value(a.0[0]), self.value(b.0[0]));
+        let low = self.cursor().ins().imul(a, b);
+        let high = Limb::Val(self.cursor().ins().smulhi(a, b));
+        let sign = self.sar_imm(high, 63);
+        Word([Limb::Val(low), high, sign, sign])
+    }
+
+    /// Zero iff the two's-complement number is the sign extension of its low limb.
+    fn overhang(&mut self, a: &Word) -> Limb {
+        let sign = self.sar_imm(a.0[0], 63);
+        a.0[1..].iter().fold(Limb::ZERO, |union, &limb| {
+            let difference = self.xor(limb, sign);
+            self.or(union, difference)
+        })
     }
 
     /// 64 × 64 → 128 bits, or nothing if a factor is known to be zero.
@@ -196,16 +224,20 @@ impl Emit {
     }
 
     /// Schoolbook multiplication modulo 2^256, by columns of 64 bits.
-    fn mul_limbs(&mut self, a: Word, b: Word) -> Word {
+    pub(super) fn word_mul_wide(&mut self, a: Word, b: Word) -> Word {
         let (a, b) = (a.0, b.0);
         let Some(p00) = self.wide_product(a[0], b[0]) else {
             // A factor's low limb is zero: shift the other product up by a limb.
             let shift = |word: [Limb; 4]| Word([word[1], word[2], word[3], Limb::ZERO]);
-            let product = if a[0].is_zero() {
-                self.word_mul(shift(a), Word(b))
+            let (a, b) = if a[0].is_zero() {
+                (shift(a), Word(b))
             } else {
-                self.word_mul(Word(a), shift(b))
+                (Word(a), shift(b))
             };
+            if a.is_zero() || b.is_zero() {
+                return Word::ZERO;
+            }
+            let product = self.word_mul_wide(a, b);
             return Word([Limb::ZERO, product.0[0], product.0[1], product.0[2]]);
         };
         let [r0, carry1] = self.split(p00);
@@ -564,31 +596,55 @@ impl Emit {
 
     /// What `DIV`, `MOD`, `SDIV` or `SMOD` comes to: a word, or a test whether the operands need
     /// more than [`word_div_narrow`](Self::word_div_narrow).
-    pub(super) fn word_div(&mut self, helper: Helper, a: Word, b: Word) -> Division {
+    pub(super) fn word_div(&mut self, helper: Helper, a: Word, b: Word) -> Plan {
         if b.is_zero() {
-            return Division::Done(Word::ZERO);
+            return Plan::Done(Word::ZERO);
         }
-        if matches!(helper, Helper::UDiv | Helper::URem)
+        if is_unsigned(helper)
             && let Some(divisor) = b.as_const()
             && divisor.is_power_of_two()
         {
-            return Division::Done(if helper == Helper::UDiv {
+            return Plan::Done(if helper == Helper::UDiv {
                 self.shr_const(a, divisor.trailing_zeros() as u32, Limb::ZERO)
             } else {
                 self.word_and(a, Word::constant(divisor - U256::from(1)))
             });
         }
-        let high_a = self.union(&a, 1);
-        let high_b = self.union(&b, 1);
-        let high = self.or(high_a, high_b);
-        Division::IfWide(self.is_nonzero(high))
+        if is_unsigned(helper) {
+            let high_a = self.union(&a, 1);
+            let high_b = self.union(&b, 1);
+            let high = self.or(high_a, high_b);
+            return Plan::IfWide(self.is_nonzero(high));
+        }
+        let a_overhang = self.overhang(&a);
+        let b_overhang = self.overhang(&b);
+        let overhang = self.or(a_overhang, b_overhang);
+        let overhang = self.is_nonzero(overhang);
+        // The instruction traps on zero, and on the lowest number divided by -1.
+        let is_special = match b.0[0] {
+            Limb::Const(c) => Limb::Const(u64::from(c == 0 || c == u64::MAX)),
+            low => {
+                let low = self.value(low);
+                let next = Limb::Val(self.offset(low, 1));
+                self.cmp(IntCC::UnsignedLessThan, next, Limb::Const(2))
+            }
+        };
+        Plan::IfWide(self.or(overhang, is_special))
     }
 
-    /// The division of operands of one limb each. They are not negative, so that signed and
-    /// unsigned agree.
+    /// The division of operands that [`word_div`](Self::word_div) found to be narrow.
     pub(super) fn word_div_narrow(&mut self, helper: Helper, a: Word, b: Word) -> Word {
         let dividend = self.value(a.0[0]);
         let divisor = self.value(b.0[0]);
+        if !is_unsigned(helper) {
+            let result = Limb::Val(if helper == Helper::SDiv {
+                self.cursor().ins().sdiv(dividend, divisor)
+            } else {
+                self.cursor().ins().srem(dividend, divisor)
+            });
+            let sign = self.sar_imm(result, 63);
+            return Word([result, sign, sign, sign]);
+        }
         let is_known = matches!(b.0[0], Limb::Const(c) if c != 0);
         // The instruction traps on zero.
         let safe = if is_known {
@@ -598,7 +654,7 @@ impl Emit {
             let one = self.iconst(types::I64, 1);
             self.cursor().ins().select(is_zero, one, divisor)
         };
-        if matches!(helper, Helper::URem | Helper::SRem) {
+        if helper == Helper::URem {
             // `x % 1` is the zero that `x % 0` has to be.
             return Word::from_limb(Limb::Val(self.cursor().ins().urem(dividend, safe)));
         }
@@ -611,11 +667,15 @@ impl Emit {
     }
 }
 
-/// See [`Emit::word_div`].
-pub(super) enum Division {
-    /// The result.
+fn is_unsigned(helper: Helper) -> bool {
+    matches!(helper, Helper::UDiv | Helper::URem)
+}
+
+/// How an operation with a fast case is done.
+pub(super) enum Plan {
+    /// This is the result.
     Done(Word),
-    /// A limb that is not zero iff an operand needs more than one limb.
+    /// By the general method if this limb is not zero.
     IfWide(Limb),
 }
 
