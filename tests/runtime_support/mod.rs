@@ -3,6 +3,9 @@
 //! Each test crate uses a part of this.
 #![allow(dead_code)]
 
+#[cfg(target_os = "linux")]
+pub mod suspend;
+
 use revmc::interpreter::{
     Contract, DummyHost, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
 };
