@@ -28,15 +28,30 @@ use revmc::{
     },
     primitives::SpecId,
 };
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// What identifies a compiled function: the code it was compiled from and the rules it follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCacheKey {
     /// keccak-256 of the bytecode.
     pub code_hash: B256,
     /// The fork whose gas schedule and opcodes are compiled in.
     pub spec_id: SpecId,
+}
+
+impl Hash for RuntimeCacheKey {
+    /// 33 bytes. The derived implementation adds the length of the hash, and the fork as a whole
+    /// word, to what every lookup has to mix.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.code_hash.as_slice());
+        state.write_u8(self.spec_id as u8);
+    }
 }
 
 impl fmt::Display for RuntimeCacheKey {
