@@ -3,6 +3,9 @@
 //! [`JitBackend`] is what callers see. Behind it: `request` (questions, answers, messages), `core`
 //! (what a started backend consists of), `runtime` (the backend thread) with its books `jobs`,
 //! `ledger` and `failures`, `persist` (the artifact store), and `compile` (what workers do).
+//!
+//! * **H1** The core leaves its handle once, when the last handle is dropped, and is dropped there;
+//!   in a forked child it is not dropped at all.
 
 mod compile;
 mod core;
@@ -639,7 +642,7 @@ impl Drop for Handle {
         // In a forked child the threads are not there, and what they had locked stays locked.
         if core.check_process().is_ok() {
             core.stop(self.config.tuning.shutdown_timeout);
-            // SAFETY: `core` was taken out of the handle and is not used again.
+            // SAFETY: H1: it was taken out of the handle and is not used again.
             unsafe { ManuallyDrop::drop(&mut core) };
         }
     }
