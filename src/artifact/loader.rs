@@ -21,6 +21,13 @@
 //!   `dlclose(3)`. Both take the process-wide loader lock and system calls, so both belong on the
 //!   thread that manages programs, never on one that executes them.
 //!
+//! # Costs
+//!
+//! A loaded object takes the machine code's pages and three more, four memory mappings, and no file
+//! descriptor. glibc goes through all its objects several times in each `dlopen` and `dlclose`:
+//! a load takes some 0.1 ms while a hundred are loaded, 0.2 ms at a thousand, several milliseconds
+//! at ten thousand. Whoever loads thousands keeps a bound on them.
+//!
 //! musl's `dlclose` does not unmap: there, evicted programs keep their address space.
 
 use super::{
