@@ -1,22 +1,28 @@
 //! What a lookup costs, against the maps one would use instead.
 //!
-//! `cargo bench --bench lookup [-- SECTION]` runs every contender of a table in one process, in
-//! turns of about a millisecond, and prints medians: nanoseconds, and the ratio to the floor (an
-//! `Arc` cloned and dropped, no map). Ratios are what carries over to another machine. The sections
-//! are `single`, `threads`, `churn`, `pause` and `chosen`.
+//! `cargo bench --bench lookup [-- SECTION] [--json FILE]` runs every contender of a table in one
+//! process, in turns of about a millisecond. Ratios are to the floor (an `Arc` cloned and dropped,
+//! no map) and are what carries over to another machine. The sections are `single`, `threads`,
+//! `churn`, `pause` and `chosen`.
 //!
 //! Every map holds the same keys (32 bytes and a byte) and its own `Arc`s. Peers hash as their
 //! users get them (SipHash); the rows marked `*` use this crate's hasher instead, so that what is
 //! left is the map.
 
+mod harness;
+
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use harness::contender::{Contender, compare, contender};
+use harness::report::{Spread, Table};
+use harness::{Session, random};
 use revmc_jit::resident::{self, Options, Reader, Seeded, Writer};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, RwLock};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 /// The shape of the runtime's key: a code hash and a fork.
@@ -40,13 +46,6 @@ struct Value {
     function: usize,
 }
 
-fn random(n: u64) -> u64 {
-    let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 fn key(n: u64) -> Key {
     let mut code_hash = [0; 32];
     for (i, bytes) in code_hash.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -65,101 +64,6 @@ fn shuffled(first: u64, count: usize) -> Vec<Key> {
         keys.swap(i, random(i as u64 ^ 0x5eed) as usize % (i + 1));
     }
     keys
-}
-
-/// One contender: runs lookups number `start..start + n` as thread `thread`.
-struct Contender<'a> {
-    name: &'static str,
-    threads: usize,
-    run: Box<dyn Fn(usize, usize, usize) -> Duration + Sync + 'a>,
-    samples: Vec<f64>,
-    next: AtomicUsize,
-}
-
-/// Loops over the keys of the thread; their number is a power of two.
-macro_rules! contender {
-    ($name:expr, $threads:expr, $keys:expr, |$key:pat_param| $lookup:expr) => {{
-        let keys: &[Vec<Key>] = $keys;
-        Contender {
-            name: $name,
-            threads: $threads,
-            run: Box::new(move |thread, start, n| {
-                let keys = &keys[thread % keys.len()][..];
-                let begin = Instant::now();
-                for i in start..start + n {
-                    let $key = black_box(&keys[i & (keys.len() - 1)]);
-                    $lookup;
-                }
-                begin.elapsed()
-            }),
-            samples: Vec::new(),
-            next: AtomicUsize::new(0),
-        }
-    }};
-}
-
-impl Contender<'_> {
-    /// Nanoseconds for each of `n` lookups, the mean of the threads.
-    fn sample(&self, n: usize) -> f64 {
-        let start = self.next.fetch_add(n, Ordering::Relaxed);
-        let total: Duration = if self.threads == 1 {
-            (self.run)(0, start, n)
-        } else {
-            let barrier = Barrier::new(self.threads);
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..self.threads)
-                    .map(|thread| {
-                        let barrier = &barrier;
-                        scope.spawn(move || {
-                            (self.run)(thread, start, 64);
-                            barrier.wait();
-                            (self.run)(thread, start, n)
-                        })
-                    })
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().expect("no contender panics"))
-                    .sum()
-            })
-        };
-        total.as_nanos() as f64 / (n * self.threads) as f64
-    }
-}
-
-const ROUNDS: usize = 61;
-
-/// Lets the contenders take turns and prints medians and the ratio to the first one.
-fn compare(title: &str, mut contenders: Vec<Contender<'_>>) {
-    let lengths: Vec<usize> = contenders
-        .iter()
-        .map(|contender| {
-            contender.sample(2000);
-            (1_000_000.0 / contender.sample(2000).max(0.5)) as usize + 1
-        })
-        .collect();
-    for _ in 0..ROUNDS {
-        for (contender, &length) in contenders.iter_mut().zip(&lengths) {
-            let sample = contender.sample(length);
-            contender.samples.push(sample);
-        }
-    }
-    println!("\n{title}");
-    println!("  {:42} {:>8} {:>8}", "", "ns", "x floor");
-    let mut floor = None;
-    for contender in &mut contenders {
-        let ns = median(&mut contender.samples);
-        println!(
-            "  {:42} {ns:8.1} {:8.2}",
-            contender.name,
-            ns / *floor.get_or_insert(ns)
-        );
-    }
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 type Map<S> = HashMap<Key, Arc<Value>, S>;
@@ -220,18 +124,19 @@ impl Maps {
         maps
     }
 
-    fn floor<'a>(&'a self, threads: usize, keys: &'a [Vec<Key>]) -> Contender<'a> {
+    fn floor(&self, threads: usize) -> Contender<'_> {
         let mask = self.arcs.len() - 1;
-        Contender {
-            run: Box::new(move |_, start, n| {
+        Contender::new(
+            "one Arc, cloned and dropped",
+            threads,
+            Box::new(move |_, start, n| {
                 let begin = Instant::now();
                 for i in start..start + n {
                     black_box(Arc::clone(black_box(&self.arcs[i & mask])));
                 }
                 begin.elapsed()
             }),
-            ..contender!("one Arc, cloned and dropped", threads, keys, |_| ())
-        }
+        )
     }
 
     /// Everyone who hands out an `Arc` (or misses, on foreign keys).
@@ -317,15 +222,16 @@ impl Maps {
     }
 }
 
-fn single() {
+fn single(session: &mut Session) {
     for count in [1, 64, 4096, 1 << 20] {
         let keys = vec![shuffled(0, count)];
         let absent = vec![shuffled(1 << 40, count)];
         let maps = Maps::new(&keys[0]);
-        let table = |title: &str, contenders: Vec<_>| {
-            let mut all = vec![maps.floor(1, &keys)];
+        let mut table = |title: &str, contenders: Vec<_>| {
+            let mut all = vec![maps.floor(1)];
             all.extend(contenders);
-            compare(&format!("{title}, {count} keys, 1 thread"), all);
+            let title = format!("{title}, {count} keys, 1 thread");
+            session.add(compare(session.effort, &title, all));
         };
         table("hit, counted (Arc)", maps.counted(1, &keys));
         table("hit, borrowed", maps.borrowed(1, &keys));
@@ -333,7 +239,7 @@ fn single() {
     }
 }
 
-fn threads() {
+fn threads(session: &mut Session) {
     let all = shuffled(0, 4096);
     let maps = Maps::new(&all);
     let same = vec![vec![all[0]]];
@@ -347,24 +253,18 @@ fn threads() {
             ),
             ("borrowed", maps.borrowed(1, keys), maps.borrowed(2, keys)),
         ] {
-            println!("\nhit, {form}, {title}");
-            println!(
-                "  {:42} {:>9} {:>9} {:>8}",
-                "", "1 thread", "2 threads", "x"
-            );
-            let mut pairs: Vec<_> = one.into_iter().zip(two).collect();
-            for (one, two) in &mut pairs {
-                let length = (300_000.0 / two.sample(5000).max(0.5)) as usize + 1;
-                for _ in 0..ROUNDS {
-                    let sample = one.sample(length);
-                    one.samples.push(sample);
-                    let sample = two.sample(length);
-                    two.samples.push(sample);
+            let title = format!("hit, {form}, {title}");
+            let mut table = Table::new(title, &["1 thread, ns", "2 threads, ns", "x"]);
+            for (mut one, mut two) in one.into_iter().zip(two) {
+                let length = two.length(session.effort.turn / 3);
+                for _ in 0..session.effort.rounds {
+                    one.turn(length);
+                    two.turn(length);
                 }
-                let (single, double) = (median(&mut one.samples), median(&mut two.samples));
-                let ratio = double / single;
-                println!("  {:42} {single:9.1} {double:9.1} {ratio:8.2}", one.name);
+                let cells = [one.median(), two.median(), two.ratio_to(&one)];
+                table.row(&one.name, &cells);
             }
+            session.add(table);
         }
     }
 }
@@ -378,7 +278,7 @@ struct Churned<'a> {
     busy: Duration,
 }
 
-fn churn() {
+fn churn(session: &mut Session) {
     let keys = vec![shuffled(0, 4096)];
     let maps = Maps::new(&keys[0]);
     let value = Arc::new(Value { function: 2 });
@@ -476,7 +376,7 @@ fn churn() {
             }),
         ),
     ];
-    for _ in 0..ROUNDS / 2 {
+    for _ in 0..session.effort.rounds.div_ceil(2) {
         for one in &mut all {
             let stop = AtomicBool::new(false);
             let Churned {
@@ -496,67 +396,75 @@ fn churn() {
                     (begin.elapsed(), *changes - first)
                 });
                 look.sample(20_000);
-                let sample = look.sample(50_000);
-                look.samples.push(sample);
+                look.turn(50_000);
                 stop.store(true, Ordering::Relaxed);
                 *busy += writer.join().expect("no writer panics").0;
             });
         }
     }
-    println!("\nhit while another thread publishes and evicts, 4096 keys");
-    println!("  {:42} {:>8} {:>8} {:>12}", "", "ns", "x", "changes/ms");
-    let mut first = None;
-    for one in &mut all {
-        let ns = median(&mut one.look.samples);
-        let ratio = ns / *first.get_or_insert(ns);
+    let title = "hit while another thread publishes and evicts, 4096 keys";
+    let mut table = Table::new(title, &["ns", "x", "changes/ms"]);
+    for one in &all {
         let rate = one.changes as f64 / one.busy.as_secs_f64() / 1e3;
-        println!("  {:42} {ns:8.1} {ratio:8.2} {rate:12.0}", one.name);
+        let ratio = one.look.ratio_to(&all[0].look);
+        let cells = [one.look.median(), ratio, Spread::exact(rate.round())];
+        table.row(one.name, &cells);
+    }
+    session.add(table);
+}
+
+/// A map that grows, and the times of lookups in it.
+struct Pauses {
+    grown: u64,
+    table: Table,
+}
+
+impl Pauses {
+    /// Times every single lookup of one thread while another fills the map from empty to `grown`
+    /// keys.
+    fn time(&mut self, name: &str, look: impl Fn(&Key), mut publish: impl FnMut(Key) + Send) {
+        let grown = self.grown;
+        let hot: Vec<Key> = (0..64).map(key).collect();
+        hot.iter().for_each(|key| publish(*key));
+        let done = AtomicBool::new(false);
+        let mut times: Vec<u32> = Vec::with_capacity(1 << 26);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (64..grown).for_each(|n| publish(key(n)));
+                done.store(true, Ordering::Relaxed);
+            });
+            let mut i = 0;
+            while !done.load(Ordering::Relaxed) && times.len() < times.capacity() {
+                let begin = Instant::now();
+                look(&hot[i % 64]);
+                times.push(begin.elapsed().as_nanos().min(u32::MAX.into()) as u32);
+                i += 1;
+            }
+        });
+        times.sort_unstable();
+        let at = |share: f64| f64::from(times[(times.len() as f64 * share) as usize]);
+        let cells = [
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(0.99999),
+            f64::from(times[times.len() - 1]),
+        ];
+        self.table.row(name, &cells.map(Spread::exact));
     }
 }
 
-/// Times every single lookup of one thread while another fills the map from empty to `GROWN` keys.
-fn pauses(name: &str, look: impl Fn(&Key), mut publish: impl FnMut(Key) + Send) {
-    const GROWN: u64 = 1 << 20;
-    let hot: Vec<Key> = (0..64).map(key).collect();
-    hot.iter().for_each(|key| publish(*key));
-    let done = AtomicBool::new(false);
-    let mut times: Vec<u32> = Vec::with_capacity(1 << 26);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            (64..GROWN).for_each(|n| publish(key(n)));
-            done.store(true, Ordering::Relaxed);
-        });
-        let mut i = 0;
-        while !done.load(Ordering::Relaxed) && times.len() < times.capacity() {
-            let begin = Instant::now();
-            look(&hot[i % 64]);
-            times.push(begin.elapsed().as_nanos().min(u32::MAX.into()) as u32);
-            i += 1;
-        }
-    });
-    times.sort_unstable();
-    let at = |share: f64| f64::from(times[(times.len() as f64 * share) as usize]);
-    println!(
-        "  {name:42} {:8.0} {:8.0} {:8.0} {:9.1} {:9.1}",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(0.99999) / 1e3,
-        f64::from(times[times.len() - 1]) / 1e3,
+fn pause(session: &mut Session) {
+    let grown = if session.full() { 1 << 20 } else { 1 << 12 };
+    let title = format!(
+        "one lookup while another thread grows the map to {grown} keys, ns, clock included"
     );
-}
-
-fn pause() {
-    println!(
-        "\none lookup while another thread grows the map to {} keys, clock included",
-        1 << 20
-    );
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>9} {:>9}",
-        "", "p50 ns", "p99 ns", "p99.9 ns", "p99.999us", "max us"
-    );
+    let mut pauses = Pauses {
+        grown,
+        table: Table::new(title, &["p50", "p99", "p99.9", "p99.999", "max"]),
+    };
     let value = Arc::new(Value { function: 3 });
-    pauses(
+    pauses.time(
         "nothing (the clock and the machine)",
         |key| _ = black_box(key),
         |key| {
@@ -564,20 +472,20 @@ fn pause() {
         },
     );
     let (mut writer, reader) = resident::new::<Key, Value, u8>(&Options::default());
-    pauses(
+    pauses.time(
         "resident, get",
         |key| drop(black_box(reader.get(key))),
         |key| writer.insert(key, Value { function: 3 }),
     );
-    println!("  {:42} {} tables built", "", writer.gauges().rebuilds);
+    let rebuilds = writer.gauges().rebuilds;
     let map = DashMap::new();
-    pauses(
+    pauses.time(
         "DashMap",
         |key| drop(black_box(map.get(key).map(|found| Arc::clone(&found)))),
         |key| drop(map.insert(key, Arc::clone(&value))),
     );
     let map = papaya::HashMap::new();
-    pauses(
+    pauses.time(
         "papaya",
         |key| drop(black_box(map.pin().get(key).cloned())),
         |key| {
@@ -585,7 +493,7 @@ fn pause() {
         },
     );
     let map = scc::HashIndex::new();
-    pauses(
+    pauses.time(
         "scc::HashIndex",
         |key| drop(black_box(map.peek_with(key, |_, arc| Arc::clone(arc)))),
         |key| {
@@ -593,7 +501,7 @@ fn pause() {
         },
     );
     let map = RwLock::new(HashMap::new());
-    pauses(
+    pauses.time(
         "RwLock<HashMap>",
         |key| {
             drop(black_box(
@@ -608,6 +516,8 @@ fn pause() {
             )
         },
     );
+    session.add(pauses.table);
+    println!("  resident built {rebuilds} tables");
 }
 
 /// A hasher whose first key, of each thread, is known to the adversary.
@@ -630,13 +540,11 @@ impl BuildHasher for Leaked {
     }
 }
 
-fn chosen() {
+fn chosen(session: &mut Session) {
     const COUNT: u64 = 100_000;
-    println!("\n{COUNT} chosen keys");
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>8}",
-        "", "longest", "limit", "tables", "ns, get"
-    );
+    let title = format!("{COUNT} chosen keys");
+    let columns = ["longest probe", "limit", "tables", "ns, get"];
+    let mut table = Table::new(title, &columns);
     let pattern = |fill: &dyn Fn(u64, &mut [u8; 32])| -> Vec<Key> {
         (0..COUNT)
             .map(|n| {
@@ -704,32 +612,28 @@ fn chosen() {
         }
         let ns = begin.elapsed().as_nanos() as f64 / COUNT as f64;
         let gauges = writer.gauges();
-        println!(
-            "  {name:42} {:8} {:8} {:8} {ns:8.1}",
-            gauges.max_probe,
-            gauges.probe_limit,
-            gauges.rebuilds + 1
-        );
+        let cells = [
+            gauges.max_probe as f64,
+            gauges.probe_limit as f64,
+            gauges.rebuilds as f64 + 1.0,
+            ns,
+        ];
+        table.row(name, &cells.map(Spread::exact));
     }
+    session.add(table);
 }
 
-fn main() {
+fn main() -> ExitCode {
     let (_, reader) = resident::new::<u8, u8, u8>(&Options::default());
     println!("fences: {:?}", reader.fences());
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| arg != "--bench")
-        .collect();
-    let sections: [(&str, fn()); 5] = [
-        ("single", single),
-        ("threads", threads),
-        ("churn", churn),
-        ("pause", pause),
-        ("chosen", chosen),
-    ];
-    for (name, section) in sections {
-        if wanted.is_empty() || wanted.iter().any(|arg| arg == name) {
-            section();
-        }
-    }
+    harness::run(
+        "lookup",
+        &[
+            ("single", single),
+            ("threads", threads),
+            ("churn", churn),
+            ("pause", pause),
+            ("chosen", chosen),
+        ],
+    )
 }
