@@ -72,7 +72,8 @@ use std::{
 /// # Forking
 ///
 /// In a child process that was forked from one with a started backend, lookups answer from what
-/// was resident; commands fail with [`Error::Forked`]; nothing is waited for or freed on drop.
+/// was resident; commands fail with [`Error::Forked`](crate::Error::Forked); nothing is waited for
+/// or freed on drop.
 ///
 /// ```
 /// use revmc_jit::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
@@ -134,8 +135,8 @@ impl JitBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the configuration cannot work, enabled or not; [`Error::Spawn`] if a
-    /// thread is refused.
+    /// [`Error::Config`](crate::Error::Config) if the configuration cannot work, enabled or not;
+    /// [`Error::Spawn`](crate::Error::Spawn) if a thread is refused.
     pub fn new(config: RuntimeConfig) -> Result<Self> {
         config.validate()?;
         let enabled = config.enabled;
@@ -166,8 +167,8 @@ impl JitBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if a thread is refused, [`Error::Forked`] in a forked child; the backend
-    /// stays off then.
+    /// [`Error::Spawn`](crate::Error::Spawn) if a thread is refused,
+    /// [`Error::Forked`](crate::Error::Forked) in a forked child; the backend stays off then.
     pub fn set_enabled(&self, enabled: bool) -> Result<()> {
         let mode = match enabled {
             false => OFF,
