@@ -79,7 +79,10 @@ impl<K, V, N, S> Reader<K, V, N, S> {
 
     /// Sizes, as the writer last left them.
     pub fn gauges(&self) -> Gauges {
-        self.shared.gauges.get()
+        Gauges {
+            slots: self.shared.registry.len(),
+            ..self.shared.gauges.get()
+        }
     }
 
     /// Number of entries, negative ones included, as the writer last left it.

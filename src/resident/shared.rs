@@ -3,10 +3,9 @@
 use super::fence::Fences;
 use super::grace::Backlog;
 use super::slots::Registry;
-use super::sync::{Arc, AtomicPtr, AtomicU32, AtomicUsize, Ordering, take_node};
+use super::sync::{Arc, AtomicPtr, AtomicU32, Gauge, Number, Ordering, take_node};
 use super::table::Table;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 
 /// The state of one map. The first fields are all a lookup reads; they change rarely.
 #[repr(C, align(128))]
@@ -62,11 +61,11 @@ pub struct Gauges {
 }
 
 /// [`Gauges`] where readers can see them. Relaxed throughout: each is a number of its own.
-pub(super) struct GaugeCells([AtomicUsize; 9]);
+pub(super) struct GaugeCells([Gauge; 8]);
 
 impl GaugeCells {
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| AtomicUsize::new(0)))
+        Self(std::array::from_fn(|_| Gauge::new(0)))
     }
 
     pub(super) fn set(&self, mut gauges: Gauges) {
@@ -85,7 +84,8 @@ impl GaugeCells {
 }
 
 impl Gauges {
-    fn fields(&mut self) -> [&mut usize; 9] {
+    /// All but the slots, which the registry counts.
+    fn fields(&mut self) -> [&mut usize; 8] {
         let Self {
             len,
             capacity,
@@ -95,7 +95,7 @@ impl Gauges {
             rebuilds,
             backlog,
             lent,
-            slots,
+            ..
         } = self;
         [
             len,
@@ -106,14 +106,14 @@ impl Gauges {
             rebuilds,
             backlog,
             lent,
-            slots,
         ]
     }
 }
 
-/// A number for a new map. Not through the facade: no data hangs on it, and loom needs no branch.
+/// A number for a new map.
 pub(super) fn fresh_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
+    static NEXT: Number = Number::new(1);
+    // Relaxed: only uniqueness matters.
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 

@@ -22,7 +22,7 @@ mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 }
 
@@ -30,7 +30,7 @@ mod imp {
 mod imp {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 
     /// `core`'s cell behind the closure interface of loom's, which needs to see where an access
@@ -56,6 +56,9 @@ mod imp {
 }
 
 pub(crate) use imp::*;
+
+/// Numbers that order nothing and on which no decision rests: loom need not explore them.
+pub(crate) use std::sync::atomic::{AtomicU64 as Number, AtomicUsize as Gauge};
 
 /// A thread-local variable with a constant initialiser.
 macro_rules! thread_local_const {
