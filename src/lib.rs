@@ -84,3 +84,8 @@ pub mod primitives {
     pub use alloy_primitives::{B256, Bytes, keccak256};
     pub use revmc::{OptimizationLevel, primitives::SpecId};
 }
+
+/// Its example is compiled and run.
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../README.md")]
+mod readme {}

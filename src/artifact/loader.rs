@@ -97,7 +97,7 @@ pub struct LoadedLibrary {
 // SAFETY: the entry is an address of immutable memory (L2) that lives as long as `self` (L3);
 // `dlclose` may be called from any thread.
 unsafe impl Send for LoadedLibrary {}
-// SAFETY: as above; nothing is reachable through a shared reference but plain values.
+// SAFETY: L2, L3; nothing is reachable through a shared reference but plain values.
 unsafe impl Sync for LoadedLibrary {}
 
 impl LoadedLibrary {
@@ -232,7 +232,7 @@ mod linux {
         // does not need them, and systems with `vm.memfd_noexec=2` ask for it.
         const MFD_NOEXEC_SEAL: libc::c_uint = 8;
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: the name is a C string; the call has no other requirement.
+        // SAFETY: the name is a C string; the call has no other requirement (Y1).
         let create = |flags| unsafe { libc::memfd_create(NAME.as_ptr(), flags) };
         let mut fd = create(flags | MFD_NOEXEC_SEAL);
         if fd < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
@@ -249,13 +249,13 @@ mod linux {
                 _ => ArtifactError::io("creating an anonymous file", error),
             });
         }
-        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        // SAFETY: just opened (Y2).
         let mut file = unsafe { File::from_raw_fd(fd) };
         file.write_all(bytes)
             .map_err(|e| ArtifactError::io("filling an anonymous file", e))?;
         let seals =
             libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: plain integers on a descriptor that is open.
+        // SAFETY: plain integers on a descriptor that is open (Y1).
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
             let error = io::Error::last_os_error();
             return Err(ArtifactError::io("sealing an anonymous file", error));
@@ -280,7 +280,7 @@ mod linux {
     }
 
     fn address(handle: &Library, name: &str) -> Result<*const u8, ArtifactError> {
-        // SAFETY: the symbol is not used as anything but an address.
+        // SAFETY: the symbol is one of those that O1 fixed, and is used as an address only.
         let symbol = unsafe { handle.get::<*const u8>(name.as_bytes()) };
         let symbol = symbol.map_err(|e| refused("symbol lookup", e.to_string()))?;
         Ok(symbol.as_raw_ptr().cast_const().cast())
@@ -288,12 +288,12 @@ mod linux {
 
     /// Refuses an object that the loader had already (**L1**).
     fn check_identity(path: &str, entry: *const u8) -> Result<(), ArtifactError> {
-        // SAFETY: all fields are integers and pointers, for which zero is a value.
+        // SAFETY: all fields are integers and pointers (Y3).
         let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-        // SAFETY: `dladdr` takes any address and writes `info` when it returns non-zero.
+        // SAFETY: `dladdr` takes any address and writes `info` when it returns non-zero (Y1).
         let found = unsafe { libc::dladdr(entry.cast(), &mut info) } != 0;
         if found && !info.dli_fname.is_null() {
-            // SAFETY: the loader's own C string, which lives as long as the object.
+            // SAFETY: the loader's own C string, which lives as long as the object (L3).
             let name = unsafe { CStr::from_ptr(info.dli_fname) };
             if name.to_bytes() == path.as_bytes() {
                 return Ok(());
@@ -308,14 +308,15 @@ mod linux {
     /// Writes the table and makes it read-only (**L2**).
     ///
     /// # Safety
-    /// `slots` is page-aligned and points to `table.len()` writable words that nothing else uses.
+    /// `slots` is page-aligned and points to `table.len()` writable words that nothing else uses yet
+    /// (L2).
     unsafe fn fill(slots: *mut usize, table: &[usize]) -> Result<(), ArtifactError> {
         if table.is_empty() {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise (L2).
         unsafe { std::ptr::copy_nonoverlapping(table.as_ptr(), slots, table.len()) };
-        // SAFETY: the words are page-aligned and alone in their pages, which belong to the object.
+        // SAFETY: the words are page-aligned and alone in their pages, which belong to the object (L2).
         let result = unsafe { libc::mprotect(slots.cast(), size_of_val(table), libc::PROT_READ) };
         if result != 0 {
             let error = io::Error::last_os_error();

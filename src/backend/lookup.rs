@@ -13,7 +13,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl JitBackend {
     /// How to run a frame of this contract. Never blocks, except in
-    /// [blocking mode](RuntimeConfig::blocking).
+    /// [blocking mode](crate::RuntimeConfig::blocking).
     ///
     /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
     /// makes it hot sends a message to the backend thread, or drops it if there is no room.
@@ -47,7 +47,7 @@ impl JitBackend {
     /// atomic read-modify-write. The program may be kept for as long as a frame runs; that delays
     /// the freeing of no other.
     ///
-    /// In [blocking mode](RuntimeConfig::blocking) a miss that was compiled counts as a miss and
+    /// In [blocking mode](crate::RuntimeConfig::blocking) a miss that was compiled counts as a miss and
     /// as a hit.
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {

@@ -1,7 +1,7 @@
 //! Bytecode in, machine code out.
 //!
 //! The road of a compilation: [`compile`] hands the bytecode to revmc's translator, which drives
-//! the [`lower`] room; Cranelift selects instructions and allocates registers; the result is
+//! the `lower` room; Cranelift selects instructions and allocates registers; the result is
 //! [`NativeCode`], position-independent and the same for JIT and AOT. [`ExecutableCode`] gives it
 //! an address.
 //!
@@ -11,7 +11,7 @@
 //! | module | job |
 //! |---|---|
 //! | `backend` | what revmc's compiler is instantiated with |
-//! | [`lower`] | revmc's IR and its 256-bit integers onto Cranelift's |
+//! | `lower` | revmc's IR and its 256-bit integers onto Cranelift's |
 //! | `builtins` | the table through which compiled code calls out |
 //! | `layout` | private layouts that compiled code reads, probed at run time |
 //! | `legacy` | bytecode as revmc's parser must be given it |

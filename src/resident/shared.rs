@@ -23,13 +23,13 @@ pub(super) struct Shared<K, V, N, S> {
     pub(super) left_behind: Mutex<Option<Backlog<K, V, N, S>>>,
 }
 
-// SAFETY: the raw pointers own their nodes. Readers on any thread get `&K` and `&V`, clone
-// `Arc<V>` and copy `N`; whoever drops the last handle drops keys, values and hashers.
+// SAFETY: the raw pointers own their nodes, which are constant once reachable (I1). Readers on any thread get `&K` and `&V`, clone
+// `Arc<V>` and copy `N`; whoever drops the last handle drops keys, values and hashers (I8).
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
     for Shared<K, V, N, S>
 {
 }
-// SAFETY: as above.
+// SAFETY: I1 and I8, as above.
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
     for Shared<K, V, N, S>
 {
@@ -125,7 +125,7 @@ impl<K, V, N, S> Drop for Shared<K, V, N, S> {
         // SAFETY: no handle is left (I8), and a table in `self.table` is never retired.
         let table = unsafe { take_node(table) };
         for entry in table.entries() {
-            // SAFETY: as above; an entry linked by the current table is never retired.
+            // SAFETY: I8; an entry linked by the current table is never retired.
             drop(unsafe { take_node(entry) });
         }
     }

@@ -47,7 +47,7 @@ const ALL_FREE: u64 = u64::MAX >> (64 - HAZARDS);
 // SAFETY: `free` is reached only by the thread that owns the slot (I2), `next` is written before
 // the slot is shared; the rest is atomic or constant.
 unsafe impl Sync for Slot {}
-// SAFETY: nothing in a slot is tied to the thread that made it.
+// SAFETY: nothing in a slot is tied to the thread that made it; it changes owners by I2.
 unsafe impl Send for Slot {}
 
 /// What a lookup came to, for the counters.
@@ -322,7 +322,7 @@ impl Registry {
                 Ok(_) => return unsafe { &*raw },
                 Err(newer) => {
                     head = newer;
-                    // SAFETY: the exchange failed, so the box never left our hands.
+                    // SAFETY: the exchange failed, so the box was never reachable (I1).
                     slot = unsafe { Box::from_raw(raw) };
                 }
             }
@@ -380,7 +380,7 @@ impl Drop for Registry {
         let mut next = self.head.load(Ordering::Relaxed);
         while !next.is_null() {
             // SAFETY: slots come from `Box::into_raw`, are in the list once, and nobody else can
-            // reach the list any more.
+            // reach the list any more (I8).
             let slot = unsafe { Box::from_raw(next) };
             next = slot.next.cast_mut();
         }
