@@ -330,8 +330,10 @@ fn many() {
         "many: {count} artifacts of small contracts ({} bytes)",
         requests[0].code.len()
     );
-    let mut config = RuntimeConfig::default();
-    config.store = Some(store.clone());
+    let mut config = RuntimeConfig {
+        store: Some(store.clone()),
+        ..RuntimeConfig::default()
+    };
     config.tuning.jit_worker_count = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = config.tuning.jit_worker_count;
     let backend = JitBackend::new(config).unwrap();
@@ -375,8 +377,10 @@ fn many() {
 fn start_on_many(started: Instant, path: &Path) {
     let before = memory();
     let store = Arc::new(DirArtifactStore::open(path, DirOptions::default()).unwrap());
-    let mut config = RuntimeConfig::default();
-    config.store = Some(store.clone());
+    let config = RuntimeConfig {
+        store: Some(store.clone()),
+        ..RuntimeConfig::default()
+    };
     let opened = started.elapsed();
     let backend = JitBackend::new(config).unwrap();
     let new = started.elapsed();

@@ -34,8 +34,10 @@ fn key_of(case: &Case) -> RuntimeCacheKey {
 }
 
 fn backend(store: Arc<dyn ArtifactStore>) -> JitBackend {
-    let mut config = RuntimeConfig::default();
-    config.store = Some(store);
+    let config = RuntimeConfig {
+        store: Some(store),
+        ..RuntimeConfig::default()
+    };
     JitBackend::new(config).unwrap()
 }
 
