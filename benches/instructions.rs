@@ -101,7 +101,8 @@ fn compilations() {
     for scenario in contracts::scenarios() {
         let code = scenario.code();
         for tier in [Tier::Baseline, Tier::Optimized] {
-            let name = format!("{}, {tier}", scenario.file_name());
+            let source = scenario.name.split(',').next().unwrap_or(scenario.name);
+            let name = format!("{source}, {tier}");
             let options = CompileOptions {
                 tier,
                 ..CompileOptions::default()

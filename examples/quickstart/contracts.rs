@@ -18,11 +18,6 @@ impl Scenario {
         let account = account.and_then(|address| self.world.account(address));
         account.map_or_else(Bytes::new, |account| account.code.original_bytes())
     }
-
-    /// The name of its source file.
-    pub fn file_name(&self) -> &'static str {
-        self.name.split(',').next().unwrap_or(self.name)
-    }
 }
 
 const ALICE: Address = Address::repeat_byte(0xa1);
