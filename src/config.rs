@@ -63,7 +63,6 @@ pub type OnCompilation = Arc<dyn Fn(&CompilationEvent) + Send + Sync>;
 
 /// The choices behind a [`JitBackend`](crate::JitBackend). The [module](self) has the table.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct RuntimeConfig {
     /// Whether the threads start, and lookups answer, at once. Otherwise both wait for the first
     /// [`set_enabled(true)`](crate::JitBackend::set_enabled).
@@ -157,7 +156,6 @@ impl RuntimeConfig {
 
 /// The numbers behind a [`JitBackend`](crate::JitBackend). The [module](self) has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RuntimeTuning {
     /// Messages that fit between the callers and the backend thread. When it is full, execution
     /// threads drop their observation (and count it), commands wait.

@@ -47,7 +47,9 @@
 //! | `store_errors` | counter | failures of the store |
 //! | `map_capacity` | gauge | slots of the map |
 //! | `map_max_probe` | gauge | longest probe in the map |
-//! | `map_backlog` | gauge | retired values that a reader or a caller still holds |
+//! | `map_tombstones` | gauge | slots of the map that once held an entry |
+//! | `map_backlog` | gauge | unlinked entries that some reader may still see |
+//! | `map_lent` | gauge | programs gone from the map that callers still hold |
 
 use std::{
     fmt,
@@ -173,8 +175,12 @@ stats! {
         map_capacity,
         /// Longest probe in the map.
         map_max_probe,
-        /// Retired values that are not freed yet because a reader or a caller still holds them.
+        /// Slots of the map that once held an entry and end no probe.
+        map_tombstones,
+        /// Unlinked entries that are not freed yet because some reader may still see them.
         map_backlog,
+        /// Programs gone from the map that callers still hold.
+        map_lent,
     }
     computed {
         /// Lookups that found a program.
@@ -213,6 +219,31 @@ impl fmt::Display for RuntimeStatsSnapshot {
     }
 }
 
+/// Whether a value of [`RuntimeStatsSnapshot::values`] can fall. The others only grow.
+pub fn is_gauge(name: &str) -> bool {
+    GAUGES.contains(&name)
+}
+
+/// The gauges; the test compares them with the table.
+const GAUGES: [&str; 16] = [
+    "resident_entries",
+    "code_bytes",
+    "aot_code_bytes",
+    "pending_jobs",
+    "running_jobs",
+    "failures_remembered",
+    "artifacts_indexed",
+    "artifact_bytes",
+    "paused",
+    "workers",
+    "tick",
+    "map_capacity",
+    "map_max_probe",
+    "map_backlog",
+    "map_lent",
+    "map_tombstones",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,9 +257,10 @@ mod tests {
             .collect();
         assert!(names.len() > 35, "found only {names:?}");
         for name in &names {
+            let kind = if is_gauge(name) { "gauge" } else { "counter" };
             assert!(
-                source.contains(&format!("//! | `{name}` |")),
-                "no row for {name}"
+                source.contains(&format!("//! | `{name}` | {kind} |")),
+                "no row for {name} as a {kind}"
             );
         }
         assert_eq!(source.matches("\n//! | `").count(), names.len());

@@ -330,7 +330,7 @@ impl<W: Work> Pool<W> {
             (Some(start), Some(end)) => end.saturating_sub(start),
             _ => wall,
         };
-        let outcome = outcome.map_err(|payload| panic_message(payload));
+        let outcome = outcome.map_err(panic_message);
         let finish = || self.work.finished(job, outcome, Spent { wall, cpu });
         let _ = catch_unwind(AssertUnwindSafe(finish));
     }

@@ -60,7 +60,7 @@ fn show(scenario: &Scenario) -> Result<(), String> {
         used.interpreted == 0 && used.optimized == used.native
     })?;
 
-    println!("{} ({} bytes)", scenario.name, scenario.code_len());
+    println!("{} ({} bytes)", scenario.name, scenario.code().len());
     println!("  native after {until_native} calls, optimised after {until_optimized} more");
     for (name, message) in &scenario.calls {
         let (interpreted, native) = time(&mut world, &backend, message);

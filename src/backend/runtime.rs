@@ -15,23 +15,21 @@
 //!   for a store.
 
 use super::{
-    compile::{CompileWork, Job, Made, is_ineligible, is_over_budget},
+    compile::CompileWork,
     core::{Shared, Writer},
     failures::Failures,
-    jobs::{Jobs, Pending},
-    ledger::{Ledger, can_improve},
+    jobs::Jobs,
+    ledger::Ledger,
     persist::Index,
     request::{Command, Request, Road, Verdict},
 };
 use crate::{
-    CompilationKind, CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey, RuntimeConfig,
-    RuntimeTuning,
-    engine::Tier,
+    CompilationKind, Error, ProgramKind, RuntimeCacheKey, RuntimeConfig, RuntimeTuning,
     resident::Lookup,
     stats::{add, set},
-    worker::{Pool, Priority},
+    worker::Pool,
 };
-use alloy_primitives::{Bytes, keccak256};
+use alloy_primitives::Bytes;
 use std::{
     sync::{
         Arc,
@@ -49,20 +47,20 @@ const MAX_AGES: u32 = 32;
 
 /// The state behind a backend. See the [module](self).
 pub(super) struct Runtime {
-    tuning: RuntimeTuning,
-    shared: Arc<Shared>,
-    writer: Writer,
-    pool: Arc<Pool<CompileWork>>,
-    jobs: Jobs,
-    ledger: Ledger,
-    failures: Failures,
-    index: Index,
+    pub(super) tuning: RuntimeTuning,
+    pub(super) shared: Arc<Shared>,
+    pub(super) writer: Writer,
+    pub(super) pool: Arc<Pool<CompileWork>>,
+    pub(super) jobs: Jobs,
+    pub(super) ledger: Ledger,
+    pub(super) failures: Failures,
+    pub(super) index: Index,
     /// Whether observed keys become artifacts.
-    aot: bool,
-    started: Instant,
-    tick: u32,
-    next_sweep: Instant,
-    next_age: Instant,
+    pub(super) aot: bool,
+    pub(super) started: Instant,
+    pub(super) tick: u32,
+    pub(super) next_sweep: Instant,
+    pub(super) next_age: Instant,
 }
 
 impl Runtime {
@@ -82,7 +80,7 @@ impl Runtime {
         for key in index.keys() {
             writer.insert_negative(*key, Verdict::Indexed);
         }
-        Self {
+        let runtime = Self {
             tuning,
             shared,
             writer,
@@ -96,7 +94,9 @@ impl Runtime {
             tick: 0,
             next_sweep: now + tuning.eviction_sweep_interval,
             next_age: now + tuning.hotness_age_interval,
-        }
+        };
+        runtime.publish_gauges();
+        runtime
     }
 
     /// The thread's life.
@@ -133,10 +133,12 @@ impl Runtime {
 
     /// How long to wait for a message: to the next tick, or, with nothing that could age, longer.
     fn rest(&self, now: Instant) -> Duration {
+        let gauges = self.writer.gauges();
         let idle = self.ledger.len() == 0
             && self.failures.len() == 0
             && self.jobs.len() == 0
-            && self.writer.gauges().backlog == 0;
+            && gauges.backlog == 0
+            && gauges.lent == 0;
         if idle {
             return self
                 .next_age
@@ -213,298 +215,6 @@ impl Runtime {
         }
     }
 
-    // Admission.
-
-    fn request(&mut self, request: Request) {
-        let Request {
-            key,
-            code,
-            road: _,
-            explicit,
-            epoch: _,
-            waiter: _,
-        } = &request;
-        let (key, explicit) = (*key, *explicit);
-        if let Err(reason) = self.tuning.check_eligible(code) {
-            add(&self.shared.counters.refused_ineligible, 1);
-            return refuse(request, Error::Ineligible(reason));
-        }
-        if request.road == Road::Aot && self.shared.persist.is_none() {
-            return refuse(request, Error::NoStore);
-        }
-        let kind = match request.road {
-            Road::Best | Road::Aot if self.index.contains(&key) => CompilationKind::Load,
-            Road::Best if !self.aot => CompilationKind::Jit,
-            Road::Best | Road::Aot => CompilationKind::Aot,
-            Road::Jit => CompilationKind::Jit,
-        };
-        if self.ledger.kind(&key).is_some() && kind != CompilationKind::Aot {
-            return answer(request, Ok(()));
-        }
-        if kind != CompilationKind::Load
-            && let Some((attempts, ticks)) = self.failures.resting(&key, self.tick)
-        {
-            add(&self.shared.counters.refused_failed_before, 1);
-            let retry_in = self.tuning.tick_interval.saturating_mul(ticks);
-            return refuse(request, Error::RecentlyFailed { attempts, retry_in });
-        }
-        if let Some(pending) = self.jobs.find(&key, kind) {
-            let (id, is_other_code) = (pending.id, pending.code != *code);
-            let is_load = pending.kind == CompilationKind::Load;
-            // B1: of two codes one at most has the key's hash. It is the job's, unless that loads
-            // an artifact, for which no code was compared.
-            if is_other_code {
-                if !is_load || (!explicit && keccak256(code) != key.code_hash) {
-                    return self.mismatch(request);
-                }
-                self.jobs.set_code(id, code.clone());
-            }
-            add(&self.shared.counters.joined, 1);
-            if self.jobs.join(id, explicit, request.waiter) {
-                self.pool.make_explicit(id);
-            }
-            return;
-        }
-        if !explicit {
-            if self.jobs.observed() >= self.tuning.jit_max_pending_jobs {
-                add(&self.shared.counters.refused_queue_full, 1);
-                return self.shared.sketch.set(&key, self.shared.hot / 2);
-            }
-            if kind != CompilationKind::Load && keccak256(code) != key.code_hash {
-                return self.mismatch(request);
-            }
-        }
-        self.dispatch(request, kind);
-    }
-
-    /// B1: counted and answered, and nothing else. The key is to be heard again soon, should its
-    /// own code come.
-    fn mismatch(&self, request: Request) {
-        add(&self.shared.counters.hash_mismatches, 1);
-        self.shared.sketch.set(&request.key, self.shared.hot / 2);
-        let (key, code) = (request.key.code_hash, keccak256(&request.code));
-        refuse(request, Error::CodeHashMismatch { key, code });
-    }
-
-    fn dispatch(&mut self, request: Request, kind: CompilationKind) {
-        let (key, code, explicit) = (request.key, request.code.clone(), request.explicit);
-        let epoch = match &self.shared.persist {
-            Some(persist) if !explicit => persist.epoch(),
-            _ => request.epoch,
-        };
-        let id = self.jobs.insert(Request { epoch, ..request }, kind);
-        self.push(
-            Job {
-                id,
-                key,
-                code,
-                kind,
-                tier: self.tier(kind),
-                epoch,
-                within_budget: within_budget(kind, explicit),
-            },
-            explicit,
-        );
-    }
-
-    fn push(&self, job: Job, explicit: bool) {
-        add(&self.shared.counters.dispatched, 1);
-        let priority = match job.kind {
-            CompilationKind::Optimize => Priority::Optimize,
-            _ if explicit => Priority::Explicit,
-            _ => Priority::Observed,
-        };
-        self.pool.push(job.id, priority, job);
-    }
-
-    fn tier(&self, kind: CompilationKind) -> Tier {
-        match (kind, &self.shared.persist) {
-            (CompilationKind::Aot | CompilationKind::Load, Some(persist)) => persist.options().tier,
-            (CompilationKind::Jit, _) if self.tuning.jit_tiered => Tier::Baseline,
-            _ => self.best_tier(),
-        }
-    }
-
-    fn best_tier(&self) -> Tier {
-        self.tuning.jit_opt_level.into()
-    }
-
-    // Outcomes.
-
-    fn finished(&mut self, id: u64, outcome: Result<Made>) {
-        // Not there: cancelled or given up. The program, if any, is dropped here and now.
-        let Some(pending) = self.jobs.take(id) else {
-            return;
-        };
-        match outcome.and_then(|made| self.check_size(made)) {
-            Ok(made) => {
-                add(&self.shared.counters.succeeded, 1);
-                self.made(&pending, made);
-                self.publish_gauges();
-                pending.answer(&Ok(()));
-            }
-            Err(_) if pending.kind == CompilationKind::Load => {
-                add(&self.shared.counters.failed, 1);
-                self.compile_instead(pending);
-            }
-            Err(error) => {
-                self.failed(&pending, &error);
-                self.publish_gauges();
-                pending.answer(&Err(error));
-            }
-        }
-    }
-
-    fn budget(&self, kind: ProgramKind) -> usize {
-        match kind {
-            ProgramKind::Jit => self.tuning.resident_code_cache_bytes,
-            ProgramKind::Aot => self.tuning.aot_code_cache_bytes,
-        }
-    }
-
-    fn check_size(&self, made: Made) -> Result<Made> {
-        let (len, max) = (made.program.mapped_len(), self.budget(made.program.kind));
-        if len <= max {
-            Ok(made)
-        } else {
-            Err(Error::LargerThanCache { len, max })
-        }
-    }
-
-    fn made(&mut self, pending: &Pending, made: Made) {
-        let counters = &self.shared.counters;
-        let key = pending.key;
-        let is_load = pending.kind == CompilationKind::Load;
-        add(&counters.artifacts_loaded, usize::from(is_load));
-        if let Some(len) = made.stored {
-            add(&counters.artifacts_stored, 1);
-            // S2: a clear of the store since then has taken it out again.
-            if self
-                .shared
-                .persist
-                .as_ref()
-                .is_some_and(|store| store.epoch() == pending.epoch)
-            {
-                self.index.insert(key, len);
-            }
-        }
-        let resident = match self.writer.get(&key) {
-            Lookup::Hit(program) => Some(program.tier()),
-            _ => None,
-        };
-        let wanted = match pending.kind {
-            // A program that was evicted while its successor was compiled is not wanted back.
-            CompilationKind::Optimize => resident.is_some(),
-            _ => resident.is_none_or(|tier| tier <= made.program.tier()),
-        };
-        if pending.publish && wanted {
-            self.publish(pending, made.program);
-        } else if resident.is_none() {
-            self.vacate(&key);
-        }
-    }
-
-    fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
-        let (key, kind) = (pending.key, program.kind);
-        let improvable = kind == ProgramKind::Jit
-            && self.tuning.jit_tiered
-            && can_improve(program.tier(), self.best_tier());
-        self.ledger
-            .insert(&program, improvable.then(|| pending.code.clone()));
-        self.failures.forget(&key);
-        self.writer.insert_with(key, || program.share());
-        // Should it be evicted one day, it has to become hot again.
-        self.shared.sketch.set(&key, 0);
-        let optimized = pending.kind == CompilationKind::Optimize;
-        add(&self.shared.counters.published, 1);
-        add(&self.shared.counters.optimized, usize::from(optimized));
-        self.evict_over_budget(kind, &key);
-    }
-
-    /// An artifact that could not be loaded is compiled afresh, for the same people.
-    fn compile_instead(&mut self, pending: Pending) {
-        let Pending {
-            key,
-            explicit,
-            epoch,
-            ..
-        } = pending;
-        let code = pending.code.clone();
-        self.index.remove(&key);
-        if self.ledger.kind(&key).is_none() {
-            self.vacate(&key);
-        }
-        let code_hash = keccak256(&code);
-        if code_hash != key.code_hash {
-            add(&self.shared.counters.hash_mismatches, 1);
-            self.shared.sketch.set(&key, self.shared.hot / 2);
-            let mismatch = Error::CodeHashMismatch {
-                key: key.code_hash,
-                code: code_hash,
-            };
-            return pending.answer(&Err(mismatch));
-        }
-        let kind = if self.aot {
-            CompilationKind::Aot
-        } else {
-            CompilationKind::Jit
-        };
-        let id = self.jobs.enter(pending, kind);
-        let within_budget = within_budget(kind, explicit);
-        let tier = self.tier(kind);
-        self.push(
-            Job {
-                id,
-                key,
-                code,
-                kind,
-                tier,
-                epoch,
-                within_budget,
-            },
-            explicit,
-        );
-    }
-
-    /// Leaves in the map, for a key without program, what is known of it: an artifact or nothing.
-    fn vacate(&mut self, key: &RuntimeCacheKey) {
-        if self.index.contains(key) {
-            self.writer.insert_negative(*key, Verdict::Indexed);
-        } else {
-            self.writer.remove(key);
-        }
-    }
-
-    fn failed(&mut self, pending: &Pending, error: &Error) {
-        let counters = &self.shared.counters;
-        add(&counters.failed, 1);
-        add(
-            &counters.panicked,
-            usize::from(matches!(error, Error::Panicked(_))),
-        );
-        add(&counters.over_budget, usize::from(is_over_budget(error)));
-        // What is resident stays (B2); a failed optimisation is not tried again. What a caller
-        // prepares by name says nothing of what compiling it for itself would cost, and a job that
-        // the store's clear overtook nothing at all.
-        if pending.kind == CompilationKind::Optimize
-            || (pending.kind == CompilationKind::Aot && pending.explicit)
-            || matches!(error, Error::Cleared(_))
-            || self.ledger.kind(&pending.key).is_some()
-        {
-            return;
-        }
-        if let Some(forgotten) = self.failures.fail(pending.key, self.tick) {
-            self.writer.remove(&forgotten);
-        }
-        let verdict = if is_ineligible(error) {
-            Verdict::Ineligible
-        } else {
-            Verdict::Failed
-        };
-        self.writer.insert_negative(pending.key, verdict);
-        self.shared.sketch.set(&pending.key, 0);
-    }
-
     fn end_rests(&mut self) {
         let Self {
             failures,
@@ -565,7 +275,7 @@ impl Runtime {
         idle.iter().for_each(|key| self.evict(key));
     }
 
-    fn evict_over_budget(&mut self, kind: ProgramKind, keep: &RuntimeCacheKey) {
+    pub(super) fn evict_over_budget(&mut self, kind: ProgramKind, keep: &RuntimeCacheKey) {
         let budget = self.budget(kind);
         if self.ledger.bytes(kind) <= budget {
             return;
@@ -605,7 +315,7 @@ impl Runtime {
         }
     }
 
-    fn publish_gauges(&self) {
+    pub(super) fn publish_gauges(&self) {
         let counters = &self.shared.counters;
         set(&counters.resident_entries, self.ledger.len());
         set(&counters.code_bytes, self.ledger.bytes(ProgramKind::Jit));
@@ -621,26 +331,9 @@ impl Runtime {
         let gauges = self.writer.gauges();
         set(&counters.map_capacity, gauges.capacity);
         set(&counters.map_max_probe, gauges.max_probe);
+        set(&counters.map_tombstones, gauges.tombstones);
         set(&counters.map_backlog, gauges.backlog);
-    }
-}
-
-fn answer(request: Request, result: Result<()>) {
-    if let Some(waiter) = request.waiter {
-        waiter.answer(result);
-    }
-}
-
-fn refuse(request: Request, error: Error) {
-    answer(request, Err(error));
-}
-
-/// What a caller prepares by name may take its time; loading is not compiling.
-fn within_budget(kind: CompilationKind, explicit: bool) -> bool {
-    match kind {
-        CompilationKind::Jit | CompilationKind::Optimize => true,
-        CompilationKind::Aot => !explicit,
-        CompilationKind::Load => false,
+        set(&counters.map_lent, gauges.lent);
     }
 }
 

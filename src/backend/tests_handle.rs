@@ -58,8 +58,8 @@ fn who_waits_is_told_when_the_backend_stops() {
         let core = backend.started().unwrap();
         let (waiter, answer) = super::request::Waiter::new();
         let (key, code) = contract(1);
-        let request = super::explicit(&key, &code, super::Road::Jit, 0).unwrap();
-        core.send(super::Command::Request(super::Request {
+        let request = super::commands::explicit(&key, &code, super::request::Road::Jit, 0).unwrap();
+        core.send(super::request::Command::Request(super::request::Request {
             waiter: Some(waiter),
             ..request
         }))
@@ -135,8 +135,9 @@ fn the_last_handle_can_be_dropped_on_the_backend_thread() {
         let core = backend.started().unwrap();
         let owner = Owner(Mutex::new(Some(backend.clone())), code, dropped);
         let code = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(owner));
-        let request = super::observation(&key, &code);
-        core.send(super::Command::Request(request)).unwrap();
+        let request = super::core::observation(&key, &code);
+        core.send(super::request::Command::Request(request))
+            .unwrap();
         drop(code);
     }
     // A clear drops the queued job and its code on the backend thread. Sent and not waited for, as
@@ -145,7 +146,7 @@ fn the_last_handle_can_be_dropped_on_the_backend_thread() {
     backend
         .started()
         .unwrap()
-        .send(super::Command::ClearResident(waiter))
+        .send(super::request::Command::ClearResident(waiter))
         .unwrap();
     drop(backend);
     assert_eq!(done.recv().unwrap().as_deref(), Some("own-thread"));
@@ -218,8 +219,10 @@ fn a_full_channel_drops_observations_and_they_come_again() {
     let wrong = Bytes::from([&code[..], &[0]].concat());
     let owner = Blocks(wrong, Mutex::new(wait), blocked);
     let wrong = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(owner));
-    core.send(super::Command::Request(super::observation(&key, &wrong)))
-        .unwrap();
+    core.send(super::request::Command::Request(super::core::observation(
+        &key, &wrong,
+    )))
+    .unwrap();
     drop(wrong);
     is_blocked.recv().unwrap();
     // One message fits; the others are dropped at once, and lookups go on.

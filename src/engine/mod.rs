@@ -1,7 +1,7 @@
 //! Bytecode in, machine code out.
 //!
 //! The road of a compilation: [`compile`] hands the bytecode to revmc's translator, which drives
-//! the [`lower`] room; Cranelift selects instructions and allocates registers; the result is
+//! the `lower` room; Cranelift selects instructions and allocates registers; the result is
 //! [`NativeCode`], position-independent and the same for JIT and AOT. [`ExecutableCode`] gives it
 //! an address.
 //!
@@ -11,7 +11,7 @@
 //! | module | job |
 //! |---|---|
 //! | `backend` | what revmc's compiler is instantiated with |
-//! | [`lower`] | revmc's IR and its 256-bit integers onto Cranelift's |
+//! | `lower` | revmc's IR and its 256-bit integers onto Cranelift's |
 //! | `builtins` | the table through which compiled code calls out |
 //! | `layout` | private layouts that compiled code reads, probed at run time |
 //! | `legacy` | bytecode as revmc's parser must be given it |
@@ -53,6 +53,9 @@ use std::{
 /// expects of its caller, and the numbering of resume points. Artifacts of another version are
 /// not loaded.
 pub const ENGINE_VERSION: u32 = 1;
+
+/// Largest stack frame of compiled code, in bytes. Frames do not nest: a call suspends its caller.
+pub const MAX_FRAME_LEN: usize = 512 << 10;
 
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -180,6 +183,17 @@ pub fn compile(
     if text.len() > options.max_native_len {
         let (len, max) = (text.len(), options.max_native_len);
         return Err(EngineError::NativeTooLarge { len, max });
+    }
+    // Spilled values can take up more of the stack than the thread that runs the code has left.
+    let frame = compiled
+        .buffer
+        .frame_layout()
+        .map_or(0, |layout| layout.frame_to_fp_offset as usize);
+    if frame > MAX_FRAME_LEN {
+        return Err(EngineError::FrameTooLarge {
+            len: frame,
+            max: MAX_FRAME_LEN,
+        });
     }
     let table_refs = compiled
         .buffer

@@ -1,0 +1,50 @@
+//! One log line for each compilation, with a level, as a subscriber of `tracing` or `log` would
+//! print it. The crate writes no log of its own; this is all there is to wire.
+//!
+//! ```text
+//! cargo run --example logging
+//! ```
+
+use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+use revmc_jit::{
+    CompilationEvent, Error, JitBackend, LookupRequest, Result, RuntimeCacheKey, RuntimeConfig,
+};
+use std::sync::Arc;
+
+/// What deserves whose attention.
+fn level(event: &CompilationEvent) -> &'static str {
+    match &event.outcome {
+        // A bug: please report it.
+        Err(Error::Panicked(_)) => "ERROR",
+        // A compile bomb, or a contract that cannot be compiled; it is interpreted.
+        Err(_) => "WARN",
+        // The store needs a look.
+        Ok(_) if event.store_error.is_some() => "WARN",
+        Ok(_) => "INFO",
+    }
+}
+
+fn main() -> Result<()> {
+    let backend = JitBackend::new(RuntimeConfig {
+        // Called on the worker: a slow log holds up a compilation and nothing else.
+        on_compilation: Some(Arc::new(|event: &CompilationEvent| {
+            eprintln!("{} revmc_jit: {event}", level(event));
+        })),
+        ..RuntimeConfig::default()
+    })?;
+    let code = Bytes::from_static(&[0x60, 0x01, 0x60, 0x02, 0x01, 0x00]); // 1 + 2; stop
+    let code_hash = keccak256(&code);
+    for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::PRAGUE] {
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        let request = LookupRequest {
+            key,
+            code: code.clone(),
+        };
+        if let Err(error) = backend.compile_jit_sync(request) {
+            eprintln!("refused: {error}");
+        }
+    }
+    // The last drop waits for the workers, and so for their log lines.
+    drop(backend);
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Admission: which requests become jobs. What a stranger can make us spend is bounded here.
+
+use super::{
+    compile::Job,
+    request::{Request, Road},
+    runtime::Runtime,
+};
+use crate::{CompilationKind, Error, Result, engine::Tier, stats::add, worker::Priority};
+use alloy_primitives::keccak256;
+
+impl Runtime {
+    pub(super) fn request(&mut self, request: Request) {
+        let Request {
+            key,
+            code,
+            road: _,
+            explicit,
+            epoch: _,
+            waiter: _,
+        } = &request;
+        let (key, explicit) = (*key, *explicit);
+        if let Err(reason) = self.tuning.check_eligible(code) {
+            add(&self.shared.counters.refused_ineligible, 1);
+            return refuse(request, Error::Ineligible(reason));
+        }
+        if request.road == Road::Aot && self.shared.persist.is_none() {
+            return refuse(request, Error::NoStore);
+        }
+        let kind = match request.road {
+            Road::Best | Road::Aot if self.index.contains(&key) => CompilationKind::Load,
+            Road::Best if !self.aot => CompilationKind::Jit,
+            Road::Best | Road::Aot => CompilationKind::Aot,
+            Road::Jit => CompilationKind::Jit,
+        };
+        if self.ledger.kind(&key).is_some() && kind != CompilationKind::Aot {
+            return answer(request, Ok(()));
+        }
+        if kind != CompilationKind::Load
+            && let Some((attempts, ticks)) = self.failures.resting(&key, self.tick)
+        {
+            add(&self.shared.counters.refused_failed_before, 1);
+            let retry_in = self.tuning.tick_interval.saturating_mul(ticks);
+            return refuse(request, Error::RecentlyFailed { attempts, retry_in });
+        }
+        if let Some(pending) = self.jobs.find(&key, kind) {
+            let (id, is_other_code) = (pending.id, pending.code != *code);
+            let is_load = pending.kind == CompilationKind::Load;
+            // B1: of two codes one at most has the key's hash. It is the job's, unless that loads
+            // an artifact, for which no code was compared.
+            if is_other_code {
+                if !is_load || (!explicit && keccak256(code) != key.code_hash) {
+                    return self.mismatch(request);
+                }
+                self.jobs.set_code(id, code.clone());
+            }
+            add(&self.shared.counters.joined, 1);
+            if self.jobs.join(id, explicit, request.waiter) {
+                self.pool.make_explicit(id);
+            }
+            return;
+        }
+        if !explicit {
+            if self.jobs.observed() >= self.tuning.jit_max_pending_jobs {
+                add(&self.shared.counters.refused_queue_full, 1);
+                return self.shared.sketch.set(&key, self.shared.hot / 2);
+            }
+            if kind != CompilationKind::Load && keccak256(code) != key.code_hash {
+                return self.mismatch(request);
+            }
+        }
+        self.dispatch(request, kind);
+    }
+
+    /// B1: counted and answered, and nothing else. The key is to be heard again soon, should its
+    /// own code come.
+    pub(super) fn mismatch(&self, request: Request) {
+        add(&self.shared.counters.hash_mismatches, 1);
+        self.shared.sketch.set(&request.key, self.shared.hot / 2);
+        let (key, code) = (request.key.code_hash, keccak256(&request.code));
+        refuse(request, Error::CodeHashMismatch { key, code });
+    }
+
+    pub(super) fn dispatch(&mut self, request: Request, kind: CompilationKind) {
+        let (key, code, explicit) = (request.key, request.code.clone(), request.explicit);
+        let epoch = match &self.shared.persist {
+            Some(persist) if !explicit => persist.epoch(),
+            _ => request.epoch,
+        };
+        let id = self.jobs.insert(Request { epoch, ..request }, kind);
+        self.push(
+            Job {
+                id,
+                key,
+                code,
+                kind,
+                tier: self.tier(kind),
+                epoch,
+                within_budget: within_budget(kind, explicit),
+            },
+            explicit,
+        );
+    }
+
+    pub(super) fn push(&self, job: Job, explicit: bool) {
+        add(&self.shared.counters.dispatched, 1);
+        let priority = match job.kind {
+            CompilationKind::Optimize => Priority::Optimize,
+            _ if explicit => Priority::Explicit,
+            _ => Priority::Observed,
+        };
+        self.pool.push(job.id, priority, job);
+    }
+
+    pub(super) fn tier(&self, kind: CompilationKind) -> Tier {
+        match (kind, &self.shared.persist) {
+            (CompilationKind::Aot | CompilationKind::Load, Some(persist)) => persist.options().tier,
+            (CompilationKind::Jit, _) if self.tuning.jit_tiered => Tier::Baseline,
+            _ => self.best_tier(),
+        }
+    }
+
+    pub(super) fn best_tier(&self) -> Tier {
+        self.tuning.jit_opt_level.into()
+    }
+}
+
+fn answer(request: Request, result: Result<()>) {
+    if let Some(waiter) = request.waiter {
+        waiter.answer(result);
+    }
+}
+
+fn refuse(request: Request, error: Error) {
+    answer(request, Err(error));
+}
+
+/// What a caller prepares by name may take its time; loading is not compiling.
+pub(super) fn within_budget(kind: CompilationKind, explicit: bool) -> bool {
+    match kind {
+        CompilationKind::Jit | CompilationKind::Optimize => true,
+        CompilationKind::Aot => !explicit,
+        CompilationKind::Load => false,
+    }
+}

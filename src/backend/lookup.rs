@@ -1,0 +1,240 @@
+//! Lookups: what an execution thread calls.
+
+use super::{
+    BLOCKING, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest, ON,
+    Verdict,
+    core::{Core, observation},
+    request::Road,
+};
+use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
+use alloy_primitives::{B256, Bytes};
+use revmc::primitives::SpecId;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+impl JitBackend {
+    /// How to run a frame of this contract. Never blocks, except in
+    /// [blocking mode](crate::RuntimeConfig::blocking).
+    ///
+    /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
+    /// makes it hot sends a message to the backend thread, or drops it if there is no room.
+    #[inline]
+    pub fn lookup(&self, request: LookupRequest) -> LookupDecision {
+        self.lookup_ref(&request.key, &request.code)
+    }
+
+    /// [`lookup`](Self::lookup) for a caller who keeps the bytecode: no reference count of it is
+    /// touched unless the contract becomes hot.
+    #[inline]
+    pub fn lookup_ref(&self, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
+        match self.on() {
+            Some(core) => self.lookup_on(core, key, code),
+            None => self.lookup_slow(key, code),
+        }
+    }
+
+    /// Out of line, so that a backend that is switched off costs its callers a load and a branch
+    /// and not this frame.
+    #[inline(never)]
+    fn lookup_on(&self, core: &Core, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
+        LookupDecision::Interpret(match core.reader.get(key) {
+            Lookup::Hit(program) => return LookupDecision::Compiled(program),
+            Lookup::Negative(verdict) => self.missed(core, key, code, Some(verdict)),
+            Lookup::Miss => self.missed(core, key, code, None),
+        })
+    }
+
+    /// [`lookup`](Self::lookup) without a reference count of the program either: a hit costs no
+    /// atomic read-modify-write. The program may be kept for as long as a frame runs; that delays
+    /// the freeing of no other.
+    ///
+    /// In [blocking mode](crate::RuntimeConfig::blocking) a miss that was compiled counts as a miss and
+    /// as a hit.
+    #[inline]
+    pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {
+        let core = match self.on() {
+            Some(core) => core,
+            None => match self.lookup_slow(key, code) {
+                LookupDecision::Interpret(reason) => return BorrowedDecision::Interpret(reason),
+                LookupDecision::Compiled(_) => return self.borrow_resident(key),
+            },
+        };
+        BorrowedDecision::Interpret(match core.reader.borrow(key) {
+            Lookup::Hit(program) => return BorrowedDecision::Compiled(program),
+            Lookup::Negative(verdict) => self.missed(core, key, code, Some(verdict)),
+            Lookup::Miss => self.missed(core, key, code, None),
+        })
+    }
+
+    /// Calls `f` with the program, or with the reason to interpret. The cheapest lookup; `f`
+    /// should be short, as nothing that is dropped meanwhile is freed before it returns.
+    #[inline]
+    pub fn lookup_with<R>(
+        &self,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+        f: impl FnOnce(Result<&CompiledProgram, InterpretReason>) -> R,
+    ) -> R {
+        let Some(core) = self.on() else {
+            return match self.lookup_slow(key, code) {
+                LookupDecision::Compiled(program) => f(Ok(&program)),
+                LookupDecision::Interpret(reason) => f(Err(reason)),
+            };
+        };
+        let found = core.reader.with(key, |found| match found {
+            Lookup::Hit(program) => Ok(f(Ok(program))),
+            Lookup::Negative(verdict) => Err((f, Some(verdict))),
+            Lookup::Miss => Err((f, None)),
+        });
+        match found {
+            Ok(result) => result,
+            Err((f, verdict)) => f(Err(self.missed(core, key, code, verdict))),
+        }
+    }
+
+    /// The resident program, without counting or heating anything, and whatever
+    /// [`enabled`](Self::enabled) says. Never blocks.
+    pub fn get_compiled(&self, code_hash: B256, spec_id: SpecId) -> Option<Arc<CompiledProgram>> {
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        self.0.core.get()?.reader.peek(&key).hit()
+    }
+
+    /// [`get_compiled`](Self::get_compiled), counted as a hit or a miss, and as a use of the
+    /// program. A miss does not heat the contract. Never blocks.
+    pub fn get_compiled_tracked(
+        &self,
+        code_hash: B256,
+        spec_id: SpecId,
+    ) -> Option<Arc<CompiledProgram>> {
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        self.0.core.get()?.reader.get(&key).hit()
+    }
+
+    /// A lookup that compiles what is missing, and waits for it.
+    ///
+    /// `Interpret` if the contract is ineligible, if compilation fails or has failed lately, or,
+    /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend has stopped, is
+    /// paused, or this is one of its own threads.
+    pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
+        match self.0.core.get() {
+            Some(core) if self.enabled() => {
+                self.lookup_or_compile(core, &request.key, &request.code)
+            }
+            _ => LookupDecision::Interpret(InterpretReason::Disabled),
+        }
+    }
+
+    /// Reports that the interpreter ran this contract and used so much gas, so that promotion
+    /// follows work and not only the number of calls: every
+    /// [`hot_gas_per_miss`](crate::RuntimeTuning::hot_gas_per_miss) of it weigh like one more miss.
+    /// Optional, in addition to lookups. Never blocks.
+    pub fn record_interpreted(&self, key: &RuntimeCacheKey, code: &Bytes, gas: u64) {
+        let Some(core) = self.0.core.get().filter(|_| self.enabled()) else {
+            return;
+        };
+        let weight = core.shared.sketch.weight_of_gas(gas);
+        if weight > 0
+            && self.0.config.tuning.should_compile(code)
+            && core.shared.sketch.record(key, weight, core.shared.hot)
+        {
+            core.report(observation(key, code));
+        }
+    }
+
+    /// The core, if lookups answer at once.
+    #[inline]
+    fn on(&self) -> Option<&Core> {
+        // Relaxed: see `set_enabled`.
+        if self.0.mode.load(Relaxed) != ON {
+            return None;
+        }
+        self.0.core.get().map(|core| &**core)
+    }
+
+    /// A lookup while [`on`](Self::on) says no.
+    #[cold]
+    fn lookup_slow(&self, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
+        match self.0.core.get() {
+            Some(core) if self.0.mode.load(Relaxed) == BLOCKING => {
+                self.lookup_or_compile(core, key, code)
+            }
+            _ => LookupDecision::Interpret(InterpretReason::Disabled),
+        }
+    }
+
+    #[cold]
+    fn borrow_resident(&self, key: &RuntimeCacheKey) -> BorrowedDecision<'_> {
+        match self.0.core.get().map(|core| core.reader.borrow(key)) {
+            Some(Lookup::Hit(program)) => BorrowedDecision::Compiled(program),
+            _ => BorrowedDecision::Interpret(InterpretReason::NotReady),
+        }
+    }
+
+    /// Counts a miss, and says why to interpret.
+    fn missed(
+        &self,
+        core: &Core,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+        verdict: Option<Verdict>,
+    ) -> InterpretReason {
+        let threshold = match verdict {
+            Some(Verdict::Failed) => return InterpretReason::JitFailed,
+            Some(Verdict::Ineligible) => return InterpretReason::Ineligible,
+            // An artifact is as good as compiled: the first use loads it.
+            Some(Verdict::Indexed) => MISS,
+            None => core.shared.hot,
+        };
+        if !self.0.config.tuning.should_compile(code) {
+            return InterpretReason::Ineligible;
+        }
+        if core.shared.sketch.record(key, MISS, threshold) {
+            core.report(observation(key, code));
+        }
+        InterpretReason::NotReady
+    }
+
+    fn lookup_or_compile(
+        &self,
+        core: &Core,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+    ) -> LookupDecision {
+        let verdict = match core.reader.get(key) {
+            Lookup::Hit(program) => return LookupDecision::Compiled(program),
+            Lookup::Negative(verdict) => Some(verdict),
+            Lookup::Miss => None,
+        };
+        if let Err(reason) = self.compile_missing(core, key, code, verdict) {
+            return LookupDecision::Interpret(reason);
+        }
+        // Not counted again.
+        match core.reader.peek(key) {
+            Lookup::Hit(program) => LookupDecision::Compiled(program),
+            _ => LookupDecision::Interpret(InterpretReason::NotReady),
+        }
+    }
+
+    fn compile_missing(
+        &self,
+        core: &Core,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+        verdict: Option<Verdict>,
+    ) -> Result<(), InterpretReason> {
+        match verdict {
+            Some(Verdict::Failed) => return Err(InterpretReason::JitFailed),
+            Some(Verdict::Ineligible) => return Err(InterpretReason::Ineligible),
+            Some(Verdict::Indexed) | None => {}
+        }
+        self.compile_sync(core, key, code, Road::Best)
+            .map_err(|error| match error {
+                Error::Ineligible(_) => InterpretReason::Ineligible,
+                Error::Paused
+                | Error::Stopped
+                | Error::Forked
+                | Error::Cleared(_)
+                | Error::WouldDeadlock => InterpretReason::NotReady,
+                _ => InterpretReason::JitFailed,
+            })
+    }
+}

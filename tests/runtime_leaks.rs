@@ -1,0 +1,70 @@
+//! A thousand backends leave nothing behind. Alone in its process, as it counts the process's
+//! threads, mappings and files.
+#![cfg(target_os = "linux")]
+
+mod runtime_support;
+
+use revmc_jit::artifact::{DirOptions, TempArtifactStore};
+use revmc_jit::{AotRequest, JitBackend, RuntimeConfig};
+use runtime_support::{config, contract, eventually, request};
+use std::fs;
+use std::sync::Arc;
+
+fn entries(folder: &str) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+fn mappings() -> usize {
+    fs::read_to_string("/proc/self/maps")
+        .unwrap()
+        .lines()
+        .count()
+}
+
+fn live_and_die(n: u32) {
+    let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+    let folder = store.path().to_owned();
+    let backend = JitBackend::new(RuntimeConfig {
+        store: Some(store as _),
+        ..config()
+    })
+    .unwrap();
+    // Some do nothing, some compile, some keep an artifact, some are dropped in the middle of it.
+    match n % 4 {
+        0 => {}
+        1 => backend.compile_jit_sync(request(n)).unwrap(),
+        2 => {
+            let (key, code) = contract(n);
+            let (code_hash, spec_id) = (key.code_hash, key.spec_id);
+            backend.prepare_aot(AotRequest {
+                code_hash,
+                code,
+                spec_id,
+            });
+            eventually(&backend, |stats| stats.published == 1);
+        }
+        _ => backend.compile_jit(request(n)),
+    }
+    drop(backend);
+    assert!(!folder.exists(), "the store outlived its backend");
+}
+
+#[test]
+fn a_thousand_backends_leave_no_thread_mapping_or_file() {
+    // The allocator and the loader keep a little of the first ones.
+    (0..100).for_each(live_and_die);
+    let (threads, files, maps) = (
+        entries("/proc/self/task"),
+        entries("/proc/self/fd"),
+        mappings(),
+    );
+    (0..1000).for_each(live_and_die);
+    assert_eq!(entries("/proc/self/task"), threads, "threads are left");
+    assert_eq!(entries("/proc/self/fd"), files, "files are left");
+    // One leaked mapping per backend would be a thousand; the allocator's own vary by a few.
+    assert!(
+        mappings() < maps + 50,
+        "{maps} mappings became {}",
+        mappings()
+    );
+}
