@@ -11,7 +11,6 @@ use super::slots::Registry;
 use super::sync::{Arc, AtomicPtr, AtomicU32, Ordering, ordering};
 use super::table::{Place, Table};
 use std::hash::{BuildHasher, Hash};
-use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 /// Unlinked nodes after which a change reclaims by itself: few enough to bound the memory, many
@@ -202,7 +201,6 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     fn put(&mut self, key: K, body: Body<V, N>) {
         // Relaxed: our own store.
         let tick = self.shared.tick.load(Ordering::Relaxed);
-        // In a box until nothing foreign can unwind any more.
         let entry = Box::new(Entry::new(key, body, tick));
         match self.table().locate(&entry.key) {
             Place::Found { index, entry: old } => {
@@ -221,12 +219,11 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
                 self.max_probe = self.max_probe.max(distance + 1);
             }
             Place::Vacant { .. } | Place::Full => {
-                let new = ptr::from_ref(&*entry).cast_mut();
+                // The table will refer to it by this pointer. If a hasher unwinds, it is leaked.
+                let new = Box::into_raw(entry);
                 let mut entries = self.table().entries().chain([new]);
                 let (table, max_probe) = Table::build(&mut entries, self.live + 1);
                 drop(entries);
-                // The table refers to it from here on.
-                let _ = Box::into_raw(entry);
                 self.set_table(table, max_probe);
                 self.live += 1;
             }
