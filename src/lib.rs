@@ -49,6 +49,10 @@ pub mod engine;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(all(feature = "revm", not(loom)))]
+pub mod evm;
+#[cfg(not(loom))]
+mod host;
 #[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
@@ -82,3 +86,8 @@ pub mod primitives {
     pub use alloy_primitives::{B256, Bytes, keccak256};
     pub use revmc::{OptimizationLevel, primitives::SpecId};
 }
+
+/// Its example is compiled and run.
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../README.md")]
+mod readme {}

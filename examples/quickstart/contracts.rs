@@ -12,13 +12,16 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Bytes of code of the contract that is called.
-    pub fn code_len(&self) -> usize {
-        let account = self
-            .calls
-            .first()
-            .and_then(|call| self.world.account(call.1.to));
-        account.map_or(0, |account| account.code.len())
+    /// The code of the contract that is called.
+    pub fn code(&self) -> Bytes {
+        let account = self.calls.first().map(|call| call.1.to);
+        let account = account.and_then(|address| self.world.account(address));
+        account.map_or_else(Bytes::new, |account| account.code.original_bytes())
+    }
+
+    /// The name of its source file.
+    pub fn file_name(&self) -> &'static str {
+        self.name.split(',').next().unwrap_or(self.name)
     }
 }
 

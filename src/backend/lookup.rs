@@ -11,7 +11,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl JitBackend {
     /// How to run a frame of this contract. Never blocks, except in
-    /// [blocking mode](RuntimeConfig::blocking).
+    /// [blocking mode](crate::RuntimeConfig::blocking).
     ///
     /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
     /// makes it hot sends a message to the backend thread, or drops it if there is no room.
@@ -24,11 +24,17 @@ impl JitBackend {
     /// touched unless the contract becomes hot.
     #[inline]
     pub fn lookup_ref(&self, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
-        let (core, found) = match self.on() {
-            Some(core) => (core, core.reader.get(key)),
-            None => return self.lookup_slow(key, code),
-        };
-        LookupDecision::Interpret(match found {
+        match self.on() {
+            Some(core) => self.lookup_on(core, key, code),
+            None => self.lookup_slow(key, code),
+        }
+    }
+
+    /// Out of line, so that a backend that is switched off costs its callers a load and a branch
+    /// and not this frame.
+    #[inline(never)]
+    fn lookup_on(&self, core: &Core, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
+        LookupDecision::Interpret(match core.reader.get(key) {
             Lookup::Hit(program) => return LookupDecision::Compiled(program),
             Lookup::Negative(verdict) => self.missed(core, key, code, Some(verdict)),
             Lookup::Miss => self.missed(core, key, code, None),
@@ -39,7 +45,7 @@ impl JitBackend {
     /// atomic read-modify-write. The program may be kept for as long as a frame runs; that delays
     /// the freeing of no other.
     ///
-    /// In [blocking mode](RuntimeConfig::blocking) a miss that was compiled counts as a miss and
+    /// In [blocking mode](crate::RuntimeConfig::blocking) a miss that was compiled counts as a miss and
     /// as a hit.
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {

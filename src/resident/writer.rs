@@ -38,13 +38,14 @@ pub struct Writer<K, V, N, S = Seeded> {
     rebuilds: usize,
 }
 
-// SAFETY: the raw pointers are to nodes this writer owns together with `shared`; see there.
+// SAFETY: the raw pointers are to nodes this writer owns together with `shared` (I2, I8); see there.
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
     for Writer<K, V, N, S>
 {
 }
 
-// SAFETY: through `&Writer` one can read keys and values and the writer's own numbers, no more.
+// SAFETY: through `&Writer` one can read keys and values, which are constant (I1), and the writer's
+// own numbers, no more.
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
     for Writer<K, V, N, S>
 {
@@ -114,7 +115,7 @@ impl<K, V, N, S> Writer<K, V, N, S> {
     }
 
     fn table(&self) -> &Table<K, V, N, S> {
-        // SAFETY: the current table is freed only after `set_table` replaced it, which takes
+        // SAFETY: the current table is freed only after `set_table` replaced it (I2), which takes
         // `&mut self`.
         unsafe { &*self.table }
     }
@@ -265,7 +266,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     /// The entry of `key`; no counters, no recency.
     pub fn get(&self, key: &K) -> Lookup<&V, N> {
         match self.table().locate(key) {
-            // SAFETY: linked entries are freed only by methods that take `&mut self`.
+            // SAFETY: linked entries are freed only by methods that take `&mut self` (I2).
             Place::Found { entry, .. } => unsafe { &*entry }.view(),
             _ => Lookup::Miss,
         }
@@ -275,7 +276,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     /// or of its insertion.
     pub fn for_each(&self, mut f: impl FnMut(&K, Lookup<&V, N>, u32)) {
         for entry in self.table().entries() {
-            // SAFETY: as in `get`.
+            // SAFETY: as in `get` (I2).
             let entry = unsafe { &*entry };
             f(&entry.key, entry.view(), entry.tick());
         }

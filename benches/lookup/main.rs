@@ -1,13 +1,19 @@
 //! What a lookup costs, against the maps one would use instead.
 //!
 //! `cargo bench --bench lookup [-- SECTION]` runs every contender of a table in one process, in
-//! turns of about a millisecond, and prints medians: nanoseconds, and the ratio to the floor (an
-//! `Arc` cloned and dropped, no map). Ratios are what carries over to another machine. The sections
-//! are `single`, `threads`, `churn`, `pause` and `chosen`.
+//! turns of about a millisecond, and prints medians: nanoseconds of the thread's processor time, and
+//! the ratio to the floor (an `Arc` cloned and dropped, no map). Ratios are what carries over to
+//! another machine, as long as nothing else competes for the core: a map's work then slows down more
+//! than the floor, which mostly waits for one locked instruction. The lower quartile is printed too,
+//! for machines that are not quiet. Sections: `single`, `threads`, `churn`, `pause` and `chosen`.
 //!
 //! Every map holds the same keys (32 bytes and a byte) and its own `Arc`s. Peers hash as their
 //! users get them (SipHash); the rows marked `*` use this crate's hasher instead, so that what is
 //! left is the map.
+
+mod chosen;
+mod churn;
+mod pause;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -15,9 +21,9 @@ use revmc_jit::resident::{self, Options, Reader, Seeded, Writer};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The shape of the runtime's key: a code hash and a fork.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,10 +32,15 @@ struct Key {
     fork: u8,
 }
 
+/// Feeds 64 bits of the code hash only. keccak-256 already spreads them, and to grind a hundred codes
+/// that agree in 64 bits costs nearly 2^64 trials; `Eq` compares all.
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.code_hash);
-        state.write_u8(self.fork);
+        let prefix = self
+            .code_hash
+            .first_chunk()
+            .expect("32 bytes are more than 8");
+        state.write_u64(u64::from_le_bytes(*prefix) ^ u64::from(self.fork).rotate_right(8));
     }
 }
 
@@ -38,6 +49,32 @@ impl Hash for Key {
 #[repr(align(64))]
 struct Value {
     function: usize,
+}
+
+/// The processor time of the calling thread.
+fn processor_time() -> Duration {
+    #[cfg(unix)]
+    {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `time` is a valid place for the result.
+        let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+        assert_eq!(
+            result,
+            0,
+            "clock_gettime: {}",
+            std::io::Error::last_os_error()
+        );
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+    #[cfg(not(unix))]
+    {
+        static START: std::sync::LazyLock<std::time::Instant> =
+            std::sync::LazyLock::new(std::time::Instant::now);
+        START.elapsed()
+    }
 }
 
 fn random(n: u64) -> u64 {
@@ -85,18 +122,20 @@ macro_rules! contender {
             threads: $threads,
             run: Box::new(move |thread, start, n| {
                 let keys = &keys[thread % keys.len()][..];
-                let begin = Instant::now();
+                let begin = processor_time();
                 for i in start..start + n {
                     let $key = black_box(&keys[i & (keys.len() - 1)]);
                     $lookup;
                 }
-                begin.elapsed()
+                processor_time() - begin
             }),
             samples: Vec::new(),
             next: AtomicUsize::new(0),
         }
     }};
 }
+
+use contender;
 
 impl Contender<'_> {
     /// Nanoseconds for each of `n` lookups, the mean of the threads.
@@ -140,26 +179,30 @@ fn compare(title: &str, mut contenders: Vec<Contender<'_>>) {
         .collect();
     for _ in 0..ROUNDS {
         for (contender, &length) in contenders.iter_mut().zip(&lengths) {
+            // The others have used the caches meanwhile.
+            contender.sample(8192);
             let sample = contender.sample(length);
             contender.samples.push(sample);
         }
     }
     println!("\n{title}");
-    println!("  {:42} {:>8} {:>8}", "", "ns", "x floor");
+    println!(
+        "  {:42} {:>8} {:>8}   {:>8} {:>8}",
+        "", "median", "x floor", "quartile", "x floor"
+    );
     let mut floor = None;
-    for contender in &mut contenders {
-        let ns = median(&mut contender.samples);
-        println!(
-            "  {:42} {ns:8.1} {:8.2}",
-            contender.name,
-            ns / *floor.get_or_insert(ns)
-        );
+    for Contender { name, samples, .. } in &mut contenders {
+        let (half, quarter) = (quantile(samples, 2), quantile(samples, 4));
+        let (first, second) = *floor.get_or_insert((half, quarter));
+        let (x, y) = (half / first, quarter / second);
+        println!("  {name:42} {half:8.1} {x:8.2}   {quarter:8.1} {y:8.2}");
     }
 }
 
-fn median(samples: &mut [f64]) -> f64 {
+/// The sample below which one `part`-th of them lie.
+fn quantile(samples: &mut [f64], part: usize) -> f64 {
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    samples[samples.len() / part]
 }
 
 type Map<S> = HashMap<Key, Arc<Value>, S>;
@@ -224,13 +267,14 @@ impl Maps {
         let mask = self.arcs.len() - 1;
         Contender {
             run: Box::new(move |_, start, n| {
-                let begin = Instant::now();
+                let begin = processor_time();
                 for i in start..start + n {
                     black_box(Arc::clone(black_box(&self.arcs[i & mask])));
                 }
-                begin.elapsed()
+                processor_time() - begin
             }),
-            ..contender!("one Arc, cloned and dropped", threads, keys, |_| ())
+            ..contender!("one Arc, cloned and dropped", threads, keys, |key| _ =
+                black_box(key))
         }
     }
 
@@ -361,355 +405,12 @@ fn threads() {
                     let sample = two.sample(length);
                     two.samples.push(sample);
                 }
-                let (single, double) = (median(&mut one.samples), median(&mut two.samples));
+                let (single, double) =
+                    (quantile(&mut one.samples, 2), quantile(&mut two.samples, 2));
                 let ratio = double / single;
                 println!("  {:42} {single:9.1} {double:9.1} {ratio:8.2}", one.name);
             }
         }
-    }
-}
-
-/// A map under change: one lookup, and one publication with one eviction.
-struct Churned<'a> {
-    name: &'static str,
-    look: Contender<'a>,
-    change: Box<dyn Fn(u64) + Sync + 'a>,
-    changes: u64,
-    busy: Duration,
-}
-
-fn churn() {
-    let keys = vec![shuffled(0, 4096)];
-    let maps = Maps::new(&keys[0]);
-    let value = Arc::new(Value { function: 2 });
-    // Keys that come and go: each is evicted 128 changes after it was published.
-    let come = |n: u64| key((1 << 41) + n % 256);
-    let gone = |n: u64| key((1 << 41) + (n + 128) % 256);
-    let Maps {
-        writer,
-        ours,
-        dash,
-        papaya,
-        scc,
-        swap,
-        lock,
-        ..
-    } = &mut { maps };
-    let (ours, dash, papaya, scc, swap, lock) = (&*ours, &*dash, &*papaya, &*scc, &*swap, &*lock);
-    let writer = std::sync::Mutex::new(writer);
-    let writer = &writer;
-    let value = &value;
-
-    let churned = |name, look, change| Churned {
-        name,
-        look,
-        change,
-        changes: 0,
-        busy: Duration::ZERO,
-    };
-    let ours_change = move |n| {
-        let mut writer = writer.lock().expect("not poisoned");
-        writer.insert(come(n), Value { function: 2 });
-        writer.remove(&gone(n));
-    };
-    let mut all: Vec<Churned<'_>> = vec![
-        churned(
-            "resident, get",
-            contender!("", 1, &keys, |k| black_box(ours.get(k))),
-            Box::new(ours_change),
-        ),
-        churned(
-            "resident, with",
-            contender!("", 1, &keys, |k| ours.with(k, |found| black_box(
-                found.hit().map(|value| value.function)
-            ))),
-            Box::new(ours_change),
-        ),
-        churned(
-            "DashMap",
-            contender!("", 1, &keys, |k| black_box(
-                dash.get(k).map(|found| Arc::clone(&found))
-            )),
-            Box::new(move |n| {
-                dash.insert(come(n), Arc::clone(value));
-                dash.remove(&gone(n));
-            }),
-        ),
-        churned(
-            "papaya",
-            contender!("", 1, &keys, |k| black_box(papaya.pin().get(k).cloned())),
-            Box::new(move |n| {
-                papaya.pin().insert(come(n), Arc::clone(value));
-                papaya.pin().remove(&gone(n));
-            }),
-        ),
-        churned(
-            "scc::HashIndex",
-            contender!("", 1, &keys, |k| black_box(
-                scc.peek_with(k, |_, arc| Arc::clone(arc))
-            )),
-            Box::new(move |n| {
-                let _ = scc.insert_sync(come(n), Arc::clone(value));
-                scc.remove_sync(&gone(n));
-            }),
-        ),
-        churned(
-            "ArcSwap<HashMap>",
-            contender!("", 1, &keys, |k| black_box(swap.load().get(k).cloned())),
-            Box::new(move |n| {
-                let mut map = HashMap::clone(&swap.load());
-                map.insert(come(n), Arc::clone(value));
-                map.remove(&gone(n));
-                swap.store(Arc::new(map));
-            }),
-        ),
-        churned(
-            "RwLock<HashMap>",
-            contender!("", 1, &keys, |k| black_box(
-                lock.read().expect("not poisoned").get(k).cloned()
-            )),
-            Box::new(move |n| {
-                lock.write()
-                    .expect("not poisoned")
-                    .insert(come(n), Arc::clone(value));
-                lock.write().expect("not poisoned").remove(&gone(n));
-            }),
-        ),
-    ];
-    for _ in 0..ROUNDS / 2 {
-        for one in &mut all {
-            let stop = AtomicBool::new(false);
-            let Churned {
-                look,
-                change,
-                changes,
-                busy,
-                ..
-            } = one;
-            std::thread::scope(|scope| {
-                let writer = scope.spawn(|| {
-                    let (begin, first) = (Instant::now(), *changes);
-                    while !stop.load(Ordering::Relaxed) {
-                        change(*changes);
-                        *changes += 1;
-                    }
-                    (begin.elapsed(), *changes - first)
-                });
-                look.sample(20_000);
-                let sample = look.sample(50_000);
-                look.samples.push(sample);
-                stop.store(true, Ordering::Relaxed);
-                *busy += writer.join().expect("no writer panics").0;
-            });
-        }
-    }
-    println!("\nhit while another thread publishes and evicts, 4096 keys");
-    println!("  {:42} {:>8} {:>8} {:>12}", "", "ns", "x", "changes/ms");
-    let mut first = None;
-    for one in &mut all {
-        let ns = median(&mut one.look.samples);
-        let ratio = ns / *first.get_or_insert(ns);
-        let rate = one.changes as f64 / one.busy.as_secs_f64() / 1e3;
-        println!("  {:42} {ns:8.1} {ratio:8.2} {rate:12.0}", one.name);
-    }
-}
-
-/// Times every single lookup of one thread while another fills the map from empty to `GROWN` keys.
-fn pauses(name: &str, look: impl Fn(&Key), mut publish: impl FnMut(Key) + Send) {
-    const GROWN: u64 = 1 << 20;
-    let hot: Vec<Key> = (0..64).map(key).collect();
-    hot.iter().for_each(|key| publish(*key));
-    let done = AtomicBool::new(false);
-    let mut times: Vec<u32> = Vec::with_capacity(1 << 26);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            (64..GROWN).for_each(|n| publish(key(n)));
-            done.store(true, Ordering::Relaxed);
-        });
-        let mut i = 0;
-        while !done.load(Ordering::Relaxed) && times.len() < times.capacity() {
-            let begin = Instant::now();
-            look(&hot[i % 64]);
-            times.push(begin.elapsed().as_nanos().min(u32::MAX.into()) as u32);
-            i += 1;
-        }
-    });
-    times.sort_unstable();
-    let at = |share: f64| f64::from(times[(times.len() as f64 * share) as usize]);
-    println!(
-        "  {name:42} {:8.0} {:8.0} {:8.0} {:9.1} {:9.1}",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(0.99999) / 1e3,
-        f64::from(times[times.len() - 1]) / 1e3,
-    );
-}
-
-fn pause() {
-    println!(
-        "\none lookup while another thread grows the map to {} keys, clock included",
-        1 << 20
-    );
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>9} {:>9}",
-        "", "p50 ns", "p99 ns", "p99.9 ns", "p99.999us", "max us"
-    );
-    let value = Arc::new(Value { function: 3 });
-    pauses(
-        "nothing (the clock and the machine)",
-        |key| _ = black_box(key),
-        |key| {
-            black_box(key);
-        },
-    );
-    let (mut writer, reader) = resident::new::<Key, Value, u8>(&Options::default());
-    pauses(
-        "resident, get",
-        |key| drop(black_box(reader.get(key))),
-        |key| writer.insert(key, Value { function: 3 }),
-    );
-    println!("  {:42} {} tables built", "", writer.gauges().rebuilds);
-    let map = DashMap::new();
-    pauses(
-        "DashMap",
-        |key| drop(black_box(map.get(key).map(|found| Arc::clone(&found)))),
-        |key| drop(map.insert(key, Arc::clone(&value))),
-    );
-    let map = papaya::HashMap::new();
-    pauses(
-        "papaya",
-        |key| drop(black_box(map.pin().get(key).cloned())),
-        |key| {
-            map.pin().insert(key, Arc::clone(&value));
-        },
-    );
-    let map = scc::HashIndex::new();
-    pauses(
-        "scc::HashIndex",
-        |key| drop(black_box(map.peek_with(key, |_, arc| Arc::clone(arc)))),
-        |key| {
-            let _ = map.insert_sync(key, Arc::clone(&value));
-        },
-    );
-    let map = RwLock::new(HashMap::new());
-    pauses(
-        "RwLock<HashMap>",
-        |key| {
-            drop(black_box(
-                map.read().expect("not poisoned").get(key).cloned(),
-            ))
-        },
-        |key| {
-            drop(
-                map.write()
-                    .expect("not poisoned")
-                    .insert(key, Arc::clone(&value)),
-            )
-        },
-    );
-}
-
-/// A hasher whose first key, of each thread, is known to the adversary.
-struct Leaked(Seeded);
-
-thread_local! {
-    static LEAKED: std::cell::RefCell<Option<Seeded>> = const { std::cell::RefCell::new(None) };
-}
-
-impl Default for Leaked {
-    fn default() -> Self {
-        Self(LEAKED.take().unwrap_or_default())
-    }
-}
-
-impl BuildHasher for Leaked {
-    type Hasher = resident::SeededHasher;
-    fn build_hasher(&self) -> Self::Hasher {
-        self.0.build_hasher()
-    }
-}
-
-fn chosen() {
-    const COUNT: u64 = 100_000;
-    println!("\n{COUNT} chosen keys");
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>8}",
-        "", "longest", "limit", "tables", "ns, get"
-    );
-    let pattern = |fill: &dyn Fn(u64, &mut [u8; 32])| -> Vec<Key> {
-        (0..COUNT)
-            .map(|n| {
-                let mut key = Key {
-                    code_hash: [0xa5; 32],
-                    fork: 17,
-                };
-                fill(n, &mut key.code_hash);
-                key
-            })
-            .collect()
-    };
-    let leak = Seeded::default();
-    // The same top 9 bits of the hash, which choose the place in the table.
-    let wanted = leak.hash_one(key(0)) >> 55;
-    let same_place = |key: &Key| leak.hash_one(key) >> 55 == wanted;
-    let ground = (0..).map(key).filter(same_place).take(COUNT as usize);
-    let sets: [(&str, Vec<Key>, bool); 6] = [
-        ("random", (0..COUNT).map(key).collect(), false),
-        (
-            "differ in bytes 0..3 only",
-            pattern(&|n, hash| hash[..3].copy_from_slice(&n.to_be_bytes()[5..])),
-            false,
-        ),
-        (
-            "equal low 40 bits of every word",
-            pattern(&|n, hash| {
-                for word in hash.chunks_mut(8) {
-                    word[5..].copy_from_slice(&n.to_be_bytes()[5..]);
-                }
-            }),
-            false,
-        ),
-        (
-            "equal high 40 bits of every word",
-            pattern(&|n, hash| {
-                for word in hash.chunks_mut(8) {
-                    word[..3].copy_from_slice(&n.to_be_bytes()[5..]);
-                }
-            }),
-            false,
-        ),
-        (
-            "differ in the last word only",
-            pattern(&|n, hash| hash[24..].copy_from_slice(&n.to_be_bytes())),
-            false,
-        ),
-        (
-            "ground for the map's own, leaked seed",
-            ground.collect(),
-            true,
-        ),
-    ];
-    for (name, keys, leaked) in sets {
-        LEAKED.set(leaked.then(|| leak.clone()));
-        let (mut writer, reader) = resident::with_hasher::<Key, Value, u8, Leaked>(&Options {
-            capacity: COUNT as usize,
-            ..Options::default()
-        });
-        keys.iter()
-            .for_each(|key| writer.insert(*key, Value { function: 4 }));
-        let begin = Instant::now();
-        for key in &keys {
-            black_box(reader.get(key));
-        }
-        let ns = begin.elapsed().as_nanos() as f64 / COUNT as f64;
-        let gauges = writer.gauges();
-        println!(
-            "  {name:42} {:8} {:8} {:8} {ns:8.1}",
-            gauges.max_probe,
-            gauges.probe_limit,
-            gauges.rebuilds + 1
-        );
     }
 }
 
@@ -723,9 +424,9 @@ fn main() {
     let sections: [(&str, fn()); 5] = [
         ("single", single),
         ("threads", threads),
-        ("churn", churn),
-        ("pause", pause),
-        ("chosen", chosen),
+        ("churn", churn::churn),
+        ("pause", pause::pause),
+        ("chosen", chosen::chosen),
     ];
     for (name, section) in sections {
         if wanted.is_empty() || wanted.iter().any(|arg| arg == name) {

@@ -1,0 +1,112 @@
+//! What the benchmarks share: contenders that take turns, tables with medians and spreads, a
+//! report as text and as JSON. `benches/README.md` says how to run them.
+//!
+//! Several benchmarks include this module and none uses all of it, hence the one `allow` below.
+#![allow(dead_code, unused_imports, unused_macros)]
+
+pub mod backend;
+pub mod contender;
+pub mod report;
+
+use report::{Report, Table};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How often each contender has its turn.
+    pub rounds: usize,
+    /// How long a turn takes.
+    pub turn: Duration,
+}
+
+/// One run of a benchmark.
+pub struct Session {
+    pub effort: Effort,
+    report: Report,
+}
+
+impl Session {
+    /// Prints the table and keeps it for the report.
+    pub fn add(&mut self, table: Table) {
+        println!("\n{table}");
+        self.report.tables.push(table);
+    }
+
+    /// Whether this is a measurement, and not only a check that the benchmark runs.
+    pub fn full(&self) -> bool {
+        self.effort.rounds > 1
+    }
+
+    /// `count`, or a few if this is only a check.
+    pub fn at_most(&self, count: usize) -> usize {
+        if self.full() { count } else { count.min(8) }
+    }
+}
+
+/// A part of a benchmark that can be asked for by name.
+pub type Section = (&'static str, fn(&mut Session));
+
+/// Runs a benchmark's sections: those named on the command line, or all.
+///
+/// Without `--bench`, which `cargo bench` passes and `cargo test --benches` does not, everything
+/// runs once and for a moment: a check that it works.
+pub fn run(name: &str, sections: &[Section]) -> ExitCode {
+    let (mut wanted, mut json, mut measure) = (Vec::new(), None, false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--bench" => measure = true,
+            "--json" => match arguments.next() {
+                Some(file) => json = Some(PathBuf::from(file)),
+                None => {
+                    eprintln!("--json needs a file");
+                    return ExitCode::from(2);
+                }
+            },
+            section => wanted.push(section.to_owned()),
+        }
+    }
+    let mut session = Session {
+        effort: if measure {
+            Effort {
+                rounds: 61,
+                turn: Duration::from_millis(1),
+            }
+        } else {
+            Effort {
+                rounds: 1,
+                turn: Duration::from_micros(10),
+            }
+        },
+        report: Report::new(name),
+    };
+    let sections: Vec<_> = sections
+        .iter()
+        .filter(|(section, _)| wanted.is_empty() || wanted.iter().any(|w| w == section))
+        .collect();
+    if sections.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("{}", session.report);
+    for (_, section) in sections {
+        section(&mut session);
+    }
+    match json.map(|file| session.report.save(&file)) {
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// A well-mixed word for each number (SplitMix64's finaliser): keys that look like hashes.
+pub fn random(n: u64) -> u64 {
+    let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
