@@ -8,8 +8,8 @@
 //!
 //! On the execution thread, [`JitBackend::lookup`] reads the [`resident`] map: a hit is the
 //! program. A miss counts towards the contract's heat in a fixed array; the miss that makes it hot
-//! sends one message, or drops it where there is no room. Nothing on this road locks, waits or
-//! calls the system, and a hit allocates nothing.
+//! leaves one message where the backend thread looks for it, or drops it where there is no room.
+//! Nothing on this road locks, waits or wakes anybody, and a hit or a cold miss allocates nothing.
 //!
 //! # The road of a compilation
 //!

@@ -2,9 +2,7 @@
 
 use super::{
     BLOCKING, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest, ON,
-    Verdict,
-    core::{Core, observation},
-    request::Road,
+    Verdict, core::Core, request::Road,
 };
 use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
 use alloy_primitives::{B256, Bytes};
@@ -136,7 +134,7 @@ impl JitBackend {
             && self.0.config.tuning.should_compile(code)
             && core.shared.sketch.record(key, weight, core.shared.hot)
         {
-            core.report(observation(key, code));
+            core.report(key, code);
         }
     }
 
@@ -188,7 +186,7 @@ impl JitBackend {
             return InterpretReason::Ineligible;
         }
         if core.shared.sketch.record(key, MISS, threshold) {
-            core.report(observation(key, code));
+            core.report(key, code);
         }
         InterpretReason::NotReady
     }
