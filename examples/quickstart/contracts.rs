@@ -5,7 +5,9 @@ use crate::common::world::World;
 use revmc::primitives::{Address, Bytes, SpecId, U256, hex, keccak256};
 
 pub struct Scenario {
-    pub name: &'static str,
+    /// The contract's source file.
+    pub file: &'static str,
+    pub what: &'static str,
     /// The state in which the calls are made.
     pub world: World,
     pub calls: Vec<(&'static str, Message)>,
@@ -17,11 +19,6 @@ impl Scenario {
         let account = self.calls.first().map(|call| call.1.to);
         let account = account.and_then(|address| self.world.account(address));
         account.map_or_else(Bytes::new, |account| account.code.original_bytes())
-    }
-
-    /// The name of its source file.
-    pub fn file_name(&self) -> &'static str {
-        self.name.split(',').next().unwrap_or(self.name)
     }
 }
 
@@ -66,7 +63,8 @@ fn token() -> Scenario {
         &[word(ALICE), word(BOB), ether(2)],
     );
     Scenario {
-        name: "Token.sol, an ERC-20",
+        file: "Token.sol",
+        what: "an ERC-20",
         world,
         calls: vec![
             ("totalSupply", supply),
@@ -113,7 +111,8 @@ fn pair() -> Scenario {
         &[ether(10), ether(20)],
     );
     Scenario {
-        name: "Pair.sol, a constant-product market between two tokens",
+        file: "Pair.sol",
+        what: "a constant-product market between two tokens",
         world,
         calls: vec![
             ("swap gold for silver", swap(1)),
@@ -140,7 +139,8 @@ fn loops() -> Scenario {
     };
     let prime = (1 << 127) - 1;
     Scenario {
-        name: "Loops.sol, computation",
+        file: "Loops.sol",
+        what: "computation",
         world,
         calls: vec![
             (
