@@ -257,7 +257,7 @@ fn threads(session: &mut Session) {
             let mut table = Table::new(title, &["1 thread, ns", "2 threads, ns", "x"]);
             for (mut one, mut two) in one.into_iter().zip(two) {
                 let length = two.length(session.effort.turn / 3);
-                for _ in 0..session.effort.rounds {
+                for _ in session.effort.rounds() {
                     one.turn(length);
                     two.turn(length);
                 }

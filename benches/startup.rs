@@ -174,7 +174,7 @@ fn startup(session: &mut Session) {
         loaded("new until Token.sol is native, store of 1001", many),
     ];
     let mut samples = vec![Vec::new(); starts.len()];
-    for _ in 0..session.effort.rounds {
+    for _ in session.effort.rounds() {
         for ((_, start), samples) in starts.iter().zip(&mut samples) {
             samples.push(start().as_nanos() as f64 / 1e3);
         }
