@@ -1,1 +1,232 @@
-fn main() {}
+//! What compiling costs, at both tiers, in processor time of the thread that compiles.
+//!
+//! `cargo bench --bench compile [-- SECTION] [--json FILE]`; the sections are `contracts` (those of
+//! `examples/contracts`), `sizes` (generated code from 64 bytes to 24 KiB: does the time grow with
+//! the length?), and `worst` (24 KiB each of what is dear to compile, as a share of the time that
+//! `RuntimeTuning` gives one compilation by default; one compilation each).
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+#[path = "../examples/quickstart/contracts.rs"]
+mod contracts;
+#[allow(unused_imports)]
+#[path = "../src/cpu_time.rs"]
+mod cpu_time;
+mod harness;
+
+use common::asm::asm;
+use common::rng::Rng;
+use harness::report::{Spread, Table};
+use harness::{Effort, Session};
+use revmc::interpreter::MAX_CODE_SIZE;
+use revmc::primitives::SpecId;
+use revmc_jit::RuntimeTuning;
+use revmc_jit::engine::{self, CompileOptions, EngineError, Tier};
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// No further compilation of a code begins after so long, but for the first few.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
+
+fn patient(session: &Session) -> Effort {
+    Effort {
+        patience: PATIENCE,
+        ..session.effort
+    }
+}
+
+/// Processor time of one compilation in nanoseconds, and bytes of machine code.
+fn compile(code: &[u8], tier: Tier) -> Result<(f64, usize), EngineError> {
+    let options = CompileOptions {
+        tier,
+        ..CompileOptions::default()
+    };
+    let (wall, cpu) = (Instant::now(), cpu_time::thread_time());
+    let native = engine::compile(black_box(code), SpecId::CANCUN, &options)?;
+    let spent = match (cpu, cpu_time::thread_time()) {
+        (Some(before), Some(after)) => after - before,
+        _ => wall.elapsed(),
+    };
+    Ok((spent.as_nanos() as f64, native.text_len()))
+}
+
+/// Both tiers' times in nanoseconds and lengths, in turns.
+fn measure(effort: Effort, code: &[u8]) -> Result<[(Spread, usize); 2], EngineError> {
+    let (mut samples, mut lengths) = ([Vec::new(), Vec::new()], [0, 0]);
+    for _ in effort.rounds() {
+        for (i, tier) in TIERS.into_iter().enumerate() {
+            let (time, length) = compile(code, tier)?;
+            samples[i].push(time);
+            lengths[i] = length;
+        }
+    }
+    Ok([0, 1].map(|i| (Spread::of(&samples[i]), lengths[i])))
+}
+
+fn table(title: &str) -> Table {
+    let columns = [
+        "tier 1, ms",
+        "tier 2, ms",
+        "tier 1, us/byte",
+        "tier 2, us/byte",
+        "tier 1, native bytes/byte",
+        "tier 2, native bytes/byte",
+    ];
+    Table::new(title, &columns)
+}
+
+fn row(effort: Effort, table: &mut Table, name: &str, code: &[u8]) {
+    let [first, second] = match measure(effort, code) {
+        Ok(measured) => measured,
+        Err(error) => {
+            println!("{name}: not compiled: {error}");
+            return;
+        }
+    };
+    let bytes = code.len() as f64;
+    let cells = [
+        first.0.times(1e-6),
+        second.0.times(1e-6),
+        first.0.times(1e-3 / bytes),
+        second.0.times(1e-3 / bytes),
+        Spread::exact(first.1 as f64 / bytes),
+        Spread::exact(second.1 as f64 / bytes),
+    ];
+    table.row(name, &cells);
+}
+
+fn contracts(session: &mut Session) {
+    let mut table = table("compiling the contracts of examples/contracts");
+    for scenario in contracts::scenarios() {
+        let code = scenario.code();
+        let name = format!("{}, {} bytes", scenario.file, code.len());
+        row(patient(session), &mut table, &name, &code);
+    }
+    session.add(table);
+}
+
+/// `len` bytes of what compilers of contracts write: functions behind a dispatcher, each with
+/// checks that lead to a common revert, arithmetic, memory and storage; arithmetic where no further
+/// function fits.
+fn generated(len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(len as u64);
+    let (mut text, mut code) = (String::new(), Vec::new());
+    for n in 0.. {
+        let constant = rng.next_u64();
+        let arithmetic = *rng.pick(&["ADD", "MUL", "SUB", "DIV", "AND", "SHR"]);
+        let function = format!(
+            "0 CALLDATALOAD 224 SHR PUSH4 {selector} EQ ISZERO @next{n} JUMPI \
+             4 CALLDATALOAD DUP1 {constant} GT @revert JUMPI \
+             36 CALLDATALOAD {arithmetic} DUP1 0 MSTORE CALLER 32 MSTORE 64 0 KECCAK256 \
+             DUP1 SLOAD DUP3 ADD DUP1 DUP4 GT @revert JUMPI SWAP1 SSTORE 0 MSTORE 32 0 RETURN \
+             next{n}: ",
+            selector = constant >> 32,
+        );
+        let piece = format!("4 CALLDATALOAD {constant} {arithmetic} 0 MSTORE ");
+        let fitting = [function, piece].into_iter().find_map(|more| {
+            let longer = format!("{text}{more}");
+            let code = asm(&format!("{longer} revert: 0 0 REVERT"));
+            (code.len() <= len).then_some((longer, code))
+        });
+        match fitting {
+            Some(longer) => (text, code) = longer,
+            None => break,
+        }
+    }
+    // Unreachable, and shorter than a piece.
+    code.resize(len, 0x5b);
+    code
+}
+
+fn sizes(session: &mut Session) {
+    let mut table = table("compiling generated code").chart(3);
+    for len in [64, 256, 1024, 4096, 12 * 1024, MAX_CODE_SIZE] {
+        row(
+            patient(session),
+            &mut table,
+            &format!("{len} bytes"),
+            &generated(len),
+        );
+    }
+    session.add(table);
+}
+
+/// What fills 24 KiB, and what goes before it: name, first, repeated.
+const WORST: [(&str, &str, &str); 14] = [
+    ("nothing but JUMPDEST", "", "JUMPDEST"),
+    ("dynamic jumps", "", "JUMPDEST CALLDATASIZE JUMP"),
+    (
+        "conditional dynamic jumps",
+        "",
+        "JUMPDEST CALLDATASIZE DUP1 JUMPI",
+    ),
+    (
+        "conditional jumps, 16 live words",
+        "SIXTEEN",
+        "x: SWAP16 DUP1 @x JUMPI",
+    ),
+    ("MUL", "CALLDATASIZE", "DUP1 MUL"),
+    ("MULMOD", "CALLDATASIZE", "DUP1 DUP1 MULMOD"),
+    ("SDIV", "CALLDATASIZE", "DUP1 SDIV"),
+    ("EXP", "CALLDATASIZE", "DUP1 EXP"),
+    ("SAR", "CALLDATASIZE", "DUP1 SAR"),
+    ("ADD of 16 live words", "SIXTEEN", "DUP16 ADD SWAP15"),
+    ("MLOAD and MSTORE", "CALLDATASIZE", "DUP1 MLOAD DUP2 MSTORE"),
+    ("SLOAD and SSTORE", "CALLDATASIZE", "DUP1 SLOAD DUP2 SSTORE"),
+    ("GAS", "CALLDATASIZE", "GAS ADD"),
+    (
+        "calls, each a point to resume at",
+        "CALLDATASIZE",
+        "DUP1 DUP1 DUP1 DUP1 DUP1 DUP1 CALL",
+    ),
+];
+
+fn worst_case(first: &str, repeated: &str) -> Vec<u8> {
+    let mut text = match first {
+        "SIXTEEN" => "CALLDATASIZE ".repeat(17),
+        other => other.to_owned(),
+    };
+    let len = asm(repeated).len();
+    for n in 0..MAX_CODE_SIZE.div_ceil(len) {
+        text.push(' ');
+        text.push_str(
+            &repeated
+                .replace("x:", &format!("x{n}:"))
+                .replace("@x", &format!("@x{n}")),
+        );
+    }
+    let mut code = asm(&text);
+    code.truncate(MAX_CODE_SIZE);
+    code
+}
+
+fn worst(session: &mut Session) {
+    let tuning = RuntimeTuning::default();
+    let budget = tuning.compile_time_base + tuning.compile_time_per_byte * MAX_CODE_SIZE as u32;
+    let title = format!("compiling 24 KiB of what is dear; the default budget is {budget:?}");
+    let mut table = table(&title);
+    table.columns.push("tier 2, share of the budget".to_owned());
+    let once = Effort {
+        rounds: 1,
+        ..session.effort
+    };
+    for (name, first, repeated) in WORST {
+        row(once, &mut table, name, &worst_case(first, repeated));
+    }
+    for row in &mut table.rows {
+        let share = row.cells[1].map(|ms| ms.times(1e-3 / budget.as_secs_f64()));
+        row.cells.push(share);
+    }
+    session.add(table);
+}
+
+fn main() -> ExitCode {
+    harness::run(
+        "compile",
+        &[("contracts", contracts), ("sizes", sizes), ("worst", worst)],
+    )
+}

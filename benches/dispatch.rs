@@ -240,7 +240,7 @@ fn threads(session: &mut Session) {
         for (mut one, mut two) in contenders(1).into_iter().zip(contenders(2)) {
             // Threads are started for each turn: it has to be long beside that.
             let length = two.length(session.effort.turn);
-            for _ in 0..session.effort.rounds {
+            for _ in session.effort.rounds() {
                 one.turn(length);
                 two.turn(length);
             }

@@ -13,6 +13,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
 mod harness;
@@ -101,8 +102,7 @@ fn compilations() {
     for scenario in contracts::scenarios() {
         let code = scenario.code();
         for tier in [Tier::Baseline, Tier::Optimized] {
-            let source = scenario.name.split(',').next().unwrap_or(scenario.name);
-            let name = format!("{source}, {tier}");
+            let name = format!("{}, {tier}", scenario.file);
             let options = CompileOptions {
                 tier,
                 ..CompileOptions::default()

@@ -95,7 +95,7 @@ pub fn take_turns(effort: Effort, contenders: &mut [Contender<'_>]) {
             contender.length(effort.turn)
         })
         .collect();
-    for _ in 0..effort.rounds {
+    for _ in effort.rounds() {
         for (contender, &length) in contenders.iter_mut().zip(&lengths) {
             contender.turn(length);
         }

@@ -11,7 +11,7 @@ pub mod report;
 use report::{Report, Table};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,16 @@ pub struct Effort {
     pub rounds: usize,
     /// How long a turn takes.
     pub turn: Duration,
+    /// No further round begins after so long, but for the first few.
+    pub patience: Duration,
+}
+
+impl Effort {
+    /// The numbers of the rounds, until patience is at its end.
+    pub fn rounds(self) -> impl Iterator<Item = usize> {
+        let begin = Instant::now();
+        (0..self.rounds).take_while(move |&round| round < 3 || begin.elapsed() < self.patience)
+    }
 }
 
 /// One run of a benchmark.
@@ -74,11 +84,13 @@ pub fn run(name: &str, sections: &[Section]) -> ExitCode {
             Effort {
                 rounds: 61,
                 turn: Duration::from_millis(1),
+                patience: Duration::from_secs(3),
             }
         } else {
             Effort {
                 rounds: 1,
                 turn: Duration::from_micros(10),
+                patience: Duration::ZERO,
             }
         },
         report: Report::new(name),

@@ -5,7 +5,9 @@ use crate::common::world::World;
 use revmc::primitives::{Address, Bytes, SpecId, U256, hex, keccak256};
 
 pub struct Scenario {
-    pub name: &'static str,
+    /// The contract's source file.
+    pub file: &'static str,
+    pub what: &'static str,
     /// The state in which the calls are made.
     pub world: World,
     pub calls: Vec<(&'static str, Message)>,
@@ -61,7 +63,8 @@ fn token() -> Scenario {
         &[word(ALICE), word(BOB), ether(2)],
     );
     Scenario {
-        name: "Token.sol, an ERC-20",
+        file: "Token.sol",
+        what: "an ERC-20",
         world,
         calls: vec![
             ("totalSupply", supply),
@@ -108,7 +111,8 @@ fn pair() -> Scenario {
         &[ether(10), ether(20)],
     );
     Scenario {
-        name: "Pair.sol, a constant-product market between two tokens",
+        file: "Pair.sol",
+        what: "a constant-product market between two tokens",
         world,
         calls: vec![
             ("swap gold for silver", swap(1)),
@@ -135,7 +139,8 @@ fn loops() -> Scenario {
     };
     let prime = (1 << 127) - 1;
     Scenario {
-        name: "Loops.sol, computation",
+        file: "Loops.sol",
+        what: "computation",
         world,
         calls: vec![
             (

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let mut failed = false;
     for scenario in scenarios() {
         if let Err(error) = show(&scenario) {
-            println!("{}: {error}", scenario.name);
+            println!("{}: {error}", scenario.file);
             failed = true;
         }
     }
@@ -60,7 +60,8 @@ fn show(scenario: &Scenario) -> Result<(), String> {
         used.interpreted == 0 && used.optimized == used.native
     })?;
 
-    println!("{} ({} bytes)", scenario.name, scenario.code().len());
+    let Scenario { file, what, .. } = scenario;
+    println!("{file}, {what} ({} bytes)", scenario.code().len());
     println!("  native after {until_native} calls, optimised after {until_optimized} more");
     for (name, message) in &scenario.calls {
         let (interpreted, native) = time(&mut world, &backend, message);

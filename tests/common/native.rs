@@ -12,7 +12,7 @@ use revmc_jit::engine::{self, CompileOptions, Tier};
 use revmc_jit::{CompiledProgram, RuntimeCacheKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
@@ -22,7 +22,7 @@ pub struct Native {
     options: CompileOptions,
     /// Whether code takes the road through an artifact's bytes.
     artifacts: bool,
-    programs: HashMap<(B256, SpecId), Rc<CompiledProgram>>,
+    programs: HashMap<(B256, SpecId), Arc<CompiledProgram>>,
     failure: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl Native {
 }
 
 impl FrameExecutor for Native {
-    type Program = Option<Rc<CompiledProgram>>;
+    type Program = Option<Arc<CompiledProgram>>;
 
     fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
         let code_hash = contract
@@ -98,7 +98,7 @@ impl FrameExecutor for Native {
         }
         let key = RuntimeCacheKey { code_hash, spec_id };
         let program = match self.compile(key, contract) {
-            Ok(program) => Rc::new(program),
+            Ok(program) => Arc::new(program),
             Err(failure) => {
                 self.fail(failure);
                 return None;
