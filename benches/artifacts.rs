@@ -31,7 +31,7 @@ use revmc_jit::{
     RuntimeCacheKey, RuntimeConfig,
     artifact::{
         self, ArtifactKey, ArtifactStore, BuildId, BuildOptions, DirArtifactStore, DirOptions,
-        TempArtifactStore,
+        TempArtifactStore, loader::max_loaded,
     },
     engine::{self, CompileOptions, Tier},
     primitives::{Bytes, SpecId, keccak256},
@@ -337,7 +337,8 @@ fn many() {
     let backend = JitBackend::new(config).unwrap();
     let started = Instant::now();
     backend.prepare_aot_batch(requests);
-    while backend.stats().artifacts_stored < count as u64 {
+    // What is beyond the bound of loaded artifacts is stored as well, and compiled for now.
+    while backend.stats().succeeded < count as u64 {
         assert_eq!(
             backend.stats().failed,
             0,
@@ -348,7 +349,8 @@ fn many() {
     }
     let elapsed = started.elapsed();
     println!(
-        "prepare_aot_batch, compiled, synchronised and loaded: {:.1} s, {:.0} a second on {workers} workers",
+        "prepare_aot_batch, compiled, synchronised and loaded (or mapped, beyond {}): {:.1} s, {:.0} a second on {workers} workers",
+        max_loaded(),
         elapsed.as_secs_f64(),
         count as f64 / elapsed.as_secs_f64()
     );
@@ -413,14 +415,14 @@ fn start_on_many(started: Instant, path: &Path) {
     let before = memory();
     let mut programs = Vec::new();
     let mut part = Vec::new();
-    for i in 0..count {
+    for i in 0..count.min(max_loaded()) {
         let key = key_of(&small(i));
         let asked = Instant::now();
         let found = store.load(&ArtifactKey::new(key, build)).unwrap().unwrap();
         let read = asked.elapsed();
         programs.push(artifact::load(&found, key, OPTIONS).unwrap());
         part.push((read, asked.elapsed()));
-        if [100, 1000, 10_000].contains(&(i + 1)) || i + 1 == count {
+        if [100, 1000].contains(&(i + 1)) || i + 1 == count.min(max_loaded()) {
             let last = part.split_off(part.len().saturating_sub(100));
             println!(
                 "with {:>6} loaded: a load takes {:.3} ms, of it reading {:.3} ms; {} KiB each",

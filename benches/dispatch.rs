@@ -11,7 +11,9 @@
 
 mod harness;
 
-use harness::backend::{Contract, backend_with, backend_without, contracts, eof_contracts};
+use harness::backend::{
+    Contract, backend_with, backend_without, contracts, eof_contracts, take, take_borrowed,
+};
 use harness::contender::{Contender, contender, take_turns};
 use harness::report::{Spread, Table};
 use harness::{Session, random};
@@ -54,19 +56,19 @@ fn hits<'a>(threads: usize, backend: &'a JitBackend, sets: &'a [Vec<Contract>]) 
     let t = threads;
     vec![
         (
-            contender!("hit, lookup", t, sets, |c| black_box(
+            contender!("hit, lookup", t, sets, |c| take(
                 backend.lookup(c.request())
             )),
             None,
         ),
         (
-            contender!("hit, lookup_ref", t, sets, |c| black_box(
+            contender!("hit, lookup_ref", t, sets, |c| take(
                 backend.lookup_ref(&c.key, &c.code)
             )),
             Some(1.5),
         ),
         (
-            contender!("hit, lookup_borrowed", t, sets, |c| black_box(
+            contender!("hit, lookup_borrowed", t, sets, |c| take_borrowed(
                 backend.lookup_borrowed(&c.key, &c.code)
             )),
             Some(0.6),
@@ -127,13 +129,13 @@ fn answers(session: &mut Session) {
         all.extend([
             (
                 contender!("miss below the threshold, lookup", 1, &absent, |c| {
-                    black_box(backend.lookup(c.request()))
+                    take(backend.lookup(c.request()))
                 }),
                 None,
             ),
             (
                 contender!("miss below the threshold, lookup_ref", 1, &absent, |c| {
-                    black_box(backend.lookup_ref(&c.key, &c.code))
+                    take(backend.lookup_ref(&c.key, &c.code))
                 }),
                 target(1.0),
             ),
@@ -152,25 +154,25 @@ fn answers(session: &mut Session) {
             ),
             (
                 contender!("negative, lookup_ref", 1, &absent, |c| {
-                    black_box(failed.lookup_ref(&c.key, &c.code))
+                    take(failed.lookup_ref(&c.key, &c.code))
                 }),
                 None,
             ),
             (
                 contender!("ineligible, lookup_ref", 1, &eof, |c| {
-                    black_box(backend.lookup_ref(&c.key, &c.code))
+                    take(backend.lookup_ref(&c.key, &c.code))
                 }),
                 None,
             ),
             (
                 contender!("disabled, lookup_ref", 1, &resident, |c| {
-                    black_box(disabled.lookup_ref(&c.key, &c.code))
+                    take(disabled.lookup_ref(&c.key, &c.code))
                 }),
                 target(0.3),
             ),
             (
                 contender!("switched off, lookup_ref", 1, &resident, |c| {
-                    black_box(switched_off.lookup_ref(&c.key, &c.code))
+                    take(switched_off.lookup_ref(&c.key, &c.code))
                 }),
                 target(0.3),
             ),
@@ -194,7 +196,7 @@ fn flood(backend: &JitBackend) -> Contender<'_> {
             let begin = Instant::now();
             for i in start..start + n {
                 key.code_hash[..8].copy_from_slice(&random(i as u64).to_le_bytes());
-                black_box(backend.lookup_ref(black_box(&key), &code));
+                take(backend.lookup_ref(black_box(&key), &code));
             }
             begin.elapsed()
         }),
@@ -215,12 +217,12 @@ fn threads(session: &mut Session) {
             "miss below the threshold, lookup_ref",
             threads,
             &missed,
-            |c| { black_box(backend.lookup_ref(&c.key, &c.code)) }
+            |c| { take(backend.lookup_ref(&c.key, &c.code)) }
         )
     };
     let off = |threads| {
         contender!("disabled, lookup_ref", threads, &apart, |c| {
-            black_box(disabled.lookup_ref(&c.key, &c.code))
+            take(disabled.lookup_ref(&c.key, &c.code))
         })
     };
     for (title, sets) in [("one hot key", &one_key), ("keys apart", &apart)] {
@@ -263,7 +265,7 @@ fn compiling(session: &mut Session) {
             "miss below the threshold, lookup_ref",
             1,
             &absent,
-            |c| black_box(backend.lookup_ref(&c.key, &c.code))
+            |c| take(backend.lookup_ref(&c.key, &c.code))
         ));
         contenders
     };

@@ -18,7 +18,9 @@ mod contracts;
 mod harness;
 
 use harness::Session;
-use harness::backend::{Contract, backend_with, backend_without, contracts as tiny, eof_contracts};
+use harness::backend::{
+    Contract, backend_with, backend_without, contracts as tiny, eof_contracts, take, take_borrowed,
+};
 use harness::report::{Spread, Table};
 use revmc::primitives::SpecId;
 use revmc_jit::JitBackend;
@@ -64,12 +66,14 @@ fn lookups() {
     let failed = backend_without(&absent);
     let disabled = JitBackend::disabled();
     count_lookups("the loop", &resident, |_| ());
-    count_lookups("hit, lookup", &resident, |c| backend.lookup(c.request()));
+    count_lookups("hit, lookup", &resident, |c| {
+        take(backend.lookup(c.request()))
+    });
     count_lookups("hit, lookup_ref", &resident, |c| {
-        backend.lookup_ref(&c.key, &c.code)
+        take(backend.lookup_ref(&c.key, &c.code))
     });
     count_lookups("hit, lookup_borrowed", &resident, |c| {
-        backend.lookup_borrowed(&c.key, &c.code)
+        take_borrowed(backend.lookup_borrowed(&c.key, &c.code))
     });
     count_lookups("hit, lookup_with", &resident, |c| {
         backend.lookup_with(&c.key, &c.code, |found| {
@@ -77,19 +81,19 @@ fn lookups() {
         })
     });
     count_lookups("miss below the threshold, lookup_ref", &absent, |c| {
-        backend.lookup_ref(&c.key, &c.code)
+        take(backend.lookup_ref(&c.key, &c.code))
     });
     count_lookups("record_interpreted, 21,000 gas", &absent, |c| {
         backend.record_interpreted(&c.key, &c.code, 21_000)
     });
     count_lookups("negative, lookup_ref", &absent, |c| {
-        failed.lookup_ref(&c.key, &c.code)
+        take(failed.lookup_ref(&c.key, &c.code))
     });
     count_lookups("ineligible, lookup_ref", &eof, |c| {
-        backend.lookup_ref(&c.key, &c.code)
+        take(backend.lookup_ref(&c.key, &c.code))
     });
     count_lookups("disabled, lookup_ref", &resident, |c| {
-        disabled.lookup_ref(&c.key, &c.code)
+        take(disabled.lookup_ref(&c.key, &c.code))
     });
 }
 

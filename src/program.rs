@@ -19,21 +19,39 @@
 //! caller filled it in, is compared for this reason.
 
 use crate::engine::{EngineError, ExecutableCode, NativeCode, Tier};
+use crate::host::GuardedHost;
 use alloy_primitives::B256;
 use revmc::{
     EvmCompilerFn, HostExt,
-    interpreter::{Contract, Interpreter, InterpreterAction, STACK_LIMIT, SharedMemory},
+    interpreter::{
+        Contract, InstructionResult, Interpreter, InterpreterAction, STACK_LIMIT, SharedMemory,
+    },
     primitives::SpecId,
 };
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// What identifies a compiled function: the code it was compiled from and the rules it follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCacheKey {
     /// keccak-256 of the bytecode.
     pub code_hash: B256,
     /// The fork whose gas schedule and opcodes are compiled in.
     pub spec_id: SpecId,
+}
+
+impl Hash for RuntimeCacheKey {
+    /// 33 bytes. The derived implementation adds the length of the hash, and the fork as a whole
+    /// word, to what every lookup has to mix.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.code_hash.as_slice());
+        state.write_u8(self.spec_id as u8);
+    }
 }
 
 impl fmt::Display for RuntimeCacheKey {
@@ -71,6 +89,8 @@ pub enum FrameError {
     },
     /// The frame's bytecode is an EOF container (EIP-3540), which is not compiled.
     Eof,
+    /// The frame has ended with this result, or its suspension has no outcome yet.
+    Ended(InstructionResult),
     /// The frame is in the middle of an interpreted run, which only the interpreter can continue.
     Interpreted,
     /// The frame was suspended at a point that this program does not have.
@@ -100,6 +120,7 @@ impl fmt::Display for FrameError {
                 )
             }
             Self::Eof => f.write_str("the frame's code is an EOF container"),
+            Self::Ended(result) => write!(f, "the frame has stopped with {result:?}"),
             Self::Interpreted => f.write_str("the frame was begun by the interpreter"),
             Self::ResumePoint { index, max } => {
                 write!(
@@ -249,6 +270,10 @@ impl CompiledProgram {
     /// # Errors
     ///
     /// [`FrameError`] if the frame is not one this program can run; nothing has been changed then.
+    ///
+    /// # Panics
+    ///
+    /// If the host panics, after native code has been left.
     pub fn run_frame(
         &self,
         interpreter: &mut Interpreter,
@@ -256,14 +281,24 @@ impl CompiledProgram {
         host: &mut dyn HostExt,
     ) -> Result<InterpreterAction, FrameError> {
         self.check_frame(interpreter)?;
+        let mut host = GuardedHost::new(host);
         // SAFETY: P1 by construction; P2 and P3 were just checked; P4 as the program exists.
-        Ok(unsafe {
+        let action = unsafe {
             self.func
-                .call_with_interpreter_and_memory(interpreter, memory, host)
-        })
+                .call_with_interpreter_and_memory(interpreter, memory, &mut host)
+        };
+        if interpreter.instruction_result != InstructionResult::CallOrCreate {
+            // The frame has ended, and its operand stack was not brought up to date.
+            interpreter.stack.data_mut().clear();
+        }
+        host.finish();
+        Ok(action)
     }
 
     fn check_frame(&self, interpreter: &mut Interpreter) -> Result<(), FrameError> {
+        if interpreter.instruction_result != InstructionResult::Continue {
+            return Err(FrameError::Ended(interpreter.instruction_result));
+        }
         let contract: &Contract = &interpreter.contract;
         if interpreter.is_eof || contract.bytecode.is_eof() {
             return Err(FrameError::Eof);

@@ -1,7 +1,10 @@
 //! Contracts, and backends that know them.
 
 use revmc_jit::primitives::{Bytes, OptimizationLevel, SpecId, keccak256};
-use revmc_jit::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
+use revmc_jit::{
+    BorrowedDecision, JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig,
+};
+use std::hint::black_box;
 use std::time::Duration;
 
 /// A contract as an execution thread has it.
@@ -88,4 +91,29 @@ pub fn backend_without(contracts: &[Contract]) -> JitBackend {
         compiled.expect_err("a byte of machine code is too much");
     }
     backend
+}
+
+/// Looks at the decision as an embedder does: at which one it is, then at what is in it. (To move
+/// it as a whole, sixteen bytes of which a miss has just written two, stalls the processor.)
+#[inline(always)]
+pub fn take(decision: LookupDecision) {
+    match decision {
+        LookupDecision::Compiled(program) => drop(black_box(program)),
+        LookupDecision::Interpret(reason) => {
+            black_box(reason);
+        }
+    }
+}
+
+/// [`take`] for a borrowed program.
+#[inline(always)]
+pub fn take_borrowed(decision: BorrowedDecision<'_>) {
+    match decision {
+        BorrowedDecision::Compiled(program) => {
+            black_box(program.func);
+        }
+        BorrowedDecision::Interpret(reason) => {
+            black_box(reason);
+        }
+    }
 }

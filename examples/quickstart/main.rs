@@ -62,6 +62,17 @@ fn show(scenario: &Scenario) -> Result<(), String> {
 
     println!("{} ({} bytes)", scenario.name, scenario.code().len());
     println!("  native after {until_native} calls, optimised after {until_optimized} more");
+    for (name, message) in &scenario.calls {
+        let (interpreted, native) = time(&mut world, &backend, message);
+        println!(
+            "  {name:<26} result and gas equal: yes, interpreter {:>9} ns, native {:>9} ns, {:>4.1} x",
+            interpreted.as_nanos(),
+            native.as_nanos(),
+            interpreted.as_secs_f64() / native.as_secs_f64()
+        );
+    }
+    // The last drop waits for the threads, so every event is there.
+    drop(backend);
     for event in compilations.lock().expect("no panic holds it").iter() {
         let length = event.bytecode_len;
         match &event.outcome {
@@ -72,15 +83,6 @@ fn show(scenario: &Scenario) -> Result<(), String> {
             ),
             Err(error) => return Err(format!("compiling {length} bytes: {error}")),
         }
-    }
-    for (name, message) in &scenario.calls {
-        let (interpreted, native) = time(&mut world, &backend, message);
-        println!(
-            "  {name:<28} results and gas equal: yes   interpreter {:>9} ns   native {:>9} ns   {:>5.1} x",
-            interpreted.as_nanos(),
-            native.as_nanos(),
-            interpreted.as_secs_f64() / native.as_secs_f64()
-        );
     }
     Ok(())
 }

@@ -20,26 +20,76 @@
 //! - **L3**: the object stays mapped as long as its [`LoadedLibrary`] lives; dropping that calls
 //!   `dlclose(3)`. Both take the process-wide loader lock and system calls, so both belong on the
 //!   thread that manages programs, never on one that executes them.
+//! - **L4**: at most [`max_loaded`] objects are loaded at a time, so that artifacts never starve
+//!   the process of memory mappings (`vm.max_map_count`), without which it cannot allocate.
 //!
 //! # Costs
 //!
 //! A loaded object takes the machine code's pages and three more, four memory mappings, and no file
 //! descriptor. glibc goes through all its objects several times in each `dlopen` and `dlclose`:
 //! a load takes some 0.1 ms while a hundred are loaded, 0.2 ms at a thousand, several milliseconds
-//! at ten thousand. Whoever loads thousands keeps a bound on them.
+//! at ten thousand.
 //!
 //! musl's `dlclose` does not unmap: there, evicted programs keep their address space.
+
+// Elsewhere nothing is loaded yet.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
 use super::{
     error::{ArtifactError, ManifestField},
     object::Layout,
 };
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Memory mappings of one loaded object: headers, code, dynamic section, table.
+const MAPPINGS: usize = 4;
+
+/// Objects that are loaded now (**L4**). Relaxed throughout: a count that orders nothing.
+static LOADED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many objects may be loaded at a time: a quarter of `vm.max_map_count`, of which Linux grants
+/// 65,530 by default (proc_sys_vm(5)), in mappings. Machine code that was compiled in the process
+/// may take another half.
+pub fn max_loaded() -> usize {
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+        let limit = limit.ok().and_then(|text| text.trim().parse().ok());
+        limit.unwrap_or(65_530) / 4 / MAPPINGS
+    })
+}
+
+/// One of the places that [`max_loaded`] counts.
+#[derive(Debug)]
+struct Place(());
+
+impl Place {
+    fn take() -> Result<Self, ArtifactError> {
+        let limit = max_loaded();
+        let count = |loaded| (loaded < limit).then_some(loaded + 1);
+        match LOADED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) {
+            Ok(_) => Ok(Self(())),
+            Err(_) => Err(ArtifactError::TooManyLoaded { limit }),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        LOADED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A shared object in memory, ready to run.
 #[derive(Debug)]
 pub struct LoadedLibrary {
     /// Unmaps when dropped (**L3**); held only for that.
     _library: libloading::Library,
+    /// Given back after the object is unmapped.
+    _place: Place,
     entry: *const u8,
     mapped_len: usize,
 }
@@ -69,7 +119,7 @@ impl LoadedLibrary {
     /// [`ArtifactError::Length`] and [`ArtifactError::Object`] as [`Layout::verify`];
     /// [`ArtifactError::Mismatch`] if `table` has another length than was laid out;
     /// [`ArtifactError::Unsupported`] where loading is not possible;
-    /// [`ArtifactError::Io`] and [`ArtifactError::Loader`] if the system refuses (no memory, too
+    /// [`ArtifactError::TooManyLoaded`] by **L4**; [`ArtifactError::Io`] and [`ArtifactError::Loader`] if the system refuses (no memory, too
     /// many open files or mappings).
     #[cfg(target_os = "linux")]
     pub fn open(
@@ -86,7 +136,7 @@ impl LoadedLibrary {
                 found,
             ));
         }
-        linux::open(layout, library, text, table)
+        linux::open(layout, library, text, table, Place::take()?)
     }
 
     /// Not implemented for this system.
@@ -107,7 +157,7 @@ impl LoadedLibrary {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{super::object::TABLE_SYMBOL, ArtifactError, Layout, LoadedLibrary};
+    use super::{super::object::TABLE_SYMBOL, ArtifactError, Layout, LoadedLibrary, Place};
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     use std::{
         ffi::CStr,
@@ -125,6 +175,7 @@ mod linux {
         library: &[u8],
         text: &[u8],
         table: &[usize],
+        place: Place,
     ) -> Result<LoadedLibrary, ArtifactError> {
         let file = sealed_copy(library)?;
         let path = unused_path(&file);
@@ -164,6 +215,7 @@ mod linux {
         unsafe { fill(slots.cast_mut().cast(), table)? };
         Ok(LoadedLibrary {
             _library: handle.into(),
+            _place: place,
             entry,
             mapped_len: layout.mapped_len(),
         })

@@ -26,11 +26,17 @@ impl JitBackend {
     /// touched unless the contract becomes hot.
     #[inline]
     pub fn lookup_ref(&self, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
-        let (core, found) = match self.on() {
-            Some(core) => (core, core.reader.get(key)),
-            None => return self.lookup_slow(key, code),
-        };
-        LookupDecision::Interpret(match found {
+        match self.on() {
+            Some(core) => self.lookup_on(core, key, code),
+            None => self.lookup_slow(key, code),
+        }
+    }
+
+    /// Out of line, so that a backend that is switched off costs its callers a load and a branch
+    /// and not this frame.
+    #[inline(never)]
+    fn lookup_on(&self, core: &Core, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
+        LookupDecision::Interpret(match core.reader.get(key) {
             Lookup::Hit(program) => return LookupDecision::Compiled(program),
             Lookup::Negative(verdict) => self.missed(core, key, code, Some(verdict)),
             Lookup::Miss => self.missed(core, key, code, None),
