@@ -49,6 +49,8 @@ pub mod engine;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(all(feature = "revm", not(loom)))]
+pub mod evm;
 #[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
