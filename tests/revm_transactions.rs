@@ -129,7 +129,7 @@ fn request(code: Bytes) -> LookupRequest {
 /// A backend that compiles what it is told to, and nothing else.
 fn obedient(codes: &[Bytes]) -> JitBackend {
     let mut config = RuntimeConfig::default();
-    config.tuning.jit_hot_threshold = u32::MAX;
+    config.tuning.jit_hot_threshold = 1 << 20;
     let backend = JitBackend::new(config).unwrap();
     for code in codes {
         backend.compile_jit_sync(request(code.clone())).unwrap();
