@@ -157,10 +157,11 @@ impl RuntimeConfig {
 /// The numbers behind a [`JitBackend`](crate::JitBackend). The [module](self) has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeTuning {
-    /// Messages that fit between the callers and the backend thread. When it is full, execution
-    /// threads drop their observation (and count it), commands wait.
+    /// Messages that fit between the callers and the backend thread: so many observations, which
+    /// are dropped (and counted) beyond, and as many commands, which wait.
     pub channel_capacity: usize,
-    /// The coarse clock. Recency, retry delays and heat are counted in its ticks.
+    /// The coarse clock. Recency, retry delays and heat are counted in its ticks, and an idle
+    /// backend wakes so often. What becomes hot is noticed within a tick.
     pub tick_interval: Duration,
     /// Misses after which a key is compiled.
     pub jit_hot_threshold: u32,

@@ -8,8 +8,8 @@
 //!
 //! On the execution thread, [`JitBackend::lookup`] reads the [`resident`] map: a hit is the
 //! program. A miss counts towards the contract's heat in a fixed array; the miss that makes it hot
-//! sends one message, or drops it where there is no room. Nothing on this road locks, waits or
-//! calls the system, and a hit allocates nothing.
+//! leaves one message where the backend thread looks for it, or drops it where there is no room.
+//! Nothing on this road locks, waits or wakes anybody, and a hit or a cold miss allocates nothing.
 //!
 //! # The road of a compilation
 //!
@@ -49,6 +49,10 @@ pub mod engine;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(all(feature = "revm", not(loom)))]
+pub mod evm;
+#[cfg(not(loom))]
+mod host;
 #[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
@@ -82,3 +86,8 @@ pub mod primitives {
     pub use alloy_primitives::{B256, Bytes, keccak256};
     pub use revmc::{OptimizationLevel, primitives::SpecId};
 }
+
+/// Its example is compiled and run.
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../README.md")]
+mod readme {}

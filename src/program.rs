@@ -19,10 +19,13 @@
 //! caller filled it in, is compared for this reason.
 
 use crate::engine::{EngineError, ExecutableCode, NativeCode, Tier};
+use crate::host::GuardedHost;
 use alloy_primitives::B256;
 use revmc::{
     EvmCompilerFn, HostExt,
-    interpreter::{Contract, Interpreter, InterpreterAction, STACK_LIMIT, SharedMemory},
+    interpreter::{
+        Contract, InstructionResult, Interpreter, InterpreterAction, STACK_LIMIT, SharedMemory,
+    },
     primitives::SpecId,
 };
 use std::{
@@ -86,6 +89,8 @@ pub enum FrameError {
     },
     /// The frame's bytecode is an EOF container (EIP-3540), which is not compiled.
     Eof,
+    /// The frame has ended with this result, or its suspension has no outcome yet.
+    Ended(InstructionResult),
     /// The frame is in the middle of an interpreted run, which only the interpreter can continue.
     Interpreted,
     /// The frame was suspended at a point that this program does not have.
@@ -115,6 +120,7 @@ impl fmt::Display for FrameError {
                 )
             }
             Self::Eof => f.write_str("the frame's code is an EOF container"),
+            Self::Ended(result) => write!(f, "the frame has stopped with {result:?}"),
             Self::Interpreted => f.write_str("the frame was begun by the interpreter"),
             Self::ResumePoint { index, max } => {
                 write!(
@@ -264,6 +270,10 @@ impl CompiledProgram {
     /// # Errors
     ///
     /// [`FrameError`] if the frame is not one this program can run; nothing has been changed then.
+    ///
+    /// # Panics
+    ///
+    /// If the host panics, after native code has been left.
     pub fn run_frame(
         &self,
         interpreter: &mut Interpreter,
@@ -271,14 +281,24 @@ impl CompiledProgram {
         host: &mut dyn HostExt,
     ) -> Result<InterpreterAction, FrameError> {
         self.check_frame(interpreter)?;
+        let mut host = GuardedHost::new(host);
         // SAFETY: P1 by construction; P2 and P3 were just checked; P4 as the program exists.
-        Ok(unsafe {
+        let action = unsafe {
             self.func
-                .call_with_interpreter_and_memory(interpreter, memory, host)
-        })
+                .call_with_interpreter_and_memory(interpreter, memory, &mut host)
+        };
+        if interpreter.instruction_result != InstructionResult::CallOrCreate {
+            // The frame has ended, and its operand stack was not brought up to date.
+            interpreter.stack.data_mut().clear();
+        }
+        host.finish();
+        Ok(action)
     }
 
     fn check_frame(&self, interpreter: &mut Interpreter) -> Result<(), FrameError> {
+        if interpreter.instruction_result != InstructionResult::Continue {
+            return Err(FrameError::Ended(interpreter.instruction_result));
+        }
         let contract: &Contract = &interpreter.contract;
         if interpreter.is_eof || contract.bytecode.is_eof() {
             return Err(FrameError::Eof);

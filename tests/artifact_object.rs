@@ -223,7 +223,7 @@ fn lengths_and_names_are_bounded() {
 #[cfg(target_arch = "x86_64")]
 mod run {
     use super::*;
-    use revmc_jit::artifact::loader::LoadedLibrary;
+    use revmc_jit::artifact::loader::{LoadedLibrary, max_loaded};
 
     /// Held by tests that load, as one of them counts mappings.
     fn alone() -> std::sync::MutexGuard<'static, ()> {
@@ -321,6 +321,7 @@ mod run {
         for (address, permissions) in &mapped {
             assert!(!permissions.contains('w'), "{address:#x} {permissions}");
         }
+        assert!(mapped.len() <= 4, "{mapped:?}");
         let executable = mapped.iter().filter(|(_, p)| p.contains('x')).count();
         assert_eq!(executable, 1, "{mapped:?}");
     }
@@ -342,6 +343,20 @@ mod run {
         if cfg!(target_env = "gnu") {
             assert_eq!(count(), before);
         }
+    }
+
+    #[test]
+    fn loads_are_bounded() {
+        let _alone = alone();
+        let (layout, library) = jump_to_builtin(0, 0);
+        let open = || LoadedLibrary::open(&layout, &library, &[1, 2]);
+        let mut loaded: Vec<_> = (0..max_loaded()).map(|_| open().unwrap()).collect();
+        match open() {
+            Err(ArtifactError::TooManyLoaded { limit }) => assert_eq!(limit, loaded.len()),
+            other => panic!("{other:?}"),
+        }
+        loaded.pop();
+        open().unwrap();
     }
 
     #[test]

@@ -385,6 +385,12 @@ fn swapped_files() {
     }
 }
 
+/// The user after this process's, who is not this one.
+fn somebody_else() -> u32 {
+    // SAFETY: no requirement.
+    unsafe { libc::geteuid() + 1 }
+}
+
 fn file_problem(result: Result<(), ArtifactError>) -> FileProblem {
     match result {
         Err(ArtifactError::File { problem, .. }) => problem,
@@ -453,11 +459,11 @@ fn files_that_are_not_plain_or_not_ours() {
     );
 
     fs::rename(&elsewhere, &victim.path).unwrap();
-    match chown(&victim.path, Some(65534), None) {
+    match chown(&victim.path, Some(somebody_else()), None) {
         Ok(()) => {
             let expected = FileProblem::Owner {
-                found: 65534,
-                expected: 0,
+                found: somebody_else(),
+                expected: somebody_else() - 1,
             };
             assert_eq!(file_problem(victim.outcome()), expected);
             assert_eq!(listed(), expected);
@@ -506,11 +512,11 @@ fn folders_that_others_can_write() {
     let opened = DirArtifactStore::open(&victim.path, DirOptions::default());
     assert_eq!(folder_problem(opened), FolderProblem::NotAFolder);
 
-    match chown(&path, Some(65534), None) {
+    match chown(&path, Some(somebody_else()), None) {
         Ok(()) => {
             let expected = FolderProblem::Owner {
-                found: 65534,
-                expected: 0,
+                found: somebody_else(),
+                expected: somebody_else() - 1,
             };
             assert_eq!(folder_problem(open()), expected);
             assert_eq!(folder_problem(victim.outcome()), expected);

@@ -137,6 +137,30 @@ fn code_that_begins_like_eof_is_refused() {
     }
 }
 
+/// Behind each byte, run or not, JUMPDESTs are where the interpreter sees them: only the data of a
+/// PUSH hides one, whatever operands the opcode has in an EOF container.
+#[test]
+fn only_push_data_hides_a_jumpdest() {
+    for byte in 0..=u8::MAX {
+        let mut code = asm("0 CALLDATALOAD JUMP");
+        let first = code.len();
+        code.push(byte);
+        code.extend([opcode::JUMPDEST; 40]);
+        let case = Case::new(code.clone());
+        for target in first..code.len() + 1 {
+            let input = U256::from(target).to_be_bytes::<32>();
+            check(&format!("0x{byte:02x}"), &case.clone().input(input));
+        }
+        // The same with targets that the compiler knows, and with data that reads as a PUSH.
+        for gap in 0..4u8 {
+            let mut code = vec![opcode::PUSH1, 5 + gap, opcode::JUMP, byte];
+            code.extend([&[0; 4][..gap as usize], &[opcode::PUSH4]].concat());
+            code.extend([opcode::JUMPDEST; 8]);
+            check(&format!("0x{byte:02x}, gap {gap}"), &Case::new(code));
+        }
+    }
+}
+
 /// One operand too few, exactly enough, and one too many results, for every opcode.
 #[test]
 fn stack_bounds_of_every_opcode() {

@@ -248,7 +248,7 @@ fn main() -> ExitCode {
     let door = Arc::new(Door::default());
     let at_door = Arc::clone(&door);
     let backend = JitBackend::new(RuntimeConfig {
-        thread_name: "stress".into(),
+        thread_name: "backend".into(),
         tuning: RuntimeTuning {
             tick_interval: Duration::from_millis(20),
             // Room for about two hundred of these contracts: eviction never rests.
@@ -315,7 +315,7 @@ fn main() -> ExitCode {
             n += 1;
             thread::sleep(Duration::from_millis(1));
         }
-        let suspended = runtime_support::suspend::Suspended::new("stress");
+        let suspended = runtime_support::suspend::Suspended::new("backend");
         all.push(phase(
             "everything stuck",
             &backend,

@@ -87,7 +87,8 @@ pub struct StoreUsage {
 /// bits, and is refused too.) The folders above it are not checked: the folder stays open as a
 /// descriptor, so nobody can exchange it afterwards, and whoever exchanges it before can only put
 /// another folder of the same user in its place. With a [`ManifestKey`] none of this has to be
-/// relied on: an artifact that was written without the key is refused.
+/// relied on: an artifact that was written without the key is refused. (Putting back an older one
+/// that has the same name changes nothing: the name says all that decides what the code does.)
 #[derive(Debug)]
 pub struct DirArtifactStore {
     folder: OwnedFd,

@@ -266,6 +266,11 @@ pub enum ArtifactError {
         /// What the system said.
         message: String,
     },
+    /// As many artifacts are loaded as the process has memory mappings for.
+    TooManyLoaded {
+        /// How many that is.
+        limit: usize,
+    },
     /// The folder may not hold artifacts.
     Folder {
         /// The folder.
@@ -338,6 +343,7 @@ impl ArtifactError {
             Self::Unsupported { .. }
             | Self::Engine(_)
             | Self::Loader { .. }
+            | Self::TooManyLoaded { .. }
             | Self::Folder { .. }
             | Self::StoreFull { .. }
             | Self::Io { .. } => false,
@@ -386,6 +392,7 @@ impl fmt::Display for ArtifactError {
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
             Self::Engine(error) => write!(f, "engine: {error}"),
             Self::Loader { step, message } => write!(f, "loading failed at {step}: {message}"),
+            Self::TooManyLoaded { limit } => write!(f, "{limit} artifacts are loaded already"),
             Self::Folder { path, problem } => write!(f, "folder {} {problem}", path.display()),
             Self::File { name, problem } => write!(f, "file {name} {problem}"),
             Self::StoreFull { what, limit } => {

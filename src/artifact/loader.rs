@@ -20,19 +20,76 @@
 //! - **L3**: the object stays mapped as long as its [`LoadedLibrary`] lives; dropping that calls
 //!   `dlclose(3)`. Both take the process-wide loader lock and system calls, so both belong on the
 //!   thread that manages programs, never on one that executes them.
+//! - **L4**: at most [`max_loaded`] objects are loaded at a time, so that artifacts never starve
+//!   the process of memory mappings (`vm.max_map_count`), without which it cannot allocate.
+//!
+//! # Costs
+//!
+//! A loaded object takes the machine code's pages and three more, four memory mappings, and no file
+//! descriptor. glibc goes through all its objects several times in each `dlopen` and `dlclose`:
+//! a load takes some 0.1 ms while a hundred are loaded, 0.2 ms at a thousand, several milliseconds
+//! at ten thousand.
 //!
 //! musl's `dlclose` does not unmap: there, evicted programs keep their address space.
+
+// Elsewhere nothing is loaded yet.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
 use super::{
     error::{ArtifactError, ManifestField},
     object::Layout,
 };
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Memory mappings of one loaded object: headers, code, dynamic section, table.
+const MAPPINGS: usize = 4;
+
+/// Objects that are loaded now (**L4**). Relaxed throughout: a count that orders nothing.
+static LOADED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many objects may be loaded at a time: a quarter of `vm.max_map_count`, of which Linux grants
+/// 65,530 by default (proc_sys_vm(5)), in mappings. Machine code that was compiled in the process
+/// may take another half.
+pub fn max_loaded() -> usize {
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+        let limit = limit.ok().and_then(|text| text.trim().parse().ok());
+        limit.unwrap_or(65_530) / 4 / MAPPINGS
+    })
+}
+
+/// One of the places that [`max_loaded`] counts.
+#[derive(Debug)]
+struct Place(());
+
+impl Place {
+    fn take() -> Result<Self, ArtifactError> {
+        let limit = max_loaded();
+        let count = |loaded| (loaded < limit).then_some(loaded + 1);
+        match LOADED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) {
+            Ok(_) => Ok(Self(())),
+            Err(_) => Err(ArtifactError::TooManyLoaded { limit }),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        LOADED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A shared object in memory, ready to run.
 #[derive(Debug)]
 pub struct LoadedLibrary {
     /// Unmaps when dropped (**L3**); held only for that.
     _library: libloading::Library,
+    /// Given back after the object is unmapped.
+    _place: Place,
     entry: *const u8,
     mapped_len: usize,
 }
@@ -40,7 +97,7 @@ pub struct LoadedLibrary {
 // SAFETY: the entry is an address of immutable memory (L2) that lives as long as `self` (L3);
 // `dlclose` may be called from any thread.
 unsafe impl Send for LoadedLibrary {}
-// SAFETY: as above; nothing is reachable through a shared reference but plain values.
+// SAFETY: L2, L3; nothing is reachable through a shared reference but plain values.
 unsafe impl Sync for LoadedLibrary {}
 
 impl LoadedLibrary {
@@ -62,7 +119,7 @@ impl LoadedLibrary {
     /// [`ArtifactError::Length`] and [`ArtifactError::Object`] as [`Layout::verify`];
     /// [`ArtifactError::Mismatch`] if `table` has another length than was laid out;
     /// [`ArtifactError::Unsupported`] where loading is not possible;
-    /// [`ArtifactError::Io`] and [`ArtifactError::Loader`] if the system refuses (no memory, too
+    /// [`ArtifactError::TooManyLoaded`] by **L4**; [`ArtifactError::Io`] and [`ArtifactError::Loader`] if the system refuses (no memory, too
     /// many open files or mappings).
     #[cfg(target_os = "linux")]
     pub fn open(
@@ -79,7 +136,7 @@ impl LoadedLibrary {
                 found,
             ));
         }
-        linux::open(layout, library, text, table)
+        linux::open(layout, library, text, table, Place::take()?)
     }
 
     /// Not implemented for this system.
@@ -100,7 +157,7 @@ impl LoadedLibrary {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{super::object::TABLE_SYMBOL, ArtifactError, Layout, LoadedLibrary};
+    use super::{super::object::TABLE_SYMBOL, ArtifactError, Layout, LoadedLibrary, Place};
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     use std::{
         ffi::CStr,
@@ -118,6 +175,7 @@ mod linux {
         library: &[u8],
         text: &[u8],
         table: &[usize],
+        place: Place,
     ) -> Result<LoadedLibrary, ArtifactError> {
         let file = sealed_copy(library)?;
         let path = unused_path(&file);
@@ -157,6 +215,7 @@ mod linux {
         unsafe { fill(slots.cast_mut().cast(), table)? };
         Ok(LoadedLibrary {
             _library: handle.into(),
+            _place: place,
             entry,
             mapped_len: layout.mapped_len(),
         })
@@ -173,7 +232,7 @@ mod linux {
         // does not need them, and systems with `vm.memfd_noexec=2` ask for it.
         const MFD_NOEXEC_SEAL: libc::c_uint = 8;
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: the name is a C string; the call has no other requirement.
+        // SAFETY: the name is a C string; the call has no other requirement (Y1).
         let create = |flags| unsafe { libc::memfd_create(NAME.as_ptr(), flags) };
         let mut fd = create(flags | MFD_NOEXEC_SEAL);
         if fd < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
@@ -190,13 +249,13 @@ mod linux {
                 _ => ArtifactError::io("creating an anonymous file", error),
             });
         }
-        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        // SAFETY: just opened (Y2).
         let mut file = unsafe { File::from_raw_fd(fd) };
         file.write_all(bytes)
             .map_err(|e| ArtifactError::io("filling an anonymous file", e))?;
         let seals =
             libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: plain integers on a descriptor that is open.
+        // SAFETY: plain integers on a descriptor that is open (Y1).
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
             let error = io::Error::last_os_error();
             return Err(ArtifactError::io("sealing an anonymous file", error));
@@ -221,7 +280,7 @@ mod linux {
     }
 
     fn address(handle: &Library, name: &str) -> Result<*const u8, ArtifactError> {
-        // SAFETY: the symbol is not used as anything but an address.
+        // SAFETY: the symbol is one of those that O1 fixed, and is used as an address only.
         let symbol = unsafe { handle.get::<*const u8>(name.as_bytes()) };
         let symbol = symbol.map_err(|e| refused("symbol lookup", e.to_string()))?;
         Ok(symbol.as_raw_ptr().cast_const().cast())
@@ -229,12 +288,12 @@ mod linux {
 
     /// Refuses an object that the loader had already (**L1**).
     fn check_identity(path: &str, entry: *const u8) -> Result<(), ArtifactError> {
-        // SAFETY: all fields are integers and pointers, for which zero is a value.
+        // SAFETY: all fields are integers and pointers (Y3).
         let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-        // SAFETY: `dladdr` takes any address and writes `info` when it returns non-zero.
+        // SAFETY: `dladdr` takes any address and writes `info` when it returns non-zero (Y1).
         let found = unsafe { libc::dladdr(entry.cast(), &mut info) } != 0;
         if found && !info.dli_fname.is_null() {
-            // SAFETY: the loader's own C string, which lives as long as the object.
+            // SAFETY: the loader's own C string, which lives as long as the object (L3).
             let name = unsafe { CStr::from_ptr(info.dli_fname) };
             if name.to_bytes() == path.as_bytes() {
                 return Ok(());
@@ -249,14 +308,15 @@ mod linux {
     /// Writes the table and makes it read-only (**L2**).
     ///
     /// # Safety
-    /// `slots` is page-aligned and points to `table.len()` writable words that nothing else uses.
+    /// `slots` is page-aligned and points to `table.len()` writable words that nothing else uses yet
+    /// (L2).
     unsafe fn fill(slots: *mut usize, table: &[usize]) -> Result<(), ArtifactError> {
         if table.is_empty() {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise (L2).
         unsafe { std::ptr::copy_nonoverlapping(table.as_ptr(), slots, table.len()) };
-        // SAFETY: the words are page-aligned and alone in their pages, which belong to the object.
+        // SAFETY: the words are page-aligned and alone in their pages, which belong to the object (L2).
         let result = unsafe { libc::mprotect(slots.cast(), size_of_val(table), libc::PROT_READ) };
         if result != 0 {
             let error = io::Error::last_os_error();

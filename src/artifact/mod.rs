@@ -143,9 +143,9 @@ pub fn load(
 ) -> Result<CompiledProgram, ArtifactError> {
     let layout = artifact.verify(&program, options, Environment::host()?)?;
     let library = LoadedLibrary::open(&layout, &artifact.library, engine::builtin_table())?;
-    // SAFETY: the text of a verified artifact is code that the engine made under the calling
-    // convention of `RawEvmCompilerFn`, with its entry at the first byte, for the layouts of this
-    // process. What this rests on is in the module's documentation.
+    // SAFETY: the text of a verified artifact (L1), mapped as long as the library lives (L3), is code
+    // that the engine made under the calling convention of `RawEvmCompilerFn`, with its entry at the
+    // first byte, for the layouts of this process. What this rests on is in the module's documentation.
     let func = unsafe { std::mem::transmute::<*const u8, RawEvmCompilerFn>(library.entry()) };
     let manifest = &artifact.manifest;
     Ok(CompiledProgram::aot(

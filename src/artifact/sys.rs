@@ -3,6 +3,19 @@
 //! Every function takes the folder as a descriptor, so that nothing that happens to the path
 //! afterwards (a rename, a symbolic link in its place) can redirect an operation. Names are single
 //! components: callers pass only names that they made or that `readdir(3)` returned.
+//!
+//! # Invariants
+//!
+//! - **Y1**: a system call gets what its manual page asks: an open descriptor, borrowed from its
+//!   owner for the call; a C string; memory of the right type for an answer; and as many arguments
+//!   as its flags take. It touches nothing else.
+//! - **Y2**: a descriptor that a call returned belongs to nobody until it is given, once, to the
+//!   value that closes it.
+//! - **Y3**: a structure that the system fills consists of integers and raw pointers, for which
+//!   zero is a value.
+//! - **Y4**: a folder's stream is open from [`Entries::new`] to its drop, and used by that value
+//!   only; a name in it is read before the next call.
+//! - **Y5**: the address of the error number is that of the calling thread, and valid.
 
 use std::{
     ffi::{CStr, CString},
@@ -47,7 +60,7 @@ impl Status {
 
 /// Effective user id of this process.
 pub(super) fn effective_user() -> u32 {
-    // SAFETY: no requirement; cannot fail.
+    // SAFETY: Y1: it takes nothing and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -74,9 +87,9 @@ pub(super) fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
 pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // SAFETY: a C string and flags that take no further argument.
+    // SAFETY: Y1: a C string and flags that take no further argument.
     let fd = check(unsafe { libc::open(path.as_ptr(), flags) })?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: Y2: just opened.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -87,9 +100,9 @@ pub(super) fn path_status(path: &Path) -> io::Result<Status> {
 
 /// `fstat(2)`.
 pub(super) fn status(file: &impl AsRawFd) -> io::Result<Status> {
-    // SAFETY: all fields are integers, for which zero is a value.
+    // SAFETY: Y3: all fields are integers.
     let mut stat = unsafe { std::mem::zeroed() };
-    // SAFETY: an open descriptor and memory for the answer.
+    // SAFETY: Y1: an open descriptor and memory for the answer.
     check(unsafe { libc::fstat(file.as_raw_fd(), &mut stat) })?;
     Ok(Status::new(&stat))
 }
@@ -100,9 +113,9 @@ pub(super) fn entry_status(folder: &OwnedFd, name: &CStr) -> io::Result<Status> 
 }
 
 fn status_at(folder: RawFd, name: &CStr) -> io::Result<Status> {
-    // SAFETY: all fields are integers, for which zero is a value.
+    // SAFETY: Y3: all fields are integers.
     let mut stat = unsafe { std::mem::zeroed() };
-    // SAFETY: a C string and memory for the answer.
+    // SAFETY: Y1: an open descriptor or `AT_FDCWD`, a C string, memory for the answer.
     check(unsafe { libc::fstatat(folder, name.as_ptr(), &mut stat, libc::AT_SYMLINK_NOFOLLOW) })?;
     Ok(Status::new(&stat))
 }
@@ -110,9 +123,9 @@ fn status_at(folder: RawFd, name: &CStr) -> io::Result<Status> {
 /// Opens an entry for reading; never follows a symbolic link (`ELOOP`), never waits for a pipe.
 pub(super) fn open_entry(folder: &OwnedFd, name: &CStr) -> io::Result<File> {
     let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    // SAFETY: an open descriptor, a C string, and flags that take no further argument.
+    // SAFETY: Y1: an open descriptor, a C string, and flags that take no further argument.
     let fd = check(unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags) })?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: Y2: just opened.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
@@ -120,30 +133,30 @@ pub(super) fn open_entry(folder: &OwnedFd, name: &CStr) -> io::Result<File> {
 pub(super) fn create_entry(folder: &OwnedFd, name: &CStr) -> io::Result<File> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let mode: libc::c_uint = 0o600;
-    // SAFETY: an open descriptor, a C string, and the mode that `O_CREAT` asks for.
+    // SAFETY: Y1: an open descriptor, a C string, and the mode that `O_CREAT` asks for.
     let fd = check(unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags, mode) })?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: Y2: just opened.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Renames within the folder, replacing what has the new name.
 pub(super) fn rename(folder: &OwnedFd, from: &CStr, to: &CStr) -> io::Result<()> {
     let fd = folder.as_raw_fd();
-    // SAFETY: an open descriptor and two C strings.
+    // SAFETY: Y1: an open descriptor and two C strings.
     check(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) })?;
     Ok(())
 }
 
 /// Removes a file from the folder.
 pub(super) fn remove(folder: &OwnedFd, name: &CStr) -> io::Result<()> {
-    // SAFETY: an open descriptor and a C string.
+    // SAFETY: Y1: an open descriptor and a C string.
     check(unsafe { libc::unlinkat(folder.as_raw_fd(), name.as_ptr(), 0) })?;
     Ok(())
 }
 
 /// Makes renames and removals in the folder durable.
 pub(super) fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
-    // SAFETY: an open descriptor.
+    // SAFETY: Y1: an open descriptor.
     check(unsafe { libc::fsync(folder.as_raw_fd()) })?;
     Ok(())
 }
@@ -152,7 +165,7 @@ pub(super) fn sync_folder(folder: &OwnedFd) -> io::Result<()> {
 ///
 /// The lock goes when the file is closed, also by the death of the process.
 pub(super) fn try_lock(file: &File) -> io::Result<bool> {
-    // SAFETY: an open descriptor.
+    // SAFETY: Y1: an open descriptor.
     match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -167,14 +180,13 @@ impl Entries {
     /// Starts at the first entry, independently of other readers of the folder.
     pub(super) fn new(folder: &OwnedFd) -> io::Result<Self> {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        // SAFETY: an open descriptor, a C string, and flags that take no further argument.
+        // SAFETY: Y1: an open descriptor, a C string, and flags that take no further argument.
         let fd = check(unsafe { libc::openat(folder.as_raw_fd(), c".".as_ptr(), flags) })?;
-        // SAFETY: a descriptor of a folder that nobody else uses; on success it belongs to the
-        // stream.
+        // SAFETY: Y2: just opened; on success it belongs to the stream.
         let stream = unsafe { libc::fdopendir(fd) };
         if stream.is_null() {
             let error = io::Error::last_os_error();
-            // SAFETY: the stream did not take the descriptor.
+            // SAFETY: Y2: the stream did not take the descriptor.
             unsafe { libc::close(fd) };
             return Err(error);
         }
@@ -185,7 +197,7 @@ impl Entries {
     pub(super) fn next(&mut self) -> io::Result<Option<CString>> {
         loop {
             set_errno(0);
-            // SAFETY: the stream is open, and only this function reads from it.
+            // SAFETY: Y4.
             let entry = unsafe { libc::readdir(self.0) };
             if entry.is_null() {
                 let error = io::Error::last_os_error();
@@ -195,7 +207,7 @@ impl Entries {
                     Err(error)
                 };
             }
-            // SAFETY: `d_name` is a C string that lives until the next call. The address is taken
+            // SAFETY: Y4: `d_name` is a C string that lives until the next call. The address is taken
             // without a reference: the entry may be shorter than the struct.
             let name = unsafe { CStr::from_ptr((&raw const (*entry).d_name).cast()) };
             if name != c"." && name != c".." {
@@ -207,24 +219,24 @@ impl Entries {
 
 impl Drop for Entries {
     fn drop(&mut self) {
-        // SAFETY: the stream is open and not used afterwards.
+        // SAFETY: Y4: open, and not used afterwards.
         unsafe { libc::closedir(self.0) };
     }
 }
 
 fn set_errno(value: libc::c_int) {
     #[cfg(target_os = "linux")]
-    // SAFETY: the address of this thread's error number.
+    // SAFETY: Y5.
     unsafe {
         *libc::__errno_location() = value
     }
     #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-    // SAFETY: the address of this thread's error number.
+    // SAFETY: Y5.
     unsafe {
         *libc::__error() = value
     }
     #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
-    // SAFETY: the address of this thread's error number.
+    // SAFETY: Y5.
     unsafe {
         *libc::__errno() = value
     }

@@ -61,8 +61,9 @@ impl Runtime {
         }
         if !explicit {
             if self.jobs.observed() >= self.tuning.jit_max_pending_jobs {
-                add(&self.shared.counters.refused_queue_full, 1);
-                return self.shared.sketch.set(&key, self.shared.hot / 2);
+                // No word to the key: it reports again at twice the heat, so that the more there is
+                // to do, the less is asked for.
+                return add(&self.shared.counters.refused_queue_full, 1);
             }
             if kind != CompilationKind::Load && keccak256(code) != key.code_hash {
                 return self.mismatch(request);

@@ -15,7 +15,7 @@ impl JitBackend {
     ///
     /// A request that cannot be delivered (the backend has stopped, this is a forked child) or is
     /// not valid (the code is not the key's) is counted
-    /// ([`commands_rejected`](RuntimeStatsSnapshot::commands_rejected)) and otherwise a no-op; who
+    /// ([`commands_rejected`](crate::RuntimeStatsSnapshot::commands_rejected)) and otherwise a no-op; who
     /// needs to know uses [`compile_jit_sync`](Self::compile_jit_sync).
     pub fn compile_jit(&self, request: LookupRequest) {
         let LookupRequest { key, code } = request;
@@ -84,7 +84,7 @@ impl JitBackend {
     /// that is in the store already is only loaded.
     ///
     /// As for [`compile_jit`](Self::compile_jit), a request that cannot be delivered or is not valid,
-    /// or is made without a [`store`](RuntimeConfig::store), is counted and otherwise a no-op. What
+    /// or is made without a [`store`](crate::RuntimeConfig::store), is counted and otherwise a no-op. What
     /// became of it later is in the [`CompilationEvent`](crate::CompilationEvent).
     pub fn prepare_aot(&self, request: AotRequest) {
         let AotRequest {

@@ -5,9 +5,11 @@
 //!
 //! * **L1** No thread of the backend holds a [`JitBackend`](super::JitBackend) or this: the last
 //!   handle's drop is seen, and stops the threads.
-//! * **L2** An execution thread uses [`SyncSender::try_send`] only, and only after it has made
-//!   sure that it is in the process that started the backend. In a forked child the channel's
-//!   locks may be held for ever by threads that do not exist there.
+//! * **L2** An execution thread sends observations only, with [`SyncSender::try_send`], on a channel
+//!   whose receiver never sleeps in it: there is nobody to wake, so sending takes no lock and makes
+//!   no system call. Before that it makes sure (with getpid(2), which does not wait) that it is in
+//!   the process that started the backend: in a forked child a sender that was copied in the middle
+//!   of sending would be waited for.
 //! * **L3** A callback on a thread of the backend never waits for the backend: what it sends does
 //!   not block, and commands with an answer are refused ([`Error::WouldDeadlock`]). The one wait
 //!   of a worker is for room to deliver an outcome; the backend thread waits for no worker before
@@ -111,6 +113,7 @@ pub(super) struct Core {
     pub(super) reader: Reader,
     pub(super) shared: Arc<Shared>,
     tx: SyncSender<Command>,
+    observed: SyncSender<Request>,
     pub(super) pool: Arc<Pool<CompileWork>>,
     /// The process whose threads these are.
     process: u32,
@@ -138,7 +141,8 @@ impl Core {
         let shared = Arc::new(Shared::new(config)?);
         let compiler =
             compiler.unwrap_or_else(|| Arc::new(Engine::new(config, Arc::clone(&shared))));
-        let (tx, rx) = sync_channel(tuning.channel_capacity);
+        let (tx, commands) = sync_channel(tuning.channel_capacity);
+        let (observed, observations) = sync_channel(tuning.channel_capacity);
         let work = CompileWork::new(compiler, config, Arc::clone(&shared), tx.clone());
         let name = &config.thread_name;
         let pool = Pool::start(name, tuning.jit_worker_count, paused, work)?;
@@ -153,7 +157,7 @@ impl Core {
         let spawned = thread::Builder::new().name(name.clone()).spawn(move || {
             // Dropped last, whatever happens in between.
             let _done = done_tx;
-            runtime.run(rx);
+            runtime.run(commands, observations);
         });
         match spawned {
             Ok(handle) => {
@@ -162,6 +166,7 @@ impl Core {
                     reader,
                     shared,
                     tx,
+                    observed,
                     pool,
                     process: process::id(),
                     thread,
@@ -189,14 +194,10 @@ impl Core {
     /// Reports a key that has become hot. Never blocks; a report that does not fit is counted, and
     /// the key made to report again soon.
     #[cold]
-    pub(super) fn report(&self, request: Request) {
-        let key = request.key;
-        if self.check_process().is_err() {
-            return;
-        }
-        if self.tx.try_send(Command::Request(request)).is_err() {
+    pub(super) fn report(&self, key: &RuntimeCacheKey, code: &Bytes) {
+        if self.check_process().is_ok() && self.observed.try_send(observation(key, code)).is_err() {
             stats::add(&self.shared.counters.events_dropped, 1);
-            self.shared.sketch.set(&key, self.shared.hot / 2);
+            self.shared.sketch.set(key, self.shared.hot / 2);
         }
     }
 

@@ -2,9 +2,7 @@
 
 use super::{
     BLOCKING, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest, ON,
-    Verdict,
-    core::{Core, observation},
-    request::Road,
+    Verdict, core::Core, request::Road,
 };
 use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
 use alloy_primitives::{B256, Bytes};
@@ -13,7 +11,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl JitBackend {
     /// How to run a frame of this contract. Never blocks, except in
-    /// [blocking mode](RuntimeConfig::blocking).
+    /// [blocking mode](crate::RuntimeConfig::blocking).
     ///
     /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
     /// makes it hot sends a message to the backend thread, or drops it if there is no room.
@@ -47,7 +45,7 @@ impl JitBackend {
     /// atomic read-modify-write. The program may be kept for as long as a frame runs; that delays
     /// the freeing of no other.
     ///
-    /// In [blocking mode](RuntimeConfig::blocking) a miss that was compiled counts as a miss and
+    /// In [blocking mode](crate::RuntimeConfig::blocking) a miss that was compiled counts as a miss and
     /// as a hit.
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {
@@ -136,7 +134,7 @@ impl JitBackend {
             && self.0.config.tuning.should_compile(code)
             && core.shared.sketch.record(key, weight, core.shared.hot)
         {
-            core.report(observation(key, code));
+            core.report(key, code);
         }
     }
 
@@ -188,7 +186,7 @@ impl JitBackend {
             return InterpretReason::Ineligible;
         }
         if core.shared.sketch.record(key, MISS, threshold) {
-            core.report(observation(key, code));
+            core.report(key, code);
         }
         InterpretReason::NotReady
     }

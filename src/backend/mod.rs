@@ -8,6 +8,9 @@
 //! | `runtime`, `admission`, `outcome` | the backend thread |
 //! | `jobs`, `ledger`, `failures` | its books |
 //! | `compile`, `persist` | what workers do |
+//!
+//! * **H1** The core leaves its handle once, when the last handle is dropped, and is dropped there;
+//!   in a forked child it is not dropped at all.
 
 mod admission;
 mod commands;
@@ -69,7 +72,8 @@ use std::{
 /// # Forking
 ///
 /// In a child process that was forked from one with a started backend, lookups answer from what
-/// was resident; commands fail with [`Error::Forked`]; nothing is waited for or freed on drop.
+/// was resident; commands fail with [`Error::Forked`](crate::Error::Forked); nothing is waited for
+/// or freed on drop.
 ///
 /// ```
 /// use revmc_jit::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
@@ -131,8 +135,8 @@ impl JitBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the configuration cannot work, enabled or not; [`Error::Spawn`] if a
-    /// thread is refused.
+    /// [`Error::Config`](crate::Error::Config) if the configuration cannot work, enabled or not;
+    /// [`Error::Spawn`](crate::Error::Spawn) if a thread is refused.
     pub fn new(config: RuntimeConfig) -> Result<Self> {
         config.validate()?;
         let enabled = config.enabled;
@@ -163,8 +167,8 @@ impl JitBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if a thread is refused, [`Error::Forked`] in a forked child; the backend
-    /// stays off then.
+    /// [`Error::Spawn`](crate::Error::Spawn) if a thread is refused,
+    /// [`Error::Forked`](crate::Error::Forked) in a forked child; the backend stays off then.
     pub fn set_enabled(&self, enabled: bool) -> Result<()> {
         let mode = match enabled {
             false => OFF,
@@ -247,7 +251,7 @@ impl Drop for Handle {
         // In a forked child the threads are not there, and what they had locked stays locked.
         if core.check_process().is_ok() {
             core.stop(self.config.tuning.shutdown_timeout);
-            // SAFETY: `core` was taken out of the handle and is not used again.
+            // SAFETY: H1: it was taken out of the handle and is not used again.
             unsafe { ManuallyDrop::drop(&mut core) };
         }
     }

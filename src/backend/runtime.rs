@@ -11,7 +11,7 @@
 //!   the key, so that a wrong observation cannot take a contract's turn.
 //! * **B2** A key is in the ledger exactly if the map has a program for it; it is resting in the
 //!   failures only if it is not.
-//! * **B3** This thread waits for nothing but the channel: not for workers, not for readers, not
+//! * **B3** This thread waits for nothing but commands: not for workers, not for readers, not
 //!   for a store.
 
 use super::{
@@ -41,6 +41,10 @@ use std::{
 
 /// Messages handled between two looks at the clock.
 const BATCH: usize = 256;
+
+/// Between two looks for observations while there are some. Without, the pauses double up to the
+/// tick interval.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Ages of the miss counter to catch up on after a long rest; more would find it empty.
 const MAX_AGES: u32 = 32;
@@ -99,26 +103,41 @@ impl Runtime {
         runtime
     }
 
-    /// The thread's life.
-    pub(super) fn run(mut self, rx: Receiver<Command>) {
+    /// The thread's life. Commands wake it; observations are looked for, so that an execution
+    /// thread that leaves one has nobody to wake (L2).
+    pub(super) fn run(mut self, commands: Receiver<Command>, observed: Receiver<Request>) {
         self.shared.enter_thread();
+        let longest = self.tuning.tick_interval;
+        let mut pause = longest;
         while !self.shared.stopping() {
-            match rx.recv_timeout(self.rest(Instant::now())) {
-                Ok(command) => {
-                    // First the clock: after a long rest, what comes in now is not old.
-                    self.advance(Instant::now());
-                    self.handle(command);
-                    rx.try_iter()
-                        .take(BATCH)
-                        .for_each(|command| self.handle(command));
-                }
-                Err(RecvTimeoutError::Timeout) => self.advance(Instant::now()),
+            let command = match commands.recv_timeout(pause) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
+            };
+            // First the clock: what comes in now is not old. Then what was observed before.
+            self.advance(Instant::now());
+            let seen = self.observe(&observed, BATCH);
+            pause = if seen > 0 {
+                SHORTEST_PAUSE
+            } else {
+                pause.saturating_mul(2)
+            }
+            .min(longest);
+            for command in command.into_iter().chain(commands.try_iter().take(BATCH)) {
+                if let Command::ClearResident(_) = command {
+                    // What was observed before a clear is cleared, too.
+                    observed
+                        .try_iter()
+                        .take(self.tuning.channel_capacity)
+                        .for_each(drop);
+                }
+                self.handle(command);
             }
             self.settle();
         }
         // Whoever still sends or waits is told now (L3); then the workers have the remaining time.
-        drop(rx);
+        drop((commands, observed));
         let Self {
             pool,
             shared,
@@ -131,29 +150,13 @@ impl Runtime {
         drop(writer);
     }
 
-    /// How long to wait for a message: to the next tick, or, with nothing that could age, longer.
-    fn rest(&self, now: Instant) -> Duration {
-        let gauges = self.writer.gauges();
-        let idle = self.ledger.len() == 0
-            && self.failures.len() == 0
-            && self.jobs.len() == 0
-            && gauges.backlog == 0
-            && gauges.lent == 0;
-        if idle {
-            return self
-                .next_age
-                .saturating_duration_since(now)
-                .max(self.tuning.tick_interval);
-        }
-        let next = self
-            .tuning
-            .tick_interval
-            .saturating_mul(self.tick.saturating_add(1));
-        self.started
-            .checked_add(next)
-            .map_or(self.tuning.tick_interval, |next| {
-                next.saturating_duration_since(now)
-            })
+    /// Handles at most `limit` observations, and returns how many there were.
+    fn observe(&mut self, observed: &Receiver<Request>, limit: usize) -> usize {
+        observed
+            .try_iter()
+            .take(limit)
+            .map(|request| self.request(request))
+            .count()
     }
 
     /// Reacts to a message.

@@ -1,5 +1,7 @@
 //! Programs and compilers for the tests of this folder, and a backend thread's state whose time
 //! the test makes pass.
+//!
+//! * **T1** The programs of these tests are one function that reads none of its arguments.
 
 use super::{
     compile::{CompileWork, Compiler, Job, Made},
@@ -29,6 +31,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The program of every contract here: it ends the frame.
+///
+/// # Safety
+///
+/// None is needed: it reads none of its arguments (T1).
 unsafe extern "C" fn stop(
     _: *mut Gas,
     _: *mut EvmStack,

@@ -153,10 +153,12 @@ impl Backend for CraneliftBackend {
         bail!("functions leave through the engine's slot")
     }
 
+    // SAFETY: nothing is freed; code belongs to its mapping (M2).
     unsafe fn free_function(&mut self, _id: ()) -> Result<()> {
         Ok(())
     }
 
+    // SAFETY: nothing executable is freed; code belongs to its mapping (M2).
     unsafe fn free_all_functions(&mut self) -> Result<()> {
         self.lowering = None;
         Ok(())

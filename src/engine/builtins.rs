@@ -11,6 +11,15 @@
 //! * `DIFFICULTY` unwraps `prevrandao`; ours reads an unset value as zero, because a panic cannot
 //!   pass through compiled code.
 //! * `Panic` is never called: compiled code traps where the front end would have it panic.
+//!
+//! # Invariants
+//!
+//! The functions of the table are called by compiled code only, with the signatures that `calls.rs`
+//! and revmc declare.
+//!
+//! * **B1** Every reference that compiled code passes is to a valid, aligned value that nothing else
+//!   refers to during the call, but for the context, which it passes on.
+//! * **B2** Call data is passed as a pointer to as many readable bytes as its length says.
 
 use revmc::{
     EvmContext, EvmWord,
@@ -126,9 +135,9 @@ pub(super) fn stack_effect(builtin: Builtin, last: u64) -> (usize, usize) {
     }
 }
 
-// The functions below are called by compiled code only, with the signatures that `calls.rs` and
-// revmc declare. **B1**: every pointer argument is valid, aligned and unaliased for the call.
-
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn sload(
     ecx: &mut EvmContext<'_>,
     slot: &mut EvmWord,
@@ -145,6 +154,9 @@ unsafe extern "C" fn sload(
     InstructionResult::Continue
 }
 
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn sstore(
     ecx: &mut EvmContext<'_>,
     [value, index]: &mut [EvmWord; 2],
@@ -181,6 +193,9 @@ unsafe extern "C" fn sstore(
     InstructionResult::Continue
 }
 
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn difficulty(ecx: &mut EvmContext<'_>, slot: &mut EvmWord, spec_id: SpecId) {
     let block = &ecx.host.env().block;
     *slot = if spec_id.is_enabled_in(SpecId::MERGE) {
@@ -191,21 +206,37 @@ unsafe extern "C" fn difficulty(ecx: &mut EvmContext<'_>, slot: &mut EvmWord, sp
 }
 
 /// `*a *= b`, modulo 2^256.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn mul(a: &mut U256, b: &U256) {
     *a = a.wrapping_mul(*b);
 }
 
 /// `*a /= b`, with `x / 0 = 0`.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn udiv(a: &mut U256, b: &U256) {
     *a = a.checked_div(*b).unwrap_or_default();
 }
 
 /// `*a %= b`, with `x % 0 = 0`.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn urem(a: &mut U256, b: &U256) {
     *a = a.checked_rem(*b).unwrap_or_default();
 }
 
 /// Two's-complement `*a /= b`, with `x / 0 = 0` and `MIN / -1 = MIN`.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn sdiv(a: &mut U256, b: &U256) {
     let quotient = magnitude(*a).checked_div(magnitude(*b)).unwrap_or_default();
     *a = if is_negative(a) != is_negative(b) {
@@ -216,6 +247,10 @@ unsafe extern "C" fn sdiv(a: &mut U256, b: &U256) {
 }
 
 /// Two's-complement `*a %= b`, with `x % 0 = 0`; the result has the sign of the dividend.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn srem(a: &mut U256, b: &U256) {
     let rest = magnitude(*a).checked_rem(magnitude(*b)).unwrap_or_default();
     *a = if is_negative(a) {
@@ -235,6 +270,10 @@ fn magnitude(x: U256) -> U256 {
 }
 
 /// Extends the sign of the two's-complement number in the lowest `byte + 1` bytes of `*x`.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn signextend(x: &mut U256, byte: &U256) {
     if byte.cmp(&U256::from(31)) == Ordering::Less {
         let bit = byte.to::<usize>() * 8 + 7;
@@ -245,7 +284,9 @@ unsafe extern "C" fn signextend(x: &mut U256, byte: &U256) {
 
 /// The word of call data at `index`, where fewer than 32 bytes are left: zero-padded.
 ///
-/// **B2**: `data` points to `len` bytes.
+/// # Safety
+///
+/// B1, B2.
 unsafe extern "C" fn calldata_tail(out: &mut U256, data: *const u8, len: usize, index: usize) {
     let mut word = [0; 32];
     if let Some(left) = len.checked_sub(index) {
@@ -261,6 +302,10 @@ unsafe extern "C" fn calldata_tail(out: &mut U256, data: *const u8, len: usize, 
 
 /// Grows the frame's memory to hold `len` bytes at the 256-bit offset whose low limb is `offset`
 /// and whose other limbs' union is `high`.
+///
+/// # Safety
+///
+/// B1.
 unsafe extern "C" fn grow_memory(
     ecx: &mut EvmContext<'_>,
     offset: u64,

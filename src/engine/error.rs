@@ -32,6 +32,13 @@ pub enum EngineError {
         /// The limit, in bytes.
         max: usize,
     },
+    /// The machine code needs a larger stack frame than a thread of the host can be asked for.
+    FrameTooLarge {
+        /// Bytes of stack.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
     /// The bytecode has more calls and creates than a suspended frame can number.
     TooManyResumePoints(usize),
     /// The front end asked for something this engine does not know, by name.
@@ -77,6 +84,12 @@ impl fmt::Display for EngineError {
             }
             Self::NativeTooLarge { len, max } => {
                 write!(f, "machine code has {len} bytes, the limit is {max}")
+            }
+            Self::FrameTooLarge { len, max } => {
+                write!(
+                    f,
+                    "machine code needs {len} bytes of stack, the limit is {max}"
+                )
             }
             Self::TooManyResumePoints(n) => write!(f, "bytecode has {n} calls and creates"),
             Self::UnknownConstruct(what) => write!(f, "unknown construct in the IR: {what}"),

@@ -4,6 +4,12 @@
 //! `Vec` in place. Rust does not promise where those stand, and some of the types hide them, so
 //! each is found by looking for known values in a value built for the purpose, in two different
 //! ones, and only a unique match counts. If any is not found, nothing is ever compiled.
+//!
+//! # Invariants
+//!
+//! * **L1** A probe reads whole words within the value. The probed types consist of words without
+//!   padding (pointers, lengths, counters), so each word is initialised.
+//! * **L2** A bitwise copy of a value is read as words only, and never dropped.
 
 use super::EngineError;
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -159,11 +165,9 @@ impl Layout {
 }
 
 fn by_value<T>((value, word): (&T, usize)) -> (std::mem::ManuallyDrop<T>, usize) {
-    // SAFETY: a bitwise copy that is only looked at, as words, and never dropped.
-    (
-        std::mem::ManuallyDrop::new(unsafe { std::ptr::read(value) }),
-        word,
-    )
+    // SAFETY: L2.
+    let copy = std::mem::ManuallyDrop::new(unsafe { std::ptr::read(value) });
+    (copy, word)
 }
 
 /// keccak-256 over every layout fact that compiled code relies on, as probed in this process.
@@ -208,8 +212,7 @@ fn unique<T>(
 
 fn word_at<T>(value: &T, offset: usize) -> usize {
     assert!(offset + size_of::<usize>() <= size_of::<T>());
-    // SAFETY: in bounds by the assertion. The probed types consist of words without padding
-    // (pointers, lengths, counters), so the word is initialised.
+    // SAFETY: L1: in bounds by the assertion.
     unsafe {
         (&raw const *value)
             .byte_add(offset)

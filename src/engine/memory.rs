@@ -7,6 +7,7 @@
 //! * **M2** The mapping lives until the value is dropped, and is unmapped exactly once.
 //! * **M3** The number of live mappings stays below a share of the kernel's limit, so that code
 //!   never starves the allocator or the thread library of mappings.
+//! * **M4** What is declared by hand of the system has the signature that its manual gives.
 //!
 //! On aarch64 the instruction cache is made coherent before the entry point is handed out. That
 //! path, and macOS, are written to the architecture manuals and not run by this crate's CI.
@@ -35,7 +36,7 @@ pub struct ExecutableCode {
 
 // SAFETY: by M1 the mapping is immutable once the value exists; nothing in it is tied to a thread.
 unsafe impl Send for ExecutableCode {}
-// SAFETY: as above; shared references only read.
+// SAFETY: M1; shared references only read.
 unsafe impl Sync for ExecutableCode {}
 
 impl ExecutableCode {
@@ -50,7 +51,7 @@ impl ExecutableCode {
         let len = code.linked_len().next_multiple_of(page_size());
         let mut slot = Reservation::take()?;
 
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing else.
+        // SAFETY: M1: an anonymous mapping at an address of the kernel's choice touches nothing else.
         let base = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -99,7 +100,8 @@ impl ExecutableCode {
 
     /// The entry point, valid for as long as `self` lives.
     pub fn entry(&self) -> EvmCompilerFn {
-        // SAFETY: the text starts with a function of this signature, which the engine generated.
+        // SAFETY: the text is complete and executable (M1) and starts with a function of this
+        // signature, which the engine generated.
         EvmCompilerFn::new(unsafe {
             std::mem::transmute::<*mut u8, RawEvmCompilerFn>(self.base.as_ptr())
         })
@@ -108,7 +110,7 @@ impl ExecutableCode {
 
 impl Drop for ExecutableCode {
     fn drop(&mut self) {
-        // SAFETY: M2. Failure would leave the mapping in place, which harms nobody.
+        // SAFETY: M2: ours, and used no more. Failure would leave the mapping in place, which harms nobody.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
         // Relaxed: a counter that orders nothing.
         LIVE.fetch_sub(1, Ordering::Relaxed);
@@ -161,7 +163,7 @@ fn mapping_limit() -> usize {
 fn page_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
     *SIZE.get_or_init(|| {
-        // SAFETY: reads a constant of the system.
+        // SAFETY: M4: reads a constant of the system.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         // 64 KiB is the largest page of the supported systems, and a multiple of the smaller ones.
         usize::try_from(size)
@@ -179,6 +181,7 @@ fn synchronize_instruction_cache(_base: NonNull<u8>, _len: usize) {
 
 #[cfg(all(target_arch = "aarch64", target_vendor = "apple"))]
 fn synchronize_instruction_cache(base: NonNull<u8>, len: usize) {
+    // SAFETY: M4: <libkern/OSCacheControl.h>.
     unsafe extern "C" {
         fn sys_icache_invalidate(start: *mut libc::c_void, len: usize);
     }

@@ -1,7 +1,7 @@
 //! Bytecode in, machine code out.
 //!
 //! The road of a compilation: [`compile`] hands the bytecode to revmc's translator, which drives
-//! the [`lower`] room; Cranelift selects instructions and allocates registers; the result is
+//! the `lower` room; Cranelift selects instructions and allocates registers; the result is
 //! [`NativeCode`], position-independent and the same for JIT and AOT. [`ExecutableCode`] gives it
 //! an address.
 //!
@@ -11,9 +11,10 @@
 //! | module | job |
 //! |---|---|
 //! | `backend` | what revmc's compiler is instantiated with |
-//! | [`lower`] | revmc's IR and its 256-bit integers onto Cranelift's |
+//! | `lower` | revmc's IR and its 256-bit integers onto Cranelift's |
 //! | `builtins` | the table through which compiled code calls out |
 //! | `layout` | private layouts that compiled code reads, probed at run time |
+//! | `legacy` | bytecode as revmc's parser must be given it |
 //! | `isa` | the code generator's settings for this machine |
 //! | `code` | machine code before it has an address |
 //! | `memory` | executable memory |
@@ -27,6 +28,7 @@ mod code;
 mod error;
 mod isa;
 mod layout;
+mod legacy;
 mod lower;
 mod memory;
 
@@ -51,6 +53,9 @@ use std::{
 /// expects of its caller, and the numbering of resume points. Artifacts of another version are
 /// not loaded.
 pub const ENGINE_VERSION: u32 = 1;
+
+/// Largest stack frame of compiled code, in bytes. Frames do not nest: a call suspends its caller.
+pub const MAX_FRAME_LEN: usize = 512 << 10;
 
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,7 +158,11 @@ pub fn compile(
     let mut compiler = EvmCompiler::new(backend);
     compiler.debug_assertions(options.debug_assertions);
     compiler.frame_pointers(false);
-    let translated = compiler.translate(Some("evm"), bytecode, spec_id);
+    let translated = compiler.translate(
+        Some("evm"),
+        &legacy::without_eof_operands(bytecode),
+        spec_id,
+    );
     drop(compiler);
     translated.map_err(|error| EngineError::FrontEnd(format!("{error:#}")))?;
     let lowered = backend::take(&slot)?;
@@ -174,6 +183,17 @@ pub fn compile(
     if text.len() > options.max_native_len {
         let (len, max) = (text.len(), options.max_native_len);
         return Err(EngineError::NativeTooLarge { len, max });
+    }
+    // Spilled values can take up more of the stack than the thread that runs the code has left.
+    let frame = compiled
+        .buffer
+        .frame_layout()
+        .map_or(0, |layout| layout.frame_to_fp_offset as usize);
+    if frame > MAX_FRAME_LEN {
+        return Err(EngineError::FrameTooLarge {
+            len: frame,
+            max: MAX_FRAME_LEN,
+        });
     }
     let table_refs = compiled
         .buffer

@@ -13,6 +13,8 @@
 //!   through the barrier of the context switch. No such call exists in Rust's memory model; the
 //!   argument is about the machine, and it needs only that the compiler keeps the store before the
 //!   load, which `compiler_fence(SeqCst)` asks.
+//!
+//! * **M1** membarrier(2) takes three integers, and reads and writes no memory of the process.
 
 use super::sync::{Ordering, fence, step};
 
@@ -91,7 +93,7 @@ mod membarrier {
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
     fn call(command: libc::c_int) -> libc::c_long {
-        // SAFETY: membarrier takes three integers and touches no memory of ours.
+        // SAFETY: M1.
         unsafe {
             libc::syscall(
                 libc::SYS_membarrier,

@@ -79,7 +79,10 @@ impl<K, V, N, S> Reader<K, V, N, S> {
 
     /// Sizes, as the writer last left them.
     pub fn gauges(&self) -> Gauges {
-        self.shared.gauges.get()
+        Gauges {
+            slots: self.shared.registry.len(),
+            ..self.shared.gauges.get()
+        }
     }
 
     /// Number of entries, negative ones included, as the writer last left it.
@@ -212,8 +215,8 @@ enum Held<'r, V> {
     Counted(Arc<V>),
 }
 
-// SAFETY: sharing a guard shares `&V` only; the hazard is given up by `drop`, which needs the guard
-// itself, and that cannot leave its thread.
+// SAFETY: sharing a guard shares `&V` only; the slot's hazard (I2, I5) is given up by `drop`, which
+// needs the guard itself, and that cannot leave its thread.
 unsafe impl<V: Sync> Sync for Ref<'_, V> {}
 
 impl<V> Deref for Ref<'_, V> {

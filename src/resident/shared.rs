@@ -3,10 +3,9 @@
 use super::fence::Fences;
 use super::grace::Backlog;
 use super::slots::Registry;
-use super::sync::{Arc, AtomicPtr, AtomicU32, AtomicUsize, Ordering, take_node};
+use super::sync::{Arc, AtomicPtr, AtomicU32, Gauge, Number, Ordering, take_node};
 use super::table::Table;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 
 /// The state of one map. The first fields are all a lookup reads; they change rarely.
 #[repr(C, align(128))]
@@ -24,13 +23,13 @@ pub(super) struct Shared<K, V, N, S> {
     pub(super) left_behind: Mutex<Option<Backlog<K, V, N, S>>>,
 }
 
-// SAFETY: the raw pointers own their nodes. Readers on any thread get `&K` and `&V`, clone
-// `Arc<V>` and copy `N`; whoever drops the last handle drops keys, values and hashers.
+// SAFETY: the raw pointers own their nodes, which are constant once reachable (I1). Readers on any thread get `&K` and `&V`, clone
+// `Arc<V>` and copy `N`; whoever drops the last handle drops keys, values and hashers (I8).
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
     for Shared<K, V, N, S>
 {
 }
-// SAFETY: as above.
+// SAFETY: I1 and I8, as above.
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
     for Shared<K, V, N, S>
 {
@@ -62,11 +61,11 @@ pub struct Gauges {
 }
 
 /// [`Gauges`] where readers can see them. Relaxed throughout: each is a number of its own.
-pub(super) struct GaugeCells([AtomicUsize; 9]);
+pub(super) struct GaugeCells([Gauge; 8]);
 
 impl GaugeCells {
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| AtomicUsize::new(0)))
+        Self(std::array::from_fn(|_| Gauge::new(0)))
     }
 
     pub(super) fn set(&self, mut gauges: Gauges) {
@@ -85,7 +84,8 @@ impl GaugeCells {
 }
 
 impl Gauges {
-    fn fields(&mut self) -> [&mut usize; 9] {
+    /// All but the slots, which the registry counts.
+    fn fields(&mut self) -> [&mut usize; 8] {
         let Self {
             len,
             capacity,
@@ -95,7 +95,7 @@ impl Gauges {
             rebuilds,
             backlog,
             lent,
-            slots,
+            ..
         } = self;
         [
             len,
@@ -106,14 +106,14 @@ impl Gauges {
             rebuilds,
             backlog,
             lent,
-            slots,
         ]
     }
 }
 
-/// A number for a new map. Not through the facade: no data hangs on it, and loom needs no branch.
+/// A number for a new map.
 pub(super) fn fresh_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
+    static NEXT: Number = Number::new(1);
+    // Relaxed: only uniqueness matters.
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -125,7 +125,7 @@ impl<K, V, N, S> Drop for Shared<K, V, N, S> {
         // SAFETY: no handle is left (I8), and a table in `self.table` is never retired.
         let table = unsafe { take_node(table) };
         for entry in table.entries() {
-            // SAFETY: as above; an entry linked by the current table is never retired.
+            // SAFETY: I8; an entry linked by the current table is never retired.
             drop(unsafe { take_node(entry) });
         }
     }

@@ -3,7 +3,7 @@
 use super::entry::MAX_STRIPES;
 use super::fence::Fences;
 use super::sync::{
-    Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, ordering,
+    Arc, AtomicBool, AtomicPtr, AtomicU64, Gauge, Ordering, UnsafeCell, ordering,
     thread_local_const,
 };
 use std::cell::{Cell, RefCell};
@@ -47,7 +47,7 @@ const ALL_FREE: u64 = u64::MAX >> (64 - HAZARDS);
 // SAFETY: `free` is reached only by the thread that owns the slot (I2), `next` is written before
 // the slot is shared; the rest is atomic or constant.
 unsafe impl Sync for Slot {}
-// SAFETY: nothing in a slot is tied to the thread that made it.
+// SAFETY: nothing in a slot is tied to the thread that made it; it changes owners by I2.
 unsafe impl Send for Slot {}
 
 /// What a lookup came to, for the counters.
@@ -257,7 +257,7 @@ pub(super) struct Straggler {
 pub(super) struct Registry {
     /// The newest slot.
     head: AtomicPtr<Slot>,
-    count: AtomicUsize,
+    count: Gauge,
     /// The map is gone; threads may forget their slots.
     closed: AtomicBool,
 }
@@ -266,7 +266,7 @@ impl Registry {
     pub(super) fn new() -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
-            count: AtomicUsize::new(0),
+            count: Gauge::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -322,7 +322,7 @@ impl Registry {
                 Ok(_) => return unsafe { &*raw },
                 Err(newer) => {
                     head = newer;
-                    // SAFETY: the exchange failed, so the box never left our hands.
+                    // SAFETY: the exchange failed, so the box was never reachable (I1).
                     slot = unsafe { Box::from_raw(raw) };
                 }
             }
@@ -380,7 +380,7 @@ impl Drop for Registry {
         let mut next = self.head.load(Ordering::Relaxed);
         while !next.is_null() {
             // SAFETY: slots come from `Box::into_raw`, are in the list once, and nobody else can
-            // reach the list any more.
+            // reach the list any more (I8).
             let slot = unsafe { Box::from_raw(next) };
             next = slot.next.cast_mut();
         }
@@ -388,31 +388,28 @@ impl Drop for Registry {
 }
 
 /// Finding the calling thread's slot. `map` is unique in the process for all time, so that a stale
-/// cache line never matches a newer map.
+/// note never matches a newer map.
 #[inline(always)]
 pub(super) fn own_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
-    let cached = CACHE.try_with(|cache| cache[map as usize % CACHED].get());
-    if let Ok(cached) = cached
-        && cached.map == map
+    if let Ok(latest) = LATEST.try_with(Cell::get)
+        && latest.map == map
     {
         // SAFETY: `claim_slot` stored it for this thread and map, and the caller's registry keeps
         // it alive (I1); `Claims::drop` removes it before giving the slot away (I2).
-        return unsafe { &*cached.slot };
+        return unsafe { &*latest.slot };
     }
     claim_slot(map, registry)
 }
 
-/// Maps one thread can use alternately without leaving the fast path.
-const CACHED: usize = 4;
-
+/// The map a thread looked into last, and its slot there.
 #[derive(Clone, Copy)]
-struct Cached {
+struct Latest {
     /// 0 is no map.
     map: u64,
     slot: *const Slot,
 }
 
-const NOTHING_CACHED: Cached = Cached {
+const NO_LATEST: Latest = Latest {
     map: 0,
     slot: ptr::null(),
 };
@@ -428,15 +425,14 @@ struct Claim {
 
 thread_local_const! {
     /// Plain memory: no initialiser to check for, no destructor, so readable at any time.
-    static CACHE: [Cell<Cached>; CACHED] = [const { Cell::new(NOTHING_CACHED) }; CACHED]
+    static LATEST: Cell<Latest> = Cell::new(NO_LATEST)
 }
 
 thread_local_const! {
     static CLAIMS: Claims = Claims(RefCell::new(Vec::new()))
 }
 
-/// The slot of a thread that has none cached: the one it claimed earlier, else a fresh claim.
-#[cold]
+/// The slot of a thread that looked elsewhere last: the one it claimed earlier, else a fresh claim.
 #[inline(never)]
 fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
     let claimed = CLAIMS.try_with(|claims| {
@@ -456,7 +452,7 @@ fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
                 slot
             }
         };
-        let _ = CACHE.try_with(|cache| cache[map as usize % CACHED].set(Cached { map, slot }));
+        let _ = LATEST.try_with(|latest| latest.set(Latest { map, slot }));
         slot
     });
     match claimed {
@@ -471,7 +467,7 @@ fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
 impl Drop for Claims {
     fn drop(&mut self) {
         // Lookups in destructors that run after this one must not find the slots.
-        let _ = CACHE.try_with(|cache| cache.iter().for_each(|cell| cell.set(NOTHING_CACHED)));
+        let _ = LATEST.try_with(|latest| latest.set(NO_LATEST));
         for claim in self.0.get_mut() {
             // SAFETY: `claim.registry` keeps the slot alive (I1), and it is still ours (I2).
             unsafe { &*claim.slot }.orphan();

@@ -11,13 +11,18 @@
 //!   builds. Under loom, readers touch it and the writer ends it where it would free the node, so
 //!   loom reports a use-after-free as the data race it is instead of crashing.
 //! * [`take_node`] is that freeing.
+//!
+//! * **Q1** A node comes from `Box::into_raw` and is taken once, when nobody else can reach it (I4,
+//!   I5, I8).
+//! * **Q2** Under loom, a taken node's memory is raw and in quarantine, still allocated with its
+//!   layout; it leaves the quarantine once.
 
 #[cfg(loom)]
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 }
 
@@ -25,7 +30,7 @@ mod imp {
 mod imp {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
     };
 
     /// `core`'s cell behind the closure interface of loom's, which needs to see where an access
@@ -51,6 +56,9 @@ mod imp {
 }
 
 pub(crate) use imp::*;
+
+/// Numbers that order nothing and on which no decision rests: loom need not explore them.
+pub(crate) use std::sync::atomic::{AtomicU64 as Number, AtomicUsize as Gauge};
 
 /// A thread-local variable with a constant initialiser.
 macro_rules! thread_local_const {
@@ -131,7 +139,7 @@ impl LivenessRef {
     #[inline]
     pub(crate) fn touch(&self) {
         #[cfg(loom)]
-        // SAFETY: even an ended node's memory stays allocated, in quarantine.
+        // SAFETY: Q2: even an ended node's memory stays allocated.
         unsafe {
             (*self.cell).touch();
         }
@@ -149,19 +157,19 @@ pub(crate) trait Node {
 /// ended [`Liveness`] rather than reused memory.
 ///
 /// # Safety
-/// `node` came from `Box::into_raw`, nobody else will use it again, and every access to it happens
-/// before this call.
+/// Q1: `node` came from `Box::into_raw`, nobody else will use it again, and every access to it
+/// happens before this call.
 pub(crate) unsafe fn take_node<T: Node>(node: *mut T) -> T {
-    // SAFETY: the caller owns the node, which is therefore still allocated.
+    // SAFETY: the caller owns the node, which is therefore still allocated (Q1).
     unsafe { (*node).liveness().end() };
     #[cfg(not(loom))]
     {
-        // SAFETY: the caller's promise.
+        // SAFETY: Q1, the caller's promise.
         *unsafe { Box::from_raw(node) }
     }
     #[cfg(loom)]
     {
-        // SAFETY: the caller's promise; the allocation is from here on only raw memory.
+        // SAFETY: Q1, the caller's promise; the allocation is from here on only raw memory (Q2).
         let value = unsafe { node.read() };
         quarantine(node.cast(), std::alloc::Layout::new::<T>());
         value
@@ -173,7 +181,7 @@ fn quarantine(memory: *mut u8, layout: std::alloc::Layout) {
     use std::collections::VecDeque;
     use std::sync::Mutex;
     struct Corpse(*mut u8, std::alloc::Layout);
-    // SAFETY: raw memory that nobody else refers to.
+    // SAFETY: Q2: raw memory, which the queue alone will touch again.
     unsafe impl Send for Corpse {}
     static QUARANTINE: Mutex<VecDeque<Corpse>> = Mutex::new(VecDeque::new());
     // Far more nodes than one execution of any model retires.
@@ -186,7 +194,7 @@ fn quarantine(memory: *mut u8, layout: std::alloc::Layout) {
     if queue.len() > LENGTH
         && let Some(Corpse(memory, layout)) = queue.pop_front()
     {
-        // SAFETY: allocated by `Box` with this layout, released exactly once here.
+        // SAFETY: Q2.
         unsafe { std::alloc::dealloc(memory, layout) };
     }
 }

@@ -1,4 +1,7 @@
 //! The open-addressing table: a power of two of words, each empty, a tombstone or a tagged entry.
+//!
+//! * **T1** An index is below the capacity, a power of two: a hash shifted right by the table's shift
+//!   is, and every step masks.
 
 use super::entry::{ENTRY_ALIGN, Entry};
 use super::sync::{AtomicPtr, Liveness, Node, Ordering, ordering};
@@ -164,7 +167,7 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
         let mut index = (hash >> self.shift) as usize;
         let mut left = self.limit;
         loop {
-            // SAFETY: the shift leaves fewer bits than the capacity has, and the step below masks.
+            // SAFETY: T1: the home by the shift, and the step below masks.
             let word = unsafe { self.words.get_unchecked(index) };
             // Acquire: pairs with `set`; the entry's contents happen before us (I1).
             let word = word.load(ordering!("entry-acquire", Acquire));
@@ -219,7 +222,7 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
                 }
             } else if word.addr() & TAG_MASK == tag {
                 let entry = untag(word);
-                // SAFETY: only the writer frees entries, after unlinking them.
+                // SAFETY: we are the writer (I2), and only it frees entries, after unlinking them (I4).
                 if unsafe { &*entry }.key == *key {
                     return Place::Found { index, entry };
                 }
@@ -267,7 +270,7 @@ impl<K: Eq + Hash, V, N, S: BuildHasher + Default> Table<K, V, N, S> {
     fn link(&self, entries: &[*mut Entry<K, V, N>]) -> Option<usize> {
         let mut longest = 0;
         for &entry in entries {
-            // SAFETY: only the writer frees entries, after unlinking them.
+            // SAFETY: we are the writer (I2), and only it frees entries, after unlinking them (I4).
             let hash = self.hasher.hash_one(unsafe { &(*entry).key });
             let home = (hash >> self.shift) as usize;
             // Relaxed: the table is still ours alone.

@@ -11,7 +11,6 @@ use super::slots::Registry;
 use super::sync::{Arc, AtomicPtr, AtomicU32, Ordering, ordering};
 use super::table::{Place, Table};
 use std::hash::{BuildHasher, Hash};
-use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 /// Unlinked nodes after which a change reclaims by itself: few enough to bound the memory, many
@@ -38,13 +37,14 @@ pub struct Writer<K, V, N, S = Seeded> {
     rebuilds: usize,
 }
 
-// SAFETY: the raw pointers are to nodes this writer owns together with `shared`; see there.
+// SAFETY: the raw pointers are to nodes this writer owns together with `shared` (I2, I8); see there.
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
     for Writer<K, V, N, S>
 {
 }
 
-// SAFETY: through `&Writer` one can read keys and values and the writer's own numbers, no more.
+// SAFETY: through `&Writer` one can read keys and values, which are constant (I1), and the writer's
+// own numbers, no more.
 unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
     for Writer<K, V, N, S>
 {
@@ -114,7 +114,7 @@ impl<K, V, N, S> Writer<K, V, N, S> {
     }
 
     fn table(&self) -> &Table<K, V, N, S> {
-        // SAFETY: the current table is freed only after `set_table` replaced it, which takes
+        // SAFETY: the current table is freed only after `set_table` replaced it (I2), which takes
         // `&mut self`.
         unsafe { &*self.table }
     }
@@ -201,7 +201,6 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     fn put(&mut self, key: K, body: Body<V, N>) {
         // Relaxed: our own store.
         let tick = self.shared.tick.load(Ordering::Relaxed);
-        // In a box until nothing foreign can unwind any more.
         let entry = Box::new(Entry::new(key, body, tick));
         match self.table().locate(&entry.key) {
             Place::Found { index, entry: old } => {
@@ -220,12 +219,11 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
                 self.max_probe = self.max_probe.max(distance + 1);
             }
             Place::Vacant { .. } | Place::Full => {
-                let new = ptr::from_ref(&*entry).cast_mut();
+                // The table will refer to it by this pointer. If a hasher unwinds, it is leaked.
+                let new = Box::into_raw(entry);
                 let mut entries = self.table().entries().chain([new]);
                 let (table, max_probe) = Table::build(&mut entries, self.live + 1);
                 drop(entries);
-                // The table refers to it from here on.
-                let _ = Box::into_raw(entry);
                 self.set_table(table, max_probe);
                 self.live += 1;
             }
@@ -265,7 +263,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     /// The entry of `key`; no counters, no recency.
     pub fn get(&self, key: &K) -> Lookup<&V, N> {
         match self.table().locate(key) {
-            // SAFETY: linked entries are freed only by methods that take `&mut self`.
+            // SAFETY: linked entries are freed only by methods that take `&mut self` (I2).
             Place::Found { entry, .. } => unsafe { &*entry }.view(),
             _ => Lookup::Miss,
         }
@@ -275,7 +273,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     /// or of its insertion.
     pub fn for_each(&self, mut f: impl FnMut(&K, Lookup<&V, N>, u32)) {
         for entry in self.table().entries() {
-            // SAFETY: as in `get`.
+            // SAFETY: as in `get` (I2).
             let entry = unsafe { &*entry };
             f(&entry.key, entry.view(), entry.tick());
         }

@@ -78,6 +78,8 @@ pub(super) struct Block {
     pub(super) end: Option<ir::Block>,
     /// Whether it has been filled, or is being filled.
     pub(super) placed: bool,
+    /// Whether it is known that nothing leads to it.
+    pub(super) dead: bool,
     /// Whether it is the rest of its predecessor's block, to Cranelift.
     pub(super) merged: bool,
     /// Where its first edge comes from.

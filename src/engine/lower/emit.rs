@@ -50,6 +50,8 @@ pub(super) struct Emit {
     pub(super) block: ir::Block,
     /// Insert before this instruction instead.
     before: Option<ir::Inst>,
+    /// Where code goes that nothing leads to, while such code is emitted.
+    dead: Option<ir::Block>,
     regions: [AliasRegion; 4],
 }
 
@@ -68,6 +70,7 @@ impl Emit {
             func,
             block,
             before: None,
+            dead: None,
             regions,
         }
     }
@@ -102,8 +105,37 @@ impl Emit {
 
     // Blocks.
 
+    /// Emits into a block of its own, which [`discard_dead_code`](Self::discard_dead_code) removes,
+    /// until [`revive`](Self::revive): the front end cannot be told that nothing leads here.
+    pub(super) fn die(&mut self, pit: &mut Option<ir::Block>) {
+        let block = *pit.get_or_insert_with(|| {
+            let block = self.func.dfg.make_block();
+            self.func.layout.append_block(block);
+            block
+        });
+        self.block = block;
+        self.dead = Some(block);
+    }
+
+    pub(super) fn revive(&mut self) {
+        self.dead = None;
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.is_some()
+    }
+
+    pub(super) fn discard_dead_code(&mut self, pit: Option<ir::Block>) {
+        if let Some(block) = pit {
+            self.func.layout.remove_block_and_insts(block);
+        }
+    }
+
     /// Creates a block and appends it to the layout.
     pub(super) fn new_block(&mut self, cold: bool) -> ir::Block {
+        if let Some(block) = self.dead {
+            return block;
+        }
         let block = self.func.dfg.make_block();
         self.func.layout.append_block(block);
         if cold {

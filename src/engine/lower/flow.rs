@@ -38,6 +38,7 @@ impl Lowering {
             entry,
             end: None,
             placed: false,
+            dead: false,
             merged: false,
             from: None,
             continues: false,
@@ -57,6 +58,7 @@ impl Lowering {
             entry,
             placed,
             merged,
+            dead,
             from,
             ..
         } = *self.block(block);
@@ -64,6 +66,11 @@ impl Lowering {
             return self.refuse("a block filled twice");
         }
         self.block(block).placed = true;
+        if dead || (role == Role::Continued && from.is_none()) {
+            self.block(block).continues = true;
+            return self.e.die(&mut self.pit);
+        }
+        self.e.revive();
         if !merged {
             self.e.func.layout.append_block(entry);
         }
@@ -96,6 +103,13 @@ impl Lowering {
 
     /// Accounts for an edge from the current block, before the branch is emitted.
     fn edge_to(&mut self, to: BasicBlock) -> ir::Block {
+        if self.e.is_dead() {
+            let block = self.block(to);
+            block.dead |= !block.placed
+                && block.from.is_none()
+                && matches!(block.role, Role::Instruction | Role::Continued);
+            return block.entry;
+        }
         let from = self.current;
         let Block {
             role,
@@ -142,6 +156,9 @@ impl Lowering {
 
     pub(super) fn branch_to(&mut self, to: BasicBlock) {
         let entry = self.edge_to(to);
+        if self.e.is_dead() {
+            return;
+        }
         let here = self.e.block;
         let block = self.block(to);
         if matches!(block.role, Role::Instruction | Role::Continued) && !block.placed {
@@ -166,8 +183,10 @@ impl Lowering {
         };
         let then = self.edge_to(then);
         let otherwise = self.edge_to(otherwise);
-        self.e.brif(cond, then, otherwise);
-        self.end_block();
+        if !self.e.is_dead() {
+            self.e.brif(cond, then, otherwise);
+            self.end_block();
+        }
     }
 
     pub(super) fn switch_on(
@@ -255,7 +274,12 @@ impl Lowering {
                     self.e.block = here;
                 }
                 Data::Scalar(_, value) if self.e.func.dfg.value_type(value) == param_type => {
-                    pass(&mut self.e, end, entry, value);
+                    let target = match self.return_block {
+                        Some(exit) if exit == entry => self.landing().unwrap_or(entry),
+                        _ => entry,
+                    };
+                    redirect(&mut self.e, end, entry, target);
+                    pass(&mut self.e, end, target, value);
                 }
                 Data::Word(word) if role == Role::DynamicJump => match word.as_const() {
                     Some(target) => {
@@ -288,9 +312,35 @@ impl Lowering {
         self.scalar(ty, param)
     }
 
+    /// A block that passes the status it receives on to the block that returns.
+    ///
+    /// There is a new one for every few edges: a register allocator takes time quadratic in the
+    /// number of values that meet in one block.
+    fn landing(&mut self) -> Option<ir::Block> {
+        const EDGES: u32 = 32;
+        if let Some((block, edges)) = &mut self.landing
+            && *edges < EDGES
+        {
+            *edges += 1;
+            return Some(*block);
+        }
+        let target = self.return_block?;
+        let here = self.e.block;
+        let block = self.e.new_block(true);
+        let status = self.e.func.dfg.append_block_param(block, types::I8);
+        self.e.block = block;
+        self.e.jump(target, &[status]);
+        self.e.block = here;
+        self.landing = Some((block, 1));
+        Some(block)
+    }
+
     /// Leaves the function with `status` unless that is to continue, which is done at `ready`.
     pub(super) fn exit_unless_continue(&mut self, status: ir::Value, ready: ir::Block) {
-        let Some(exit) = self.return_block else {
+        if self.e.is_dead() {
+            return;
+        }
+        let Some(exit) = self.landing() else {
             return self.refuse("an exit before there is a return block");
         };
         let failed = self
@@ -301,6 +351,9 @@ impl Lowering {
     }
 
     pub(super) fn trap(&mut self) {
+        if self.e.is_dead() {
+            return;
+        }
         if let Some(code) = ir::TrapCode::user(UNREACHABLE) {
             // The front end ends a block after a call that does not return.
             if self

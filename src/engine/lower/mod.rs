@@ -86,6 +86,10 @@ pub(super) struct Lowering {
     /// Jumps to a computed target that turned out to be constant: from where, to which target.
     constant_jumps: Vec<(ir::Block, u64)>,
     resume_points: u32,
+    /// Holds the code that nothing leads to.
+    pit: Option<ir::Block>,
+    /// Where statuses enter the block that returns, and how many do.
+    landing: Option<(ir::Block, u32)>,
     error: Option<EngineError>,
 }
 
@@ -156,6 +160,8 @@ impl Lowering {
             tier,
             constant_jumps: Vec::new(),
             resume_points: 0,
+            pit: None,
+            landing: None,
             error: None,
         };
         this.blocks.push(Block {
@@ -163,6 +169,7 @@ impl Lowering {
             entry,
             end: None,
             placed: true,
+            dead: false,
             merged: false,
             from: None,
             continues: false,
@@ -172,7 +179,8 @@ impl Lowering {
     }
 
     /// The function, or the first thing that could not be lowered.
-    pub(super) fn finish(self) -> Result<Lowered, EngineError> {
+    pub(super) fn finish(mut self) -> Result<Lowered, EngineError> {
+        self.e.discard_dead_code(self.pit);
         match self.error {
             Some(error) => Err(error),
             None => Ok(Lowered {

@@ -1,0 +1,457 @@
+//! What artifacts cost and what they save.
+//!
+//! ```text
+//! cargo bench --bench artifacts [-- SECTION...]
+//! ```
+//!
+//! | section | question |
+//! |---|---|
+//! | `run` | does a contract loaded from an artifact run as fast as one straight from the compiler? |
+//! | `start` | how long until the first native call, in a new process, with a warm store and without? |
+//! | `many` | 10,000 artifacts (`REVMC_JIT_ARTIFACT_COUNT`): making them, starting on them, using them, memory |
+//!
+//! Figures of one section come from one run and are there to be compared with each other. Processes
+//! that a section starts measure from their `main`.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "the example uses more")]
+#[path = "../examples/quickstart/contracts.rs"]
+mod contracts;
+
+use common::{
+    asm::asm,
+    driver::{FrameExecutor, Message, run_message},
+    native::Native,
+    world::World,
+};
+use contracts::scenarios;
+use revmc_jit::{
+    AotRequest, CompiledProgram, JitBackend, LookupDecision, LookupRequest, ProgramKind,
+    RuntimeCacheKey, RuntimeConfig,
+    artifact::{
+        self, ArtifactKey, ArtifactStore, BuildId, BuildOptions, DirArtifactStore, DirOptions,
+        TempArtifactStore, loader::max_loaded,
+    },
+    engine::{self, CompileOptions, Tier},
+    primitives::{Bytes, SpecId, keccak256},
+    revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory},
+};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const OPTIONS: BuildOptions = BuildOptions {
+    tier: Tier::Optimized,
+    debug_assertions: false,
+};
+
+fn main() {
+    let started = Instant::now();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["child", "first-call", how, contract, store] => {
+            return first_call(started, how, contract.parse().unwrap(), store.as_ref());
+        }
+        ["child", "many", store] => return start_on_many(started, store.as_ref()),
+        _ => {}
+    }
+    let wanted = |section| {
+        // `cargo bench` adds `--bench`.
+        let mut named = arguments.iter().filter(|a| !a.starts_with("--")).peekable();
+        named.peek().is_none() || named.any(|&name| name == section)
+    };
+    if wanted("run") {
+        run_time();
+    }
+    if wanted("start") {
+        start_time();
+    }
+    if wanted("many") {
+        many();
+    }
+}
+
+/// What a process of its own prints.
+fn child(arguments: &[&str]) -> String {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program)
+        .arg("child")
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// The code of the scenarios' contracts, and a call to each.
+fn called() -> Vec<(&'static str, Bytes, World, Message)> {
+    scenarios()
+        .into_iter()
+        .map(|scenario| {
+            let (_, message) = scenario.calls.into_iter().next_back().unwrap();
+            let account = scenario.world.account(message.to).unwrap();
+            let code = account.code.original_bytes();
+            (scenario.name, code, scenario.world, message)
+        })
+        .collect()
+}
+
+/// Measures only the time inside programs.
+struct Timed<'a> {
+    native: &'a mut Native,
+    time: Duration,
+}
+
+impl FrameExecutor for Timed<'_> {
+    type Program = <Native as FrameExecutor>::Program;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
+        self.native.choose(spec_id, contract)
+    }
+
+    fn run(
+        &mut self,
+        program: &Self::Program,
+        interpreter: &mut Interpreter,
+        memory: &mut SharedMemory,
+        world: &mut World,
+    ) -> InterpreterAction {
+        let started = Instant::now();
+        let action = self.native.run(program, interpreter, memory, world);
+        self.time += started.elapsed();
+        action
+    }
+}
+
+fn run_time() {
+    const ROUNDS: usize = 401;
+    println!("run: time inside the program, median of {ROUNDS}, in turns");
+    println!(
+        "{:45} {:>10} {:>10} {:>8}",
+        "call", "JIT us", "AOT us", "AOT/JIT"
+    );
+    let (mut jit, mut aot) = (
+        Native::new(Tier::Optimized),
+        Native::from_artifacts(Tier::Optimized),
+    );
+    let mut ratios = Vec::new();
+    for scenario in scenarios() {
+        for (name, message) in &scenario.calls {
+            let mut times = [Vec::new(), Vec::new()];
+            for round in 0..ROUNDS {
+                // Who goes first has the colder caches.
+                for which in [round % 2, 1 - round % 2] {
+                    let native = if which == 0 { &mut jit } else { &mut aot };
+                    let mut timed = Timed {
+                        native,
+                        time: Duration::ZERO,
+                    };
+                    let mut world = scenario.world.clone();
+                    let run = run_message(&mut timed, &mut world, message, false);
+                    assert!(run.result.is_ok(), "{name}: {:?}", run.result);
+                    times[which].push(timed.time);
+                }
+            }
+            assert_eq!((jit.take_failure(), aot.take_failure()), (None, None));
+            let [jit, aot] = times.map(median);
+            let ratio = aot.as_secs_f64() / jit.as_secs_f64();
+            ratios.push(ratio);
+            println!(
+                "{name:45} {:>10.2} {:>10.2} {ratio:>8.3}",
+                ms(jit) * 1e3,
+                ms(aot) * 1e3
+            );
+        }
+    }
+    let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64;
+    println!("geometric mean {:.3}\n", mean.exp());
+}
+
+fn start_time() {
+    const ROUNDS: usize = 21;
+    println!(
+        "start: from `main` to the end of the first call, ms, {ROUNDS} processes each, in turns"
+    );
+    println!(
+        "{:55} {:>8} {:>16} {:>16} {:>16}",
+        "contract", "bytecode", "artifact", "JIT", "interpreter"
+    );
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let path = store.path().to_str().unwrap();
+    for (i, (name, code, ..)) in called().into_iter().enumerate() {
+        store.store(&make(&code).1).unwrap();
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..ROUNDS {
+            for (times, how) in times.iter_mut().zip(["artifact", "jit", "interpreter"]) {
+                let nanos = child(&["first-call", how, &i.to_string(), path]);
+                times.push(Duration::from_nanos(nanos.trim().parse().unwrap()));
+            }
+        }
+        print!("{name:55} {:>8}", code.len());
+        for mut times in times {
+            times.sort();
+            print!(" {:>8.2} ({:>5.2})", ms(times[ROUNDS / 2]), ms(times[0]));
+        }
+        println!();
+    }
+    println!("median (least)\n");
+}
+
+fn key_of(code: &Bytes) -> RuntimeCacheKey {
+    RuntimeCacheKey {
+        code_hash: keccak256(code),
+        spec_id: SpecId::CANCUN,
+    }
+}
+
+fn make(code: &Bytes) -> (RuntimeCacheKey, artifact::StoredArtifact) {
+    let (key, options) = (key_of(code), CompileOptions::default());
+    let native = engine::compile(code, key.spec_id, &options).unwrap();
+    (
+        key,
+        artifact::build(key, code.len(), OPTIONS, &native).unwrap(),
+    )
+}
+
+/// Runs every frame of one contract by the program; others by the interpreter.
+struct Only(Option<Arc<CompiledProgram>>);
+
+impl FrameExecutor for Only {
+    type Program = Option<Arc<CompiledProgram>>;
+
+    fn choose(&mut self, _: SpecId, contract: &Contract) -> Self::Program {
+        let hash = contract
+            .hash
+            .unwrap_or_else(|| keccak256(contract.bytecode.original_bytes()));
+        self.0
+            .clone()
+            .filter(|program| program.key.code_hash == hash)
+    }
+
+    fn run(
+        &mut self,
+        program: &Self::Program,
+        interpreter: &mut Interpreter,
+        memory: &mut SharedMemory,
+        world: &mut World,
+    ) -> InterpreterAction {
+        match program {
+            Some(program) => program.run_frame(interpreter, memory, world).unwrap(),
+            None => common::driver::Oracle.run(&(), interpreter, memory, world),
+        }
+    }
+}
+
+/// Looks up until there is a program.
+fn wait_for(backend: &JitBackend, key: &RuntimeCacheKey, code: &Bytes) -> Arc<CompiledProgram> {
+    loop {
+        if let LookupDecision::Compiled(program) = backend.lookup_ref(key, code) {
+            return program;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn first_call(started: Instant, how: &str, contract: usize, store: &Path) {
+    // Setting the scene is not what is measured.
+    let scene = Instant::now();
+    let (_, code, mut world, message) = called().swap_remove(contract);
+    let (key, scene) = (key_of(&code), scene.elapsed());
+
+    let mut config = RuntimeConfig::default();
+    let program = match how {
+        "artifact" => {
+            config.store = Some(Arc::new(
+                DirArtifactStore::open(store, DirOptions::default()).unwrap(),
+            ));
+            let backend = JitBackend::new(config).unwrap();
+            let program = wait_for(&backend, &key, &code);
+            assert_eq!(program.kind, ProgramKind::Aot);
+            assert_eq!(backend.stats().dispatched, backend.stats().artifacts_loaded);
+            Some(program)
+        }
+        "jit" => {
+            let backend = JitBackend::new(config).unwrap();
+            backend
+                .compile_jit_sync(LookupRequest {
+                    key,
+                    code: code.clone(),
+                })
+                .unwrap();
+            Some(wait_for(&backend, &key, &code))
+        }
+        _ => None,
+    };
+    let run = run_message(&mut Only(program), &mut world, &message, false);
+    let elapsed = started.elapsed() - scene;
+    assert!(run.result.is_ok());
+    println!("{}", elapsed.as_nanos());
+}
+
+/// A small contract of its own: hashes a constant and stores it in a loop.
+fn small(i: usize) -> Bytes {
+    asm(&format!(
+        "{i} 0 MSTORE 10 loop: 32 0 KECCAK256 DUP1 0 MSTORE DUP2 SSTORE \
+         1 SWAP1 SUB DUP1 @loop JUMPI STOP"
+    ))
+    .into()
+}
+
+fn many() {
+    let count = std::env::var("REVMC_JIT_ARTIFACT_COUNT").map_or(10_000, |n| n.parse().unwrap());
+    let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+    let requests: Vec<AotRequest> = (0..count)
+        .map(|i| {
+            let code = small(i);
+            AotRequest {
+                code_hash: keccak256(&code),
+                code,
+                spec_id: SpecId::CANCUN,
+            }
+        })
+        .collect();
+
+    println!(
+        "many: {count} artifacts of small contracts ({} bytes)",
+        requests[0].code.len()
+    );
+    let mut config = RuntimeConfig {
+        store: Some(store.clone()),
+        ..RuntimeConfig::default()
+    };
+    config.tuning.jit_worker_count = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = config.tuning.jit_worker_count;
+    let backend = JitBackend::new(config).unwrap();
+    let started = Instant::now();
+    backend.prepare_aot_batch(requests);
+    // What is beyond the bound of loaded artifacts is stored as well, and compiled for now.
+    while backend.stats().succeeded < count as u64 {
+        assert_eq!(
+            backend.stats().failed,
+            0,
+            "{:?}",
+            backend.last_store_error()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let elapsed = started.elapsed();
+    println!(
+        "prepare_aot_batch, compiled, synchronised and loaded (or mapped, beyond {}): {:.1} s, {:.0} a second on {workers} workers",
+        max_loaded(),
+        elapsed.as_secs_f64(),
+        count as f64 / elapsed.as_secs_f64()
+    );
+    let rss = memory();
+    drop(backend);
+    println!("memory of that process with all loaded: {rss} KiB");
+
+    let again: Vec<_> = (0..200).map(|i| make(&small(i)).1).collect();
+    let started = Instant::now();
+    for artifact in &again {
+        store.store(artifact).unwrap();
+    }
+    println!(
+        "store alone, two fsyncs each: {:.3} ms",
+        ms(started.elapsed()) / 200.0
+    );
+
+    println!("{}", child(&["many", store.path().to_str().unwrap()]));
+}
+
+/// A new process that finds the store full.
+fn start_on_many(started: Instant, path: &Path) {
+    let before = memory();
+    let store = Arc::new(DirArtifactStore::open(path, DirOptions::default()).unwrap());
+    let config = RuntimeConfig {
+        store: Some(store.clone()),
+        ..RuntimeConfig::default()
+    };
+    let opened = started.elapsed();
+    let backend = JitBackend::new(config).unwrap();
+    let new = started.elapsed();
+    let [first, second] = [0, 1].map(|i| {
+        let code = small(i);
+        let asked = Instant::now();
+        let program = wait_for(&backend, &key_of(&code), &code);
+        assert_eq!(program.kind, ProgramKind::Aot);
+        asked.elapsed()
+    });
+    println!(
+        "a new process: store open after {:.2} ms, `JitBackend::new` back after {:.2} ms",
+        ms(opened),
+        ms(new),
+    );
+    println!(
+        "first lookup to program, index included: {:.2} ms; the next artifact's: {:.2} ms; \
+         memory for all this: {} KiB",
+        ms(first),
+        ms(second),
+        memory() - before
+    );
+    let listed = Instant::now();
+    let index = store.load_all().unwrap();
+    println!(
+        "reading the index of {} artifacts, {} KiB: {:.2} ms",
+        index.entries.len(),
+        index.stored_bytes() >> 10,
+        ms(listed.elapsed())
+    );
+    let count = index.entries.len();
+    drop(backend);
+
+    // One by one without the threads, which shows how the cost grows with what is loaded.
+    let build = BuildId::host(OPTIONS).unwrap();
+    let before = memory();
+    let mut programs = Vec::new();
+    let mut part = Vec::new();
+    for i in 0..count.min(max_loaded()) {
+        let key = key_of(&small(i));
+        let asked = Instant::now();
+        let found = store.load(&ArtifactKey::new(key, build)).unwrap().unwrap();
+        let read = asked.elapsed();
+        programs.push(artifact::load(&found, key, OPTIONS).unwrap());
+        part.push((read, asked.elapsed()));
+        if [100, 1000].contains(&(i + 1)) || i + 1 == count.min(max_loaded()) {
+            let last = part.split_off(part.len().saturating_sub(100));
+            println!(
+                "with {:>6} loaded: a load takes {:.3} ms, of it reading {:.3} ms; {} KiB each",
+                i + 1,
+                ms(median(last.iter().map(|times| times.1).collect())),
+                ms(median(last.iter().map(|times| times.0).collect())),
+                (memory() - before) / (i + 1),
+            );
+        }
+    }
+    let started = Instant::now();
+    let loaded = programs.len();
+    drop(programs);
+    println!(
+        "dropping {loaded} of them: {:.3} ms each",
+        ms(started.elapsed()) / loaded as f64
+    );
+}
+
+/// Resident memory of this process in KiB.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,97 @@
+//! Keys chosen by an adversary.
+
+use super::*;
+use std::time::Instant;
+
+/// A hasher whose next key may be known to the adversary.
+struct Leaked(Seeded);
+
+thread_local! {
+    static LEAKED: std::cell::RefCell<Option<Seeded>> = const { std::cell::RefCell::new(None) };
+}
+
+impl Default for Leaked {
+    fn default() -> Self {
+        Self(LEAKED.take().unwrap_or_default())
+    }
+}
+
+impl BuildHasher for Leaked {
+    type Hasher = resident::SeededHasher;
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
+}
+
+pub fn chosen() {
+    const COUNT: u64 = 100_000;
+    println!("\n{COUNT} chosen keys");
+    println!(
+        "  {:42} {:>8} {:>8} {:>8} {:>8}",
+        "", "longest", "limit", "tables", "ns, get"
+    );
+    let leak = Seeded::default();
+    // The same top 9 bits of the hash, which choose the place in the table.
+    let wanted = leak.hash_one([0u64; 5]) >> 55;
+    let random_key = |n: u64| [1, 2, 3, 4, 5].map(|i| random(5 * n + i));
+    let same_place = |key: &[u64; 5]| leak.hash_one(key) >> 55 == wanted;
+    let pattern = |shape: fn(u64) -> [u64; 5]| (0..COUNT).map(shape).collect::<Vec<_>>();
+    let sets = [
+        ("random", (0..COUNT).map(random_key).collect(), false),
+        (
+            "differ in low bits of the first word",
+            pattern(|n| [n, 0, 0, 0, 0]),
+            false,
+        ),
+        (
+            "differ in high bits of the first word",
+            pattern(|n| [n << 44, 0, 0, 0, 0]),
+            false,
+        ),
+        (
+            "equal low 44 bits of every word",
+            pattern(|n| [n << 44; 5]),
+            false,
+        ),
+        (
+            "equal high 44 bits of every word",
+            pattern(|n| [n; 5]),
+            false,
+        ),
+        (
+            "differ in the last word",
+            pattern(|n| [!0, !0, !0, !0, n]),
+            false,
+        ),
+        (
+            "ground for the table's own, leaked seed",
+            (0..)
+                .map(random_key)
+                .filter(same_place)
+                .take(COUNT as usize)
+                .collect(),
+            true,
+        ),
+    ];
+    for (name, keys, leaked) in sets {
+        LEAKED.set(leaked.then(|| leak.clone()));
+        let (mut writer, reader) = resident::with_hasher::<[u64; 5], Value, u8, Leaked>(&Options {
+            capacity: COUNT as usize,
+            ..Options::default()
+        });
+        keys.iter()
+            .for_each(|key| writer.insert(*key, Value { function: 4 }));
+        let begin = Instant::now();
+        for key in &keys {
+            black_box(reader.get(key));
+        }
+        let ns = begin.elapsed().as_nanos() as f64 / COUNT as f64;
+        let gauges = writer.gauges();
+        println!(
+            "  {name:42} {:8} {:8} {:8} {ns:8.1}",
+            gauges.max_probe,
+            gauges.probe_limit,
+            gauges.rebuilds + 1
+        );
+    }
+}
