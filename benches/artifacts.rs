@@ -106,7 +106,7 @@ fn called() -> Vec<(&'static str, Bytes, World, Message)> {
             let (_, message) = scenario.calls.into_iter().next_back().unwrap();
             let account = scenario.world.account(message.to).unwrap();
             let code = account.code.original_bytes();
-            (scenario.name, code, scenario.world, message)
+            (scenario.file, code, scenario.world, message)
         })
         .collect()
 }

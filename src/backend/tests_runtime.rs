@@ -422,7 +422,10 @@ fn what_was_evicted_while_it_was_optimised_does_not_come_back() {
     assert_eq!(bench.stats().dispatched, 2);
     bench.pass(55); // below the limit for a stuck job
     let (gate_entered, gate_release) = (gate.entered, gate.release);
-    assert_eq!(gate_entered.try_iter().count(), 2);
+    for _ in 0..2 {
+        // The worker may not have come to the job yet.
+        gate_entered.recv().unwrap();
+    }
     bench.clear();
     gate_release.send(()).unwrap();
     bench.settle();
