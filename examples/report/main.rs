@@ -17,6 +17,7 @@ use common::native::{Native, TIERS};
 use common::verdict;
 use common::world::World;
 use fixture::Fixture;
+use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
 use revmc::primitives::SpecId;
 use revmc_jit::engine::{self, CompileOptions, Tier};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 const COMPILE_RUNS: usize = 5;
 
 /// Rounds of execution, and the time after which no further round begins.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 500;
 const ROUNDS_END: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -89,9 +90,9 @@ fn report(fixture: &Fixture) -> Result<(), String> {
     }
 
     let mut tiers = TIERS.map(Native::new);
-    let oracle = run(fixture, &mut Oracle, true).0;
+    let oracle = run(fixture, &mut Oracle);
     for native in &mut tiers {
-        let other = run(fixture, native, true).0;
+        let other = run(fixture, native);
         verdict::compare(&oracle.0, &oracle.1.state, &other.0, &other.1.state)?;
         if let Some(failure) = native.take_failure() {
             return Err(failure);
@@ -102,9 +103,9 @@ fn report(fixture: &Fixture) -> Result<(), String> {
     let (mut interpreted, mut one, mut two) = (Duration::MAX, Duration::MAX, Duration::MAX);
     let begin = Instant::now();
     for _ in 0..ROUNDS {
-        interpreted = interpreted.min(run(fixture, &mut Oracle, false).1);
-        one = one.min(run(fixture, first, false).1);
-        two = two.min(run(fixture, second, false).1);
+        interpreted = interpreted.min(time(fixture, &mut Oracle));
+        one = one.min(time(fixture, first));
+        two = two.min(time(fixture, second));
         if begin.elapsed() > ROUNDS_END {
             break;
         }
@@ -142,13 +143,45 @@ fn compile(code: &[u8], spec_id: SpecId, tier: Tier) -> Result<(Duration, usize)
     Ok((fastest, len))
 }
 
-fn run<E: FrameExecutor>(
-    fixture: &Fixture,
-    executor: &mut E,
-    record: bool,
-) -> ((Run, World), Duration) {
+fn run<E: FrameExecutor>(fixture: &Fixture, executor: &mut E) -> (Run, World) {
     let mut world = fixture.world.clone();
-    let begin = Instant::now();
-    let run = run_message(executor, &mut world, &fixture.messages[0], record);
-    ((run, world), begin.elapsed())
+    let run = run_message(executor, &mut world, &fixture.messages[0], true);
+    (run, world)
+}
+
+/// The time spent inside frames, whoever runs them; setting up the call is the same for all.
+fn time<E: FrameExecutor>(fixture: &Fixture, executor: &mut E) -> Duration {
+    let mut world = fixture.world.clone();
+    let mut timed = Timed {
+        executor,
+        spent: Duration::ZERO,
+    };
+    run_message(&mut timed, &mut world, &fixture.messages[0], false);
+    timed.spent
+}
+
+struct Timed<'a, E> {
+    executor: &'a mut E,
+    spent: Duration,
+}
+
+impl<E: FrameExecutor> FrameExecutor for Timed<'_, E> {
+    type Program = E::Program;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
+        self.executor.choose(spec_id, contract)
+    }
+
+    fn run(
+        &mut self,
+        program: &Self::Program,
+        interpreter: &mut Interpreter,
+        memory: &mut SharedMemory,
+        world: &mut World,
+    ) -> InterpreterAction {
+        let begin = Instant::now();
+        let action = self.executor.run(program, interpreter, memory, world);
+        self.spent += begin.elapsed();
+        action
+    }
 }

@@ -42,8 +42,18 @@ fn has_feature(_name: &str) -> bool {
     false
 }
 
-/// The instruction set of this machine, set up for `tier`.
-pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineError> {
+/// Longest bytecode, in bytes, for which Cranelift's optimisation passes are worth their time.
+///
+/// They gain most in short loops, and little over the constant folding that lowering does; what
+/// they cost grows faster than the rest of a compilation.
+const MIDDLE_END_LIMIT: usize = 12 << 10;
+
+/// The instruction set of this machine, set up for `tier` and for code of that length.
+pub(super) fn isa(
+    tier: Tier,
+    bytecode_len: usize,
+    verify: bool,
+) -> Result<OwnedTargetIsa, EngineError> {
     let unsupported =
         |what: &dyn std::fmt::Display| EngineError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
@@ -56,13 +66,16 @@ pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineErro
     let mut flags = settings::builder();
     let (opt_level, allocator) = match tier {
         Tier::Baseline => ("none", "single_pass"),
-        Tier::Optimized => ("speed", "backtracking"),
+        Tier::Optimized if bytecode_len <= MIDDLE_END_LIMIT => ("speed", "backtracking"),
+        Tier::Optimized => ("none", "backtracking"),
     };
     let verifier = if verify { "true" } else { "false" };
     for (name, value) in [
         ("opt_level", opt_level),
         ("regalloc_algorithm", allocator),
         ("enable_verifier", verifier),
+        // Lowering forwards stores to loads itself where it pays: the operand stack and the gas.
+        ("enable_alias_analysis", "false"),
         // A frame larger than the guard page must touch every page on the way.
         ("enable_probestack", "true"),
         ("probestack_strategy", "inline"),

@@ -62,7 +62,8 @@ pub const MAX_FRAME_LEN: usize = 512 << 10;
 pub enum Tier {
     /// Compiled fast: single-pass register allocation, no optimisation passes.
     Baseline,
-    /// Compiled well: e-graph optimisation, backtracking register allocation.
+    /// Compiled well: backtracking register allocation and, for bytecode of up to 12 KiB, e-graph
+    /// optimisation.
     Optimized,
 }
 
@@ -152,7 +153,7 @@ pub fn compile(
         return Err(EngineError::BytecodeTooLong { len, max });
     }
     let layout = Layout::get()?;
-    let isa = isa::isa(options.tier, options.debug_assertions)?;
+    let isa = isa::isa(options.tier, bytecode.len(), options.debug_assertions)?;
 
     let (backend, slot) = CraneliftBackend::new(layout, isa.default_call_conv(), options.tier);
     let mut compiler = EvmCompiler::new(backend);
