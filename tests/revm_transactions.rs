@@ -10,9 +10,7 @@ mod run;
 
 use revm::db::InMemoryDB;
 use revm::inspectors::NoOpInspector;
-use revm::primitives::{
-    AccountInfo, Address, B256, Bytecode, Bytes, ExecutionResult, SpecId, TxKind, U256, bytes,
-};
+use revm::primitives::{AccountInfo, Address, B256, Bytecode, Bytes, SpecId, TxKind, U256, bytes};
 use revm::{Database, Evm, inspector_handle_register};
 use revmc_jit::engine::Tier;
 use revmc_jit::evm::{handle_register, revm};
@@ -129,7 +127,7 @@ fn request(code: Bytes) -> LookupRequest {
 /// A backend that compiles what it is told to, and nothing else.
 fn obedient(codes: &[Bytes]) -> JitBackend {
     let mut config = RuntimeConfig::default();
-    config.tuning.jit_hot_threshold = u32::MAX;
+    config.tuning.jit_hot_threshold = 1 << 20;
     let backend = JitBackend::new(config).unwrap();
     for code in codes {
         backend.compile_jit_sync(request(code.clone())).unwrap();
@@ -154,18 +152,11 @@ fn call<F: FnMut(Address) -> Result<(), String>>(
         .build();
     let mut last = Err("not called".to_owned());
     for _ in 0..times {
-        last = evm
-            .transact()
-            .map_err(|error| format!("{error:?}"))
-            .and_then(|done| {
-                assert!(
-                    matches!(done.result, ExecutionResult::Success { .. }),
-                    "{:?}",
-                    done.result
-                );
-                let storage = &done.state[&OUTER].storage;
-                Ok([0, 1].map(|slot| storage[&U256::from(slot)].present_value))
-            });
+        last = evm.transact().map_err(|e| format!("{e:?}")).map(|done| {
+            assert!(done.result.is_success(), "{:?}", done.result);
+            let storage = &done.state[&OUTER].storage;
+            [0, 1].map(|slot| storage[&U256::from(slot)].present_value)
+        });
     }
     last
 }

@@ -17,7 +17,8 @@ fn pauses(name: &str, look: impl Fn(&Key), mut publish: impl FnMut(Key) + Send) 
             done.store(true, Ordering::Relaxed);
         });
         let mut i = 0;
-        while !done.load(Ordering::Relaxed) && times.len() < times.capacity() {
+        // At least one, also where the map is full before the first.
+        while times.is_empty() || !done.load(Ordering::Relaxed) && times.len() < times.capacity() {
             let begin = Instant::now();
             look(&hot[i % 64]);
             times.push(begin.elapsed().as_nanos().min(u32::MAX.into()) as u32);

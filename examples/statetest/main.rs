@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         }
     }
     if fill {
-        return finish(&files, |file| fill_file(file));
+        return finish(&files, fill_file);
     }
 
     let mut backends = Vec::new();
