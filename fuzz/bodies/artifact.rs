@@ -7,6 +7,16 @@ use revmc_jit::artifact::{
 };
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
+/// One input for all three below: the first byte says which.
+pub fn bytes(data: &[u8]) {
+    match data.split_first() {
+        Some((0, rest)) => manifest(rest),
+        Some((1, rest)) => artifact(rest),
+        Some((_, rest)) => listing(rest),
+        None => {}
+    }
+}
+
 /// Any bytes as a manifest: refused, or exactly what writing the manifest gives.
 pub fn manifest(data: &[u8]) {
     if let Ok(manifest) = ArtifactManifest::parse(data) {
