@@ -7,6 +7,11 @@ mod bodies;
 
 use artifact_support::{Random, sample};
 
+/// Feeds the target's body as the fuzzer does: the first byte picks the part.
+fn feed(part: u8, data: &[u8]) {
+    bodies::bytes(&[&[part], data].concat());
+}
+
 /// `data` with some bytes changed, inserted, removed or repeated.
 fn mutated(data: &[u8], random: &mut Random) -> Vec<u8> {
     let mut data = data.to_vec();
@@ -30,11 +35,11 @@ fn mutated(data: &[u8], random: &mut Random) -> Vec<u8> {
 fn manifests() {
     let mut random = Random::new(1);
     let good = sample(1, 100).manifest.encode();
-    bodies::manifest(good.as_bytes());
+    feed(0, good.as_bytes());
     for _ in 0..3000 {
-        bodies::manifest(&mutated(good.as_bytes(), &mut random));
+        feed(0, &mutated(good.as_bytes(), &mut random));
         let len = random.below(300);
-        bodies::manifest(&random.bytes(len));
+        feed(0, &random.bytes(len));
     }
 }
 
@@ -42,15 +47,15 @@ fn manifests() {
 fn artifacts() {
     let mut random = Random::new(2);
     let good = sample(1, 100).to_bytes(None).unwrap();
-    bodies::artifact(&good);
+    feed(1, &good);
     for _ in 0..500 {
-        bodies::artifact(&mutated(&good, &mut random));
+        feed(1, &mutated(&good, &mut random));
         // With digests that fit, so that what is behind them is reached.
         let mut artifact = sample(1, 100);
         artifact.manifest.symbol = "a".repeat(random.below(200));
         artifact.manifest.text_len = random.next() >> random.below(64);
         artifact.manifest.environment.table_entries = random.next() as u32 >> random.below(32);
-        bodies::artifact(&artifact.to_bytes(None).unwrap());
+        feed(1, &artifact.to_bytes(None).unwrap());
     }
 }
 
@@ -72,6 +77,6 @@ fn listings() {
             data.extend_from_slice(&name);
             data.extend_from_slice(&content);
         }
-        bodies::listing(&data);
+        feed(2, &data);
     }
 }

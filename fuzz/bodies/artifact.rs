@@ -18,7 +18,7 @@ pub fn bytes(data: &[u8]) {
 }
 
 /// Any bytes as a manifest: refused, or exactly what writing the manifest gives.
-pub fn manifest(data: &[u8]) {
+fn manifest(data: &[u8]) {
     if let Ok(manifest) = ArtifactManifest::parse(data) {
         assert_eq!(manifest.encode().as_bytes(), data);
         let key = manifest.key();
@@ -30,7 +30,7 @@ pub fn manifest(data: &[u8]) {
 
 /// Any bytes as an artifact: refused, or exactly what writing the artifact gives; verifying it
 /// against its own claims accepts only libraries in the fixed form.
-pub fn artifact(data: &[u8]) {
+fn artifact(data: &[u8]) {
     if let Ok(artifact) = StoredArtifact::from_bytes(&data.to_vec().into(), None) {
         assert_eq!(artifact.to_bytes(None).unwrap(), data);
         let manifest = &artifact.manifest;
@@ -41,7 +41,7 @@ pub fn artifact(data: &[u8]) {
 
 /// Any names and contents in the folder: the first byte gives a name's length, the second a
 /// content's; listing, loading and clearing fail only for single files.
-pub fn listing(mut data: &[u8]) {
+fn listing(mut data: &[u8]) {
     let store = TempArtifactStore::new(DirOptions::default()).unwrap();
     while let [name_len, content_len, rest @ ..] = data {
         let (name, rest) = rest.split_at(rest.len().min(usize::from(*name_len)));

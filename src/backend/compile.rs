@@ -208,6 +208,7 @@ pub(super) fn is_ineligible(error: &Error) -> bool {
                     | EngineError::Eof
                     | EngineError::BytecodeTooLong { .. }
                     | EngineError::TooManyResumePoints(_)
+                    | EngineError::WideJumpTarget { .. }
             )
     )
 }

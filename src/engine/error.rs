@@ -39,6 +39,12 @@ pub enum EngineError {
         /// The limit, in bytes.
         max: usize,
     },
+    /// A jump to a valid target that is pushed in more than eight bytes, which the front end would
+    /// take for invalid.
+    WideJumpTarget {
+        /// Where the jump is in the bytecode.
+        pc: usize,
+    },
     /// The bytecode has more calls and creates than a suspended frame can number.
     TooManyResumePoints(usize),
     /// The front end asked for something this engine does not know, by name.
@@ -89,6 +95,12 @@ impl fmt::Display for EngineError {
                 write!(
                     f,
                     "machine code needs {len} bytes of stack, the limit is {max}"
+                )
+            }
+            Self::WideJumpTarget { pc } => {
+                write!(
+                    f,
+                    "the jump at {pc} has its target in more than eight bytes"
                 )
             }
             Self::TooManyResumePoints(n) => write!(f, "bytecode has {n} calls and creates"),

@@ -152,6 +152,7 @@ pub fn compile(
         let (len, max) = (bytecode.len(), options.max_bytecode_len);
         return Err(EngineError::BytecodeTooLong { len, max });
     }
+    let bytecode = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
     let isa = isa::isa(options.tier, bytecode.len(), options.debug_assertions)?;
 
@@ -159,11 +160,7 @@ pub fn compile(
     let mut compiler = EvmCompiler::new(backend);
     compiler.debug_assertions(options.debug_assertions);
     compiler.frame_pointers(false);
-    let translated = compiler.translate(
-        Some("evm"),
-        &legacy::without_eof_operands(bytecode),
-        spec_id,
-    );
+    let translated = compiler.translate(Some("evm"), &bytecode, spec_id);
     drop(compiler);
     translated.map_err(|error| EngineError::FrontEnd(format!("{error:#}")))?;
     let lowered = backend::take(&slot)?;

@@ -8,7 +8,7 @@ use revmc::interpreter::{
 };
 use revmc::primitives::{B256, SpecId, keccak256};
 use revmc_jit::artifact::{self, BuildOptions, StoredArtifact};
-use revmc_jit::engine::{self, CompileOptions, Tier};
+use revmc_jit::engine::{self, CompileOptions, EngineError, Tier};
 use revmc_jit::{CompiledProgram, RuntimeCacheKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -65,19 +65,25 @@ impl Native {
         &self,
         key: RuntimeCacheKey,
         contract: &Contract,
-    ) -> Result<CompiledProgram, String> {
+    ) -> Result<Option<CompiledProgram>, String> {
         let code = contract.bytecode.original_bytes();
-        let native = engine::compile(&code, key.spec_id, &self.options)
-            .map_err(|error| format!("not compiled: {error}"))?;
+        let native = match engine::compile(&code, key.spec_id, &self.options) {
+            Ok(native) => native,
+            // Both are refused on purpose, which `tests/opcodes.rs` checks.
+            Err(EngineError::Eof | EngineError::WideJumpTarget { .. }) => return Ok(None),
+            Err(error) => return Err(format!("not compiled: {error}")),
+        };
         if self.artifacts {
             let options = BuildOptions::from(&self.options);
             return artifact::build(key, code.len(), options, &native)
                 .and_then(|artifact| artifact.to_bytes(None))
                 .and_then(|bytes| StoredArtifact::from_bytes(&bytes.into(), None))
                 .and_then(|artifact| artifact::load(&artifact, key, options))
+                .map(Some)
                 .map_err(|error| format!("no artifact: {error}"));
         }
         CompiledProgram::jit(key, code.len(), &native)
+            .map(Some)
             .map_err(|error| format!("not mapped: {error}"))
     }
 }
@@ -92,13 +98,9 @@ impl FrameExecutor for Native {
         if let Some(program) = self.programs.get(&(code_hash, spec_id)) {
             return Some(program.clone());
         }
-        if contract.bytecode.original_byte_slice().first() == Some(&0xef) {
-            // Code that begins like an EOF container is refused, which `tests/opcodes.rs` checks.
-            return None;
-        }
         let key = RuntimeCacheKey { code_hash, spec_id };
         let program = match self.compile(key, contract) {
-            Ok(program) => Arc::new(program),
+            Ok(program) => Arc::new(program?),
             Err(failure) => {
                 self.fail(failure);
                 return None;
