@@ -32,15 +32,16 @@ struct Key {
     fork: u8,
 }
 
-/// Feeds 64 bits of the code hash only. keccak-256 already spreads them, and to grind a hundred codes
-/// that agree in 64 bits costs nearly 2^64 trials; `Eq` compares all.
+/// As the runtime's key: 64 bits of the code hash, and the fork. `Eq` compares all.
 impl Hash for Key {
+    #[inline(always)]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let prefix = self
             .code_hash
             .first_chunk()
             .expect("32 bytes are more than 8");
-        state.write_u64(u64::from_le_bytes(*prefix) ^ u64::from(self.fork).rotate_right(8));
+        let code = u64::from_le_bytes(*prefix);
+        state.write_u64(code.wrapping_add(u64::from(self.fork) << 56));
     }
 }
 
