@@ -22,6 +22,9 @@ type Word<K, V, N> = *mut Entry<K, V, N>;
 const TAG_MASK: usize = ENTRY_ALIGN - 1;
 const LIVE_BIT: usize = 1;
 
+// Tags go where the addresses of entries, whatever they hold, have zeros.
+const _: () = assert!(align_of::<Entry<u8, u8, u8>>() == ENTRY_ALIGN);
+
 fn tombstone<K, V, N>() -> Word<K, V, N> {
     ptr::without_provenance_mut(2)
 }
