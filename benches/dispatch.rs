@@ -2,8 +2,10 @@
 //!
 //! `cargo bench --bench dispatch [-- SECTION] [--json FILE]`; the sections are `answers`, `threads`
 //! and `compiling`. Ratios are to the floor of the same table: one `Arc` of a program-sized value
-//! cloned and dropped, which is what a caller who had the program at hand would pay. `target` is
-//! the ratio that this crate means to keep.
+//! cloned and dropped, which is what a caller who had the program at hand would pay. `least` is the
+//! ratio of the least turns, which an idle machine comes to: a lookup slows down more than the floor
+//! where others compete for the core, as the floor mostly waits for two locked instructions. `target`
+//! is the ratio that this crate means to keep.
 //!
 //! `lookup` takes the request by value; its callers clone the bytecode's reference count for it,
 //! which is measured with it. `lookup_ref` is the same without. The flood makes a key for each of
@@ -95,9 +97,16 @@ fn finish(session: &mut Session, title: &str, aimed: Vec<Aimed<'_>>, arcs: &[Arc
     let (mut contenders, targets): (Vec<_>, Vec<_>) = aimed.into_iter().unzip();
     contenders.insert(0, floor(1, arcs));
     take_turns(session.effort, &mut contenders);
-    let mut table = Table::new(title, &["ns", "x floor", "target"]).chart(1);
+    let least = |contender: &Contender<'_>| contender.samples.iter().copied().reduce(f64::min);
+    let mut table = Table::new(title, &["ns", "x floor", "least", "target"]).chart(1);
     for (i, contender) in contenders.iter().enumerate() {
-        let cells = [contender.median(), contender.ratio_to(&contenders[0])];
+        let ratio = least(contender).zip(least(&contenders[0]));
+        let ratio = ratio.map_or(f64::NAN, |(own, floor)| own / floor);
+        let cells = [
+            contender.median(),
+            contender.ratio_to(&contenders[0]),
+            Spread::exact(ratio),
+        ];
         table.row(&contender.name, &cells);
         if let Some(target) = i.checked_sub(1).and_then(|i| targets[i]) {
             let row = table.rows.last_mut().expect("it was just added");

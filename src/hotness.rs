@@ -50,29 +50,6 @@ const MAX_HEAT: u32 = 1 << 31;
 #[repr(align(64))]
 struct Bucket([AtomicU64; WAYS]);
 
-impl Bucket {
-    /// A key that is not in the bucket: wears down the coldest word, or takes its place and tells so.
-    #[inline(never)]
-    fn admit(&self, tag: u32, weight: u32) -> bool {
-        let (mut coldest, mut coldest_word) = (0, u64::MAX);
-        for (i, slot) in self.0.iter().enumerate() {
-            let found = slot.load(Relaxed);
-            if heat_of(found) < heat_of(coldest_word) {
-                (coldest, coldest_word) = (i, found);
-            }
-        }
-        let heat = heat_of(coldest_word);
-        let admitted = heat <= weight;
-        let after = if admitted {
-            word(tag, weight)
-        } else {
-            word(tag_of(coldest_word), heat - weight)
-        };
-        self.0[coldest].store(after, Relaxed);
-        admitted
-    }
-}
-
 /// The counter. See the [module](self).
 pub(crate) struct Sketch {
     buckets: Box<[Bucket]>,
@@ -106,8 +83,16 @@ impl Sketch {
     }
 
     /// Counts `weight` for `key`; true if that crossed `threshold` or a doubling of it (H4).
-    #[inline(always)]
+    #[inline]
     pub(crate) fn record(&self, key: &RuntimeCacheKey, weight: u32, threshold: u32) -> bool {
+        self.count(key, weight, threshold)
+            .unwrap_or_else(|| self.admit(key, weight, threshold))
+    }
+
+    /// [`record`](Self::record) for a key that is being counted; `None`, and nothing done, for
+    /// another, which [`admit`](Self::admit) is for.
+    #[inline(always)]
+    pub(crate) fn count(&self, key: &RuntimeCacheKey, weight: u32, threshold: u32) -> Option<bool> {
         let (bucket, tag) = self.place(key);
         for slot in &bucket.0 {
             let found = slot.load(Relaxed);
@@ -115,10 +100,29 @@ impl Sketch {
                 let before = heat_of(found);
                 let after = before.saturating_add(weight).min(MAX_HEAT);
                 slot.store(word(tag, after), Relaxed);
-                return crossed(before, after, threshold);
+                return Some(crossed(before, after, threshold));
             }
         }
-        bucket.admit(tag, weight) && crossed(0, weight, threshold)
+        None
+    }
+
+    /// [`record`](Self::record) for a key that is not being counted.
+    pub(crate) fn admit(&self, key: &RuntimeCacheKey, weight: u32, threshold: u32) -> bool {
+        let (bucket, tag) = self.place(key);
+        let (mut coldest, mut coldest_word) = (0, u64::MAX);
+        for (i, slot) in bucket.0.iter().enumerate() {
+            let found = slot.load(Relaxed);
+            if heat_of(found) < heat_of(coldest_word) {
+                (coldest, coldest_word) = (i, found);
+            }
+        }
+        let heat = heat_of(coldest_word);
+        if heat > weight {
+            bucket.0[coldest].store(word(tag_of(coldest_word), heat - weight), Relaxed);
+            return false;
+        }
+        bucket.0[coldest].store(word(tag, weight), Relaxed);
+        crossed(0, weight, threshold)
     }
 
     /// The weight of an interpreted run that cost `gas`.

@@ -22,7 +22,7 @@ use super::{
     runtime::Runtime,
 };
 use crate::{
-    CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig,
+    CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig, RuntimeTuning,
     hotness::{MISS, Sketch},
     resident::{self, FencePolicy, Options},
     stats::{self, Counters},
@@ -50,6 +50,7 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) sketch: Sketch,
     pub(super) persist: Option<Persist>,
+    pub(super) tuning: RuntimeTuning,
     /// Heat at which a missing key is reported.
     pub(super) hot: u32,
     stopping: AtomicBool,
@@ -69,6 +70,7 @@ impl Shared {
             persist: Persist::new(config)?,
             counters: Counters::default(),
             sketch: Sketch::new(tuning.hotness_slots, tuning.hot_gas_per_miss),
+            tuning: *tuning,
             hot: tuning.jit_hot_threshold.saturating_mul(MISS),
             stopping: AtomicBool::new(false),
             deadline: OnceLock::new(),

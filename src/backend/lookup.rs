@@ -2,7 +2,7 @@
 
 use super::{
     BLOCKING, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest, ON,
-    Verdict, core::Core, request::Road,
+    ProgramRef, Verdict, core::Core, request::Road,
 };
 use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
 use alloy_primitives::{B256, Bytes};
@@ -25,20 +25,9 @@ impl JitBackend {
     #[inline]
     pub fn lookup_ref(&self, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
         match self.on() {
-            Some(core) => self.lookup_on(core, key, code),
+            Some(core) => core.lookup(key, code),
             None => self.lookup_slow(key, code),
         }
-    }
-
-    /// Out of line, so that a backend that is switched off costs its callers a load and a branch
-    /// and not this frame.
-    #[inline(never)]
-    fn lookup_on(&self, core: &Core, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
-        LookupDecision::Interpret(match core.reader.get(key) {
-            Lookup::Hit(program) => return LookupDecision::Compiled(program),
-            Lookup::Negative(verdict) => self.refused(core, key, code, verdict),
-            Lookup::Miss => self.missed(core, key, code, core.shared.hot),
-        })
     }
 
     /// [`lookup`](Self::lookup) without a reference count of the program either: a hit costs no
@@ -49,17 +38,16 @@ impl JitBackend {
     /// as a hit.
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {
-        let core = match self.on() {
-            Some(core) => core,
-            None => match self.lookup_slow(key, code) {
-                LookupDecision::Interpret(reason) => return BorrowedDecision::Interpret(reason),
-                LookupDecision::Compiled(_) => return self.borrow_resident(key),
-            },
+        let Some(core) = self.on() else {
+            return match self.borrow_slow(key, code) {
+                Ok(program) => BorrowedDecision::Compiled(program),
+                Err(reason) => BorrowedDecision::Interpret(reason),
+            };
         };
         BorrowedDecision::Interpret(match core.reader.borrow(key) {
             Lookup::Hit(program) => return BorrowedDecision::Compiled(program),
-            Lookup::Negative(verdict) => self.refused(core, key, code, verdict),
-            Lookup::Miss => self.missed(core, key, code, core.shared.hot),
+            Lookup::Negative(verdict) => core.refused(key, code, verdict),
+            Lookup::Miss => core.missed(key, code),
         })
     }
 
@@ -85,8 +73,8 @@ impl JitBackend {
         });
         match found {
             Ok(result) => result,
-            Err((f, Some(verdict))) => f(Err(self.refused(core, key, code, verdict))),
-            Err((f, None)) => f(Err(self.missed(core, key, code, core.shared.hot))),
+            Err((f, Some(verdict))) => f(Err(core.refused(key, code, verdict))),
+            Err((f, None)) => f(Err(core.missed(key, code))),
         }
     }
 
@@ -132,7 +120,7 @@ impl JitBackend {
         };
         let weight = core.shared.sketch.weight_of_gas(gas);
         if weight > 0
-            && self.0.config.tuning.should_compile(code)
+            && core.shared.tuning.should_compile(code)
             && core.shared.sketch.record(key, weight, core.shared.hot)
         {
             core.report(key, code);
@@ -160,48 +148,21 @@ impl JitBackend {
         }
     }
 
+    /// The same for a borrowed program. (Not a [`BorrowedDecision`], which the caller would then
+    /// have to keep in memory for its other road too.)
     #[cold]
-    fn borrow_resident(&self, key: &RuntimeCacheKey) -> BorrowedDecision<'_> {
+    fn borrow_slow(
+        &self,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+    ) -> Result<ProgramRef<'_>, InterpretReason> {
+        if let LookupDecision::Interpret(reason) = self.lookup_slow(key, code) {
+            return Err(reason);
+        }
         match self.0.core.get().map(|core| core.reader.borrow(key)) {
-            Some(Lookup::Hit(program)) => BorrowedDecision::Compiled(program),
-            _ => BorrowedDecision::Interpret(InterpretReason::NotReady),
+            Some(Lookup::Hit(program)) => Ok(program),
+            _ => Err(InterpretReason::NotReady),
         }
-    }
-
-    /// Says why to interpret what has a negative entry.
-    #[inline(never)]
-    fn refused(
-        &self,
-        core: &Core,
-        key: &RuntimeCacheKey,
-        code: &Bytes,
-        verdict: Verdict,
-    ) -> InterpretReason {
-        match verdict {
-            Verdict::Failed => InterpretReason::JitFailed,
-            Verdict::Ineligible => InterpretReason::Ineligible,
-            // An artifact is as good as compiled: the first use loads it.
-            Verdict::Indexed => self.missed(core, key, code, MISS),
-        }
-    }
-
-    /// Counts a miss, reports the key if that makes it hot, and says why to interpret. Out of
-    /// line, as hits should not carry its registers.
-    #[inline(never)]
-    fn missed(
-        &self,
-        core: &Core,
-        key: &RuntimeCacheKey,
-        code: &Bytes,
-        threshold: u32,
-    ) -> InterpretReason {
-        if !self.0.config.tuning.should_compile(code) {
-            return InterpretReason::Ineligible;
-        }
-        if core.shared.sketch.record(key, MISS, threshold) {
-            core.report(key, code);
-        }
-        InterpretReason::NotReady
     }
 
     fn lookup_or_compile(
@@ -247,5 +208,61 @@ impl JitBackend {
                 | Error::WouldDeadlock => InterpretReason::NotReady,
                 _ => InterpretReason::JitFailed,
             })
+    }
+}
+
+/// Out of line, all of these: a backend that is switched off costs its callers a load and a branch
+/// and not a frame, and a hit does not carry what a miss needs.
+impl Core {
+    #[inline(never)]
+    fn lookup(&self, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
+        LookupDecision::Interpret(match self.reader.get(key) {
+            Lookup::Hit(program) => return LookupDecision::Compiled(program),
+            Lookup::Negative(verdict) => self.refused(key, code, verdict),
+            Lookup::Miss => self.missed(key, code),
+        })
+    }
+
+    /// Says why to interpret what has a negative entry.
+    #[inline(never)]
+    fn refused(&self, key: &RuntimeCacheKey, code: &Bytes, verdict: Verdict) -> InterpretReason {
+        match verdict {
+            Verdict::Failed => InterpretReason::JitFailed,
+            Verdict::Ineligible => InterpretReason::Ineligible,
+            // An artifact is as good as compiled: the first use loads it.
+            Verdict::Indexed => self.count_miss(key, code, MISS),
+        }
+    }
+
+    /// Counts a miss, reports the key if that makes it hot, and says why to interpret.
+    #[inline(never)]
+    fn missed(&self, key: &RuntimeCacheKey, code: &Bytes) -> InterpretReason {
+        self.count_miss(key, code, self.shared.hot)
+    }
+
+    #[inline(always)]
+    fn count_miss(&self, key: &RuntimeCacheKey, code: &Bytes, threshold: u32) -> InterpretReason {
+        if !self.shared.tuning.should_compile(code) {
+            return InterpretReason::Ineligible;
+        }
+        match self.shared.sketch.count(key, MISS, threshold) {
+            Some(false) => InterpretReason::NotReady,
+            counted => self.count_rare_miss(key, code, threshold, counted),
+        }
+    }
+
+    /// A miss of a key that is not being counted, or that has become hot by it.
+    #[inline(never)]
+    fn count_rare_miss(
+        &self,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+        threshold: u32,
+        counted: Option<bool>,
+    ) -> InterpretReason {
+        if counted.unwrap_or_else(|| self.shared.sketch.admit(key, MISS, threshold)) {
+            self.report(key, code);
+        }
+        InterpretReason::NotReady
     }
 }

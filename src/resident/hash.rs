@@ -2,7 +2,7 @@
 //!
 //! Input words are summed as NH (Black, Halevi, Krawczyk, Krovetz and Rogaway, "UMAC: Fast and
 //! Secure Message Authentication", 1999): `sum of (w[2i] + k[2i]) * (w[2i+1] + k[2i+1])` in 128 bits,
-//! with secret `k`. For keys of one 32-byte block and a tail of up to eight bytes, two inputs chosen
+//! with secret `k`. For keys of at most a 32-byte block and a tail of eight bytes, two inputs chosen
 //! without knowledge of `k` collide in that sum with probability at most 2^-64. The halves of the sum
 //! are then folded by exclusive or, for which nothing is proved. This is not a cryptographic
 //! function: who could observe hash values could solve for the key. The map reveals none, and does
