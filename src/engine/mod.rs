@@ -60,10 +60,9 @@ pub const MAX_FRAME_LEN: usize = 512 << 10;
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
-    /// Compiled fast: single-pass register allocation, no optimisation passes.
+    /// Compiled fast: single-pass register allocation.
     Baseline,
-    /// Compiled well: backtracking register allocation and, for bytecode of up to 12 KiB, e-graph
-    /// optimisation.
+    /// Compiled well: backtracking register allocation, multiplication in line.
     Optimized,
 }
 
@@ -154,7 +153,7 @@ pub fn compile(
     }
     let bytecode = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
-    let isa = isa::isa(options.tier, bytecode.len(), options.debug_assertions)?;
+    let isa = isa::isa(options.tier, options.debug_assertions)?;
 
     let (backend, slot) = CraneliftBackend::new(layout, isa.default_call_conv(), options.tier);
     let mut compiler = EvmCompiler::new(backend);

@@ -98,16 +98,16 @@ impl Lowering {
                 self.e.value(limb)
             }
             Data::Param(index, offset) => {
-                let base = self.params[index];
+                let base = self.frame_value(index);
                 self.e.offset(base, offset)
             }
             Data::StackPointer(position) => match &self.stack {
                 Some(stack) => stack.address(&mut self.e, position),
-                None => self.params[param::STACK],
+                None => self.frame_value(param::STACK),
             },
             Data::StackLength(depth) => match &self.stack {
                 Some(stack) => stack.length_value(&mut self.e, depth),
-                None => self.params[param::STACK],
+                None => self.frame_value(param::STACK),
             },
             Data::Word(_)
             | Data::TotalWord(_)
@@ -115,7 +115,7 @@ impl Lowering {
             | Data::StackBounds(_)
             | Data::StackFault(_) => {
                 self.refuse("a word passed by value");
-                self.params[param::STACK]
+                self.frame_value(param::STACK)
             }
         }
     }
@@ -187,7 +187,7 @@ impl Lowering {
             self.error
                 .get_or_insert(EngineError::Layout("a field that the front end reads"));
         }
-        (self.params[index], offset as i32)
+        (self.frame_value(index), offset as i32)
     }
 
     fn load_from(&mut self, ty: Type, base: ir::Value, offset: i32) -> Value {
@@ -244,7 +244,7 @@ impl Lowering {
             }
             (Data::Scalar(_, a), Data::Scalar(_, b)) => Limb::Flag(self.e.icmp(cc, a, b)),
             (Data::Param(index, offset), Data::Const(_, imm)) => {
-                let base = self.params[index];
+                let base = self.frame_value(index);
                 let pointer = self.e.offset(base, offset);
                 Limb::Flag(self.e.icmp_imm(cc, pointer, imm as i64))
             }
@@ -650,7 +650,14 @@ impl Builder for CraneliftBuilder<'_> {
             l.refuse("a subtraction of something else than a constant");
             return (lhs, rhs);
         };
-        let difference = l.e.offset(a, (b as i64).wrapping_neg());
+        // All sums of a block are taken from where it started: one instruction, whatever precedes.
+        let (start, spent) = match l.gas_spent {
+            Some((left, start, spent)) if left == a => (start, spent),
+            _ => (a, 0),
+        };
+        let spent = b.wrapping_add(spent);
+        let difference = l.e.offset(start, (spent as i64).wrapping_neg());
+        l.gas_spent = Some((difference, start, spent));
         let overflow = l.e.cmp(Cc::UnsignedLessThan, Limb::Val(a), Limb::Const(b));
         (l.scalar(Type::Int(64), difference), l.add_flag(overflow))
     }

@@ -3,7 +3,8 @@
 use super::{
     Lowering,
     blocks::{BasicBlock, Block, Role, dispatch, has_edge, pass, redirect, trampoline},
-    emit::Limb,
+    emit::{Limb, Region},
+    param,
     stack::StackCache,
     value::{Data, Type, Value},
 };
@@ -92,11 +93,15 @@ impl Lowering {
             return;
         }
         self.gas = None;
+        self.frame.enter_block();
         if matches!(role, Role::Join | Role::Instruction) {
             self.memory.enter_block();
         }
         self.stack = match role {
-            Role::Join | Role::Instruction => Some(StackCache::new(&mut self.e, self.home)),
+            Role::Join | Role::Instruction => {
+                let base = self.frame_value(param::STACK);
+                Some(StackCache::new(&mut self.e, self.home, base))
+            }
             _ => None,
         };
     }
@@ -314,10 +319,10 @@ impl Lowering {
 
     /// A block that passes the status it receives on to the block that returns.
     ///
-    /// There is a new one for every few edges: a register allocator takes time quadratic in the
-    /// number of values that meet in one block.
+    /// There is a new one for every few edges, and what they pass on takes its way through memory:
+    /// a register allocator takes time quadratic in the number of values that meet in one block.
     fn landing(&mut self) -> Option<ir::Block> {
-        const EDGES: u32 = 32;
+        const EDGES: u32 = 16;
         if let Some((block, edges)) = &mut self.landing
             && *edges < EDGES
         {
@@ -326,10 +331,25 @@ impl Lowering {
         }
         let target = self.return_block?;
         let here = self.e.block;
+        let slot = self.scratch.slot;
+        let exit = match self.exit {
+            Some(exit) => exit,
+            None => {
+                let exit = self.e.new_block(true);
+                self.e.block = exit;
+                let address = self.e.slot_address(slot);
+                let status = self.e.load(types::I8, Region::Context, address, 0);
+                self.e.jump(target, &[status]);
+                self.exit = Some(exit);
+                exit
+            }
+        };
         let block = self.e.new_block(true);
         let status = self.e.func.dfg.append_block_param(block, types::I8);
         self.e.block = block;
-        self.e.jump(target, &[status]);
+        let address = self.e.slot_address(slot);
+        self.e.store(Region::Context, status, address, 0);
+        self.e.jump(exit, &[]);
         self.e.block = here;
         self.landing = Some((block, 1));
         Some(block)

@@ -69,6 +69,20 @@ impl Emit {
         [Limb::Val(low), Limb::Val(high)]
     }
 
+    /// The sum of two 128-bit numbers, modulo 2^128.
+    fn add_pairs(&mut self, a: [Limb; 2], b: [Limb; 2]) -> ir::Value {
+        let is_zero = |pair: [Limb; 2]| pair.iter().all(|limb| limb.is_zero());
+        let x = self.pair(a[0], a[1]);
+        if is_zero(b) {
+            return x;
+        }
+        let y = self.pair(b[0], b[1]);
+        if is_zero(a) {
+            return y;
+        }
+        self.cursor().ins().iadd(x, y)
+    }
+
     fn map2(&mut self, a: Word, b: Word, f: impl Fn(&mut Self, Limb, Limb) -> Limb) -> Word {
         Word(std::array::from_fn(|i| f(self, a.0[i], b.0[i])))
     }
@@ -129,9 +143,8 @@ impl Emit {
                 if width == 2 {
                     return Word([s0, s1, Limb::Flag(carry), Limb::ZERO]);
                 }
-                let (x, y) = (self.pair(a2, a3), self.pair(b2, b3));
                 let carry = self.cursor().ins().uextend(types::I128, carry);
-                let high = self.cursor().ins().iadd(x, y);
+                let high = self.add_pairs([a2, a3], [b2, b3]);
                 let high = self.cursor().ins().iadd(high, carry);
                 let [s2, s3] = self.split(high);
                 Word([s0, s1, s2, s3])
@@ -156,9 +169,12 @@ impl Emit {
             let fill = Limb::Val(self.cursor().ins().ineg(borrow));
             return Word([s0, s1, fill, fill]);
         }
-        let (x, y) = (self.pair(a2, a3), self.pair(b2, b3));
         let borrow = self.cursor().ins().uextend(types::I128, borrow);
-        let high = self.cursor().ins().isub(x, y);
+        let mut high = self.pair(a2, a3);
+        if !(b2.is_zero() && b3.is_zero()) {
+            let y = self.pair(b2, b3);
+            high = self.cursor().ins().isub(high, y);
+        }
         let high = self.cursor().ins().isub(high, borrow);
         let [s2, s3] = self.split(high);
         Word([s0, s1, s2, s3])
@@ -299,17 +315,17 @@ impl Emit {
                 Some(sum) => self.cursor().ins().iadd(sum, product),
             });
         }
-        if let Some(top) = top {
-            let term = self.pair(Limb::ZERO, Limb::Val(top));
-            add(self, term);
-        }
-        match high {
-            None => Word([r0, r1, Limb::ZERO, Limb::ZERO]),
-            Some(high) => {
-                let [r2, r3] = self.split(high);
-                Word([r0, r1, r2, r3])
+        let high = high.map(|high| self.split(high));
+        let [r2, r3] = high.unwrap_or([Limb::ZERO; 2]);
+        let r3 = match (r3, top) {
+            (_, None) => r3,
+            (Limb::Const(_), Some(top)) => Limb::Val(top),
+            (_, Some(top)) => {
+                let r3 = self.value(r3);
+                Limb::Val(self.add_values(r3, top))
             }
-        }
+        };
+        Word([r0, r1, r2, r3])
     }
 
     fn uextend_pair(&mut self, limb: Limb) -> ir::Value {
