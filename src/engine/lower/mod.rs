@@ -8,12 +8,14 @@
 //! | [`value`] | what the front end's handles stand for |
 //! | [`emit`] | instructions at an insertion point, with constant folding on 64-bit limbs |
 //! | [`word`] | 256-bit arithmetic on limbs |
+//! | [`shift`] | shifts and bytes of words |
 //! | [`stack`] | the operand stack in SSA values |
 //! | [`blocks`] | basic blocks, joins, computed jumps |
 //! | [`flow`] | edges between blocks, and what joins receive |
 //! | [`frame`] | parameters and other values of the whole function |
 //! | [`memory`] | the frame's memory, accessed in line |
 //! | [`calls`] | builtins: called through the table, or opened in line |
+//! | [`operand`] | what the front end's handles come to |
 //! | [`builder`] | the front end's interface, on top of these |
 
 pub(super) mod blocks;
@@ -23,6 +25,8 @@ mod emit;
 mod flow;
 mod frame;
 mod memory;
+mod operand;
+mod shift;
 mod stack;
 pub(super) mod value;
 mod word;
