@@ -62,9 +62,11 @@ impl Lowering {
         };
         let (reads, writes) = stack_effect(builtin, last);
         for &arg in args {
-            if let Data::StackPointer(position) = self.values.get(arg)
-                && let Some(stack) = &mut self.stack
-            {
+            let Data::StackPointer(position) = self.values.get(arg) else {
+                continue;
+            };
+            self.require_word(position);
+            if let Some(stack) = &mut self.stack {
                 stack.before_call(&mut self.e, position, reads, writes);
             }
         }

@@ -11,6 +11,7 @@ use super::{
 use crate::engine::EngineError;
 use crate::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
+use revmc::interpreter::InstructionResult;
 
 /// Traps of compiled code mark places that invariants make unreachable.
 const UNREACHABLE: u8 = 1;
@@ -353,6 +354,16 @@ impl Lowering {
         self.e.block = here;
         self.landing = Some((block, 1));
         Some(block)
+    }
+
+    /// Leaves the function with this status if `cond` is not zero.
+    pub(super) fn exit_if(&mut self, cond: ir::Value, status: InstructionResult) {
+        let ready = self.e.new_block(false);
+        let status = self.e.iconst(types::I8, status as u64);
+        let fine = self.e.iconst(types::I8, super::calls::CONTINUE);
+        let status = self.e.select_values(cond, status, fine);
+        self.exit_unless_continue(status, ready);
+        self.e.block = ready;
     }
 
     /// Leaves the function with `status` unless that is to continue, which is done at `ready`.

@@ -219,14 +219,7 @@ impl Lowering {
         let floor = Limb::Const(self.memory.prefix_floor);
         let lost = self.e.cmp(IntCC::UnsignedLessThan, size, floor);
         let lost = self.e.value(lost);
-        let ready = self.e.new_block(false);
-        let fatal = self
-            .e
-            .iconst(types::I8, InstructionResult::FatalExternalError as u64);
-        let fine = self.e.iconst(types::I8, CONTINUE);
-        let status = self.e.select_values(lost, fatal, fine);
-        self.exit_unless_continue(status, ready);
-        self.e.block = ready;
+        self.exit_if(lost, InstructionResult::FatalExternalError);
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::engine::EngineError;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC as Cc, types};
-use revmc::{EvmContext, IntCC, interpreter::Contract};
+use revmc::{
+    EvmContext, IntCC,
+    interpreter::{Contract, InstructionResult},
+};
 use std::mem::offset_of;
 
 impl Lowering {
@@ -53,8 +56,26 @@ impl Lowering {
         ])
     }
 
+    /// Leaves the function if the stack does not reach down to `position`, unless that was checked.
+    ///
+    /// The front end checks the stack's bounds once per section of straight-line code, but misses
+    /// the condition of a JUMPI whose target is pushed right before it. Without this, such code
+    /// would read below the stack's first word.
+    pub(super) fn require_word(&mut self, position: i32) {
+        let Some(stack) = &mut self.stack else {
+            return;
+        };
+        let Some(bounds) = stack.below(0, -i64::from(position)) else {
+            return;
+        };
+        let is_missing = stack.is_outside(&mut self.e, bounds);
+        let is_missing = self.e.value(is_missing);
+        self.exit_if(is_missing, InstructionResult::StackUnderflow);
+    }
+
     /// The stack word at `position`.
     pub(super) fn stack_word(&mut self, position: i32) -> Word {
+        self.require_word(position);
         match &mut self.stack {
             Some(stack) => stack.get(&mut self.e, position),
             None => {
@@ -111,10 +132,15 @@ impl Lowering {
     }
 
     pub(super) fn add_flag(&mut self, flag: Limb) -> Value {
-        self.add(match flag {
+        let data = match flag {
             Limb::Const(flag) => Data::Const(Type::Bool, flag),
-            Limb::Flag(flag) | Limb::Val(flag) => Data::Scalar(Type::Bool, flag),
-        })
+            Limb::Flag(flag) => Data::Scalar(Type::Bool, flag),
+            Limb::Val(_) => {
+                self.refuse("a comparison that gave a number");
+                Data::Const(Type::Bool, 0)
+            }
+        };
+        self.add(data)
     }
 
     pub(super) fn add_word(&mut self, word: Word) -> Value {

@@ -333,7 +333,7 @@ impl Emit {
         self.cursor().ins().uextend(types::I128, value)
     }
 
-    // Comparisons. Each gives a limb of 0 or 1.
+    // Comparisons. Each gives a constant or a flag.
 
     pub(super) fn word_cmp(&mut self, cc: IntCC, a: Word, b: Word) -> Limb {
         match cc {
@@ -386,7 +386,7 @@ impl Emit {
             return self.word_ult(a, b);
         }
         if b.is_zero() {
-            return self.shr_imm(a.0[3], 63);
+            return self.cmp(IntCC::SignedLessThan, a.0[3], Limb::ZERO);
         }
         self.by_halves(IntCC::SignedLessThan, a, b)
     }
