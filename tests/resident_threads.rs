@@ -34,9 +34,10 @@ fn id_of(key: u32, version: u32) -> u64 {
 /// Readers come and go, hold `Arc`s and guards across the writer's growth, eviction and clearing;
 /// no value is seen after its drop, every hit has its key's value, and nothing is left at the end.
 fn stress(fences: FencePolicy) {
-    const KEYS: u32 = if cfg!(miri) { 24 } else { 3000 };
-    const CHANGES: u32 = if cfg!(miri) { 150 } else { 120_000 };
-    const READERS: usize = 3;
+    const KEYS: u32 = if cfg!(miri) { 8 } else { 3000 };
+    const CHANGES: u32 = if cfg!(miri) { 48 } else { 120_000 };
+    const READERS: usize = if cfg!(miri) { 2 } else { 3 };
+    const LOOKUPS: usize = if cfg!(miri) { 10 } else { 4000 };
     let (mut writer, reader, alive) = map(fences);
     let done = AtomicBool::new(false);
 
@@ -44,7 +45,7 @@ fn stress(fences: FencePolicy) {
         let mut random = seed;
         let mut held = Vec::new();
         let mut lent = Vec::new();
-        for _ in 0..if cfg!(miri) { 40 } else { 4000 } {
+        for _ in 0..LOOKUPS {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
