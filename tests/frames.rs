@@ -1,5 +1,5 @@
-//! What `CompiledProgram::run_frame` refuses, that a refused frame is untouched, and how a frame is
-//! left.
+//! What `CompiledProgram::run_frame` refuses, that a refused frame is untouched, what a frame may
+//! read, and how it is left.
 
 mod common;
 
@@ -199,4 +199,37 @@ fn the_stack_of_an_ended_frame_is_empty() {
     assert!(!frame.stack.is_empty());
     run(&program, &mut frame, &mut memory);
     assert!(frame.stack.is_empty());
+}
+
+/// Call data is often a part of a transaction's or of the caller's memory: what stands behind it is
+/// not read, whether the offset is known when compiling or not.
+#[test]
+fn call_data_ends_where_it_ends() {
+    const LEN: usize = 67;
+    let load = |program: &CompiledProgram, code: &[u8], buffer: &Bytes| {
+        let mut frame = frame(code, None);
+        frame.contract.input = buffer.slice(..LEN);
+        match run(program, &mut frame, &mut SharedMemory::new()) {
+            InterpreterAction::Return { result } => result.output,
+            other => panic!("unexpected {other:?}"),
+        }
+    };
+    // The offset is the call data's first byte.
+    let from_data = asm("0 CALLDATALOAD 248 SHR CALLDATALOAD 0 MSTORE 32 0 RETURN");
+    let computed = program(&from_data);
+    for offset in 0..=LEN as u8 + 1 {
+        let mut buffer: Vec<u8> = (0..200).map(|n| n | 1).collect();
+        buffer[0] = offset;
+        let buffer = Bytes::from(buffer);
+        let at = usize::from(offset);
+        let left = LEN.saturating_sub(at).min(32);
+        let mut expected = [0; 32];
+        expected[..left].copy_from_slice(&buffer[at..][..left]);
+
+        let known = asm(&format!("{offset} CALLDATALOAD 0 MSTORE 32 0 RETURN"));
+        let word = load(&program(&known), &known, &buffer);
+        assert_eq!(word[..], expected, "known offset {offset}");
+        let word = load(&computed, &from_data, &buffer);
+        assert_eq!(word[..], expected, "computed offset {offset}");
+    }
 }
