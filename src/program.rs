@@ -282,6 +282,31 @@ impl CompiledProgram {
     /// not (static gas is charged per section of straight-line code), which no rule of the EVM can
     /// see, as a halt consumes all gas.
     ///
+    /// ```
+    /// use revmc_jit::engine::{CompileOptions, compile};
+    /// use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// use revmc_jit::revmc::interpreter::{
+    ///     Contract, DummyHost, InstructionResult, Interpreter, SharedMemory,
+    /// };
+    /// use revmc_jit::revmc::primitives::{Bytecode, Env};
+    /// use revmc_jit::{CompiledProgram, RuntimeCacheKey};
+    ///
+    /// // PUSH1 7 PUSH0 MSTORE, PUSH1 32 PUSH0 RETURN
+    /// let code = Bytes::from_static(&[0x60, 7, 0x5f, 0x52, 0x60, 32, 0x5f, 0xf3]);
+    /// let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let native = compile(&code, key.spec_id, &CompileOptions::default())?;
+    /// let program = CompiledProgram::jit(key, code.len(), &native)?;
+    ///
+    /// let code = Bytecode::new_raw(code);
+    /// let contract = Contract::new_env(&Env::default(), code, Some(key.code_hash));
+    /// let mut frame = Interpreter::new(contract, 100_000, false);
+    /// let (mut memory, mut host) = (SharedMemory::new(), DummyHost::default());
+    /// let action = program.run_frame(&mut frame, &mut memory, &mut host)?;
+    /// let result = action.into_result_return().expect("it makes no calls");
+    /// assert_eq!((result.result, result.output[31]), (InstructionResult::Return, 7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`FrameError`] if the frame is not one this program can run; nothing has been changed then.

@@ -3,7 +3,9 @@
 //!
 //! The allocator counts per thread, so the backend's own threads may do as they like.
 
-use revmc_jit::primitives::{B256, Bytes, OptimizationLevel, SpecId, keccak256};
+mod runtime_support;
+
+use revmc_jit::primitives::{B256, Bytes, OptimizationLevel};
 use revmc_jit::{
     InterpretReason, JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig,
 };
@@ -62,13 +64,9 @@ fn heap_calls(f: impl FnOnce()) -> usize {
 }
 
 fn contract(n: u32) -> (RuntimeCacheKey, Bytes) {
-    let code = Bytes::from([&[0x63][..], &n.to_be_bytes(), &[0x00]].concat());
+    let (key, code) = runtime_support::contract(n);
     // The first clone of `Bytes` that were made of a `Vec` allocates their reference count.
     drop(code.clone());
-    let key = RuntimeCacheKey {
-        code_hash: keccak256(&code),
-        spec_id: SpecId::CANCUN,
-    };
     (key, code)
 }
 

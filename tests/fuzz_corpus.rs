@@ -1,17 +1,23 @@
 //! Runs the committed inputs of the fuzz targets (`fuzz/corpus`), so that what fuzzing once found
 //! stays found without a fuzzer.
 
+#[cfg(target_os = "linux")]
+#[path = "../fuzz/bodies/artifact.rs"]
+mod artifact;
+#[cfg(target_os = "linux")]
+mod artifact_support;
 mod common;
+#[cfg(target_os = "linux")]
+mod fuzz_seeds;
+mod resident_model;
+#[path = "../fuzz/bodies/runtime_ops.rs"]
+mod runtime_ops;
+mod runtime_support;
 #[path = "../fuzz/bodies/vs_interpreter.rs"]
 mod vs_interpreter;
 #[path = "../examples/quickstart/with_jit.rs"]
 mod with_jit;
 
-use common::asm::asm;
-use common::case::FORKS;
-use common::programs::ALL;
-use revmc::interpreter::opcode::OpCode;
-use revmc::primitives::{hex, keccak256};
 use std::path::{Path, PathBuf};
 
 /// The inputs of a target, in a fixed order.
@@ -43,44 +49,36 @@ fn vs_interpreter() {
     assert!(cases > inputs.len() / 2, "only {cases} inputs are programs");
 }
 
-/// Writes the seeds: the hand-written programs and the edge programs as inputs, and the opcodes as
-/// a dictionary.
-///
-/// ```text
-/// cargo test --test fuzz_corpus -- --ignored write_seeds
-/// ```
 #[test]
-#[ignore = "writes into fuzz/"]
-fn write_seeds() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = root.join("fuzz/corpus/vs_interpreter");
-    let newest = FORKS.len() as u8 - 1;
-    let mut seeds = Vec::new();
-    for (name, text) in ALL.iter().flat_map(|(_, table)| *table) {
-        seeds.push((*name, vs_interpreter::input(newest, &[0; 40], &asm(text))));
+fn map_ops() {
+    let inputs = inputs("map_ops");
+    assert!(inputs.len() >= 10, "only {} inputs", inputs.len());
+    for (path, data) in &inputs {
+        println!("{}", path.display());
+        resident_model::check(data);
     }
-    for line in include_str!("corpus/edge-programs.tsv")
-        .lines()
-        .filter(|l| !l.starts_with('#'))
-    {
-        let columns: Vec<&str> = line.split('\t').collect();
-        let fork = FORKS
-            .iter()
-            .position(|fork| format!("{fork:?}") == columns[0]);
-        let [code, input] = [2, 3].map(|column| hex::decode(columns[column]).expect("hex"));
-        let fork = fork.expect("a known fork") as u8;
-        seeds.push(("edge program", vs_interpreter::input(fork, &input, &code)));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn artifact_bytes() {
+    let inputs = inputs("artifact_bytes");
+    assert!(inputs.len() >= 10, "only {} inputs", inputs.len());
+    for (path, data) in &inputs {
+        println!("{}", path.display());
+        artifact::bytes(data);
     }
-    for (name, seed) in seeds {
-        let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        let hash = hex::encode(&keccak256(&seed)[..4]);
-        let name = format!("{}-{hash}", words.join("-").to_lowercase());
-        std::fs::write(folder.join(name), seed).expect("writable");
+}
+
+#[test]
+fn runtime_ops() {
+    let inputs = inputs("runtime_ops");
+    assert!(inputs.len() >= 10, "only {} inputs", inputs.len());
+    let mut calls = 0;
+    for (path, data) in &inputs {
+        println!("{}", path.display());
+        calls += runtime_ops::calls(data);
+        runtime_ops::execute(data);
     }
-    let mut dictionary =
-        String::from("# Every opcode as one byte. Written by tests/fuzz_corpus.rs.\n");
-    for op in (0..=u8::MAX).filter_map(OpCode::new) {
-        dictionary += &format!("{op}=\"\\x{:02x}\"\n", op.get());
-    }
-    std::fs::write(root.join("fuzz/opcodes.dict"), dictionary).expect("writable");
+    assert!(calls > 4 * inputs.len(), "only {calls} calls");
 }

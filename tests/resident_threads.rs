@@ -34,9 +34,10 @@ fn id_of(key: u32, version: u32) -> u64 {
 /// Readers come and go, hold `Arc`s and guards across the writer's growth, eviction and clearing;
 /// no value is seen after its drop, every hit has its key's value, and nothing is left at the end.
 fn stress(fences: FencePolicy) {
-    const KEYS: u32 = if cfg!(miri) { 24 } else { 3000 };
-    const CHANGES: u32 = if cfg!(miri) { 150 } else { 120_000 };
-    const READERS: usize = 3;
+    const KEYS: u32 = if cfg!(miri) { 8 } else { 3000 };
+    const CHANGES: u32 = if cfg!(miri) { 48 } else { 120_000 };
+    const READERS: usize = if cfg!(miri) { 2 } else { 3 };
+    const LOOKUPS: usize = if cfg!(miri) { 10 } else { 4000 };
     let (mut writer, reader, alive) = map(fences);
     let done = AtomicBool::new(false);
 
@@ -44,7 +45,7 @@ fn stress(fences: FencePolicy) {
         let mut random = seed;
         let mut held = Vec::new();
         let mut lent = Vec::new();
-        for _ in 0..if cfg!(miri) { 40 } else { 4000 } {
+        for _ in 0..LOOKUPS {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
@@ -130,6 +131,7 @@ fn stress_symmetric_fences() {
 /// A reader that never leaves stops nobody: the writer goes on, and the backlog shows it.
 #[test]
 fn stopped_reader_only_makes_a_backlog() {
+    const VERSIONS: u32 = if cfg!(miri) { 20 } else { 1000 };
     let (mut writer, reader, alive) = map(FencePolicy::Auto);
     writer.insert(1, Tracked::new(id_of(1, 0), &alive));
     let (entered, inside) = mpsc::channel();
@@ -145,15 +147,15 @@ fn stopped_reader_only_makes_a_backlog() {
             });
         });
         inside.recv().expect("the reader sends");
-        for version in 1..=1000 {
+        for version in 1..=VERSIONS {
             writer.insert(1, Tracked::new(id_of(1, version), &alive));
         }
         assert_eq!(writer.reclaim(), 0);
-        assert_eq!(writer.gauges().backlog, 1000);
-        assert_eq!(reader.gauges().backlog, 1000);
+        assert_eq!(writer.gauges().backlog, VERSIONS as usize);
+        assert_eq!(reader.gauges().backlog, VERSIONS as usize);
         release.send(()).expect("the reader waits");
     });
-    assert_eq!(writer.reclaim(), 1000);
+    assert_eq!(writer.reclaim(), VERSIONS as usize);
     assert_eq!(writer.gauges().backlog, 0);
     // The two copies of the present value.
     assert_eq!(alive.load(Ordering::Relaxed), 2);

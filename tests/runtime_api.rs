@@ -5,7 +5,7 @@
 //! | `disabled` | `disabled_does_nothing_until_it_is_switched_on` |
 //! | `new` | `new_starts_or_waits_as_configured`, `new_refuses_what_cannot_work` |
 //! | `lookup` | `a_contract_becomes_native_when_it_is_hot`, `lookups_say_why_to_interpret`, `runtime_never_blocks` |
-//! | `lookup_ref`, `lookup_borrowed`, `lookup_with` | `all_forms_of_lookup_find_the_same_program`, `runtime_alloc` |
+//! | `lookup_ref`, `lookup_borrowed`, `lookup_with` | `all_forms_of_lookup_find_the_same_program`, `allocations` |
 //! | `record_interpreted` | `gas_makes_a_contract_hot` |
 //! | `get_compiled`, `get_compiled_tracked` | `get_compiled_counts_only_when_tracked` |
 //! | `lookup_blocking` | `lookup_blocking_compiles_what_is_missing` |

@@ -31,8 +31,9 @@ struct Setup {
     small_channel: bool,
 }
 
+/// One call, with the contract it names.
 #[derive(Arbitrary, Debug)]
-enum Call {
+pub enum Call {
     Lookup(u8),
     LookupOften(u8, u8),
     LookupBorrowed(u8),
@@ -65,9 +66,9 @@ enum Call {
 /// # Panics
 /// If the backend does something it must not.
 pub fn execute(data: &[u8]) {
-    let mut data = Unstructured::new(data);
-    let Ok(setup) = Setup::arbitrary(&mut data) else { return };
-    let Ok(calls) = Vec::<Call>::arbitrary_take_rest(data) else { return };
+    let Some((setup, calls)) = decode(data) else {
+        return;
+    };
     let backend = JitBackend::new(configuration(&setup)).expect("the configuration is valid");
     let mut session = Session {
         before: backend.stats(),
@@ -76,8 +77,23 @@ pub fn execute(data: &[u8]) {
         kept: Vec::new(),
         pauses: 0,
     };
-    calls.into_iter().take(MAX_CALLS).for_each(|call| session.call(call));
+    calls
+        .into_iter()
+        .take(MAX_CALLS)
+        .for_each(|call| session.call(call));
     session.check_counters();
+}
+
+fn decode(data: &[u8]) -> Option<(Setup, Vec<Call>)> {
+    let mut data = Unstructured::new(data);
+    let setup = Setup::arbitrary(&mut data).ok()?;
+    let calls = Vec::<Call>::arbitrary_take_rest(data).ok()?;
+    Some((setup, calls))
+}
+
+/// How many calls an input stands for.
+pub fn calls(data: &[u8]) -> usize {
+    decode(data).map_or(0, |(_, calls)| calls.len().min(MAX_CALLS))
 }
 
 fn configuration(setup: &Setup) -> RuntimeConfig {
@@ -135,14 +151,19 @@ impl Session {
             }
             Call::LookupWrongKey(n) => {
                 let decision = backend.lookup(wrong_key(n));
-                assert!(matches!(decision, LookupDecision::Interpret(_)), "{decision:?}");
+                assert!(
+                    matches!(decision, LookupDecision::Interpret(_)),
+                    "{decision:?}"
+                );
             }
             Call::LookupNonsense(code) => {
                 let code = code.into();
                 let code_hash = revmc::primitives::keccak256(&code);
                 let (mut key, _) = contract(0);
                 key.code_hash = code_hash;
-                if let LookupDecision::Compiled(program) = backend.lookup(LookupRequest { key, code }) {
+                if let LookupDecision::Compiled(program) =
+                    backend.lookup(LookupRequest { key, code })
+                {
                     assert_eq!(program.key, key);
                 }
             }
@@ -209,7 +230,10 @@ impl Session {
         let n = u32::from(n % CONTRACTS);
         let decision = self.backend.lookup(request(n));
         if !self.backend.enabled() {
-            let off = matches!(decision, LookupDecision::Interpret(InterpretReason::Disabled));
+            let off = matches!(
+                decision,
+                LookupDecision::Interpret(InterpretReason::Disabled)
+            );
             assert!(off, "{decision:?}");
         }
         self.decided(n, decision);
@@ -223,7 +247,11 @@ impl Session {
                 assert_eq!(run(&program, &code), U256::from(n));
             }
             LookupDecision::Interpret(reason) => {
-                assert_ne!(reason, InterpretReason::Ineligible, "contract {n} is eligible");
+                assert_ne!(
+                    reason,
+                    InterpretReason::Ineligible,
+                    "contract {n} is eligible"
+                );
             }
         }
     }
@@ -231,7 +259,8 @@ impl Session {
     /// Counters only grow, and parts are no larger than wholes.
     fn check_counters(&mut self) {
         let now = self.backend.stats();
-        let counters: [(&str, fn(&RuntimeStatsSnapshot) -> u64); 9] = [
+        type Counter = (&'static str, fn(&RuntimeStatsSnapshot) -> u64);
+        let counters: [Counter; 9] = [
             ("hits", |s| s.hits),
             ("misses", |s| s.misses),
             ("dispatched", |s| s.dispatched),
@@ -243,7 +272,11 @@ impl Session {
             ("artifacts_stored", |s| s.artifacts_stored),
         ];
         for (name, value) in counters {
-            assert!(value(&now) >= value(&self.before), "{name} fell: {} to {now}", self.before);
+            assert!(
+                value(&now) >= value(&self.before),
+                "{name} fell: {} to {now}",
+                self.before
+            );
         }
         assert_eq!(now.panicked, 0, "{now}");
         assert_eq!(now.abandoned, 0, "{now}");
@@ -256,5 +289,9 @@ impl Session {
 
 fn aot(n: u8) -> AotRequest {
     let LookupRequest { key, code } = request(u32::from(n % CONTRACTS));
-    AotRequest { code_hash: key.code_hash, code, spec_id: key.spec_id }
+    AotRequest {
+        code_hash: key.code_hash,
+        code,
+        spec_id: key.spec_id,
+    }
 }
