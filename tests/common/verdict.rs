@@ -48,6 +48,8 @@ pub const ACCEPTED_HALTS: &[(&[InstructionResult], &[InstructionResult], &str)] 
                 OutOfOffset,
                 NotActivated,
                 StateChangeDuringStaticCall,
+                CallNotAllowedInsideStatic,
+                CreateInitCodeSizeLimit,
                 EOFOpcodeDisabledInLegacy,
                 ReturnContractInNotInitEOF,
             ],
