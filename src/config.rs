@@ -192,7 +192,8 @@ pub struct RuntimeTuning {
     /// Bytes of mapped machine code that JIT programs may hold together.
     pub resident_code_cache_bytes: usize,
     /// Bytes of mapped machine code that loaded artifacts may hold together. One that is dropped
-    /// is loaded again when it is used again.
+    /// is loaded again when it is used again. So are those beyond seven eighths of
+    /// [`max_loaded`](crate::artifact::loader::max_loaded), whatever their size.
     pub aot_code_cache_bytes: usize,
     /// JIT programs that were not used for so long are dropped. `None`: never for that reason.
     pub idle_evict_duration: Option<Duration>,

@@ -81,7 +81,7 @@ impl fmt::Display for CompilationEvent {
             Err(error) => write!(f, "{error}")?,
         }
         match &self.store_error {
-            Some(error) => write!(f, ", not stored: {error}"),
+            Some(error) => write!(f, ", without its artifact: {error}"),
             None => Ok(()),
         }
     }

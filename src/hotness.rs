@@ -21,7 +21,9 @@
 //!   never lost: each stored heat was computed by the thread that stored it from a heat it read,
 //!   so whichever thread stores the first heat above the threshold read one below, and reports.
 //! * **H3** The hash is seeded per sketch. Code hashes can be ground by an attacker, the bucket
-//!   and the tag they get cannot be foreseen.
+//!   and the tag they get cannot be foreseen. Two keys that agree in the 64 bits that are hashed
+//!   ([`RuntimeCacheKey::prefix`]), or in bucket and tag by chance, are counted as one: each
+//!   hastens the other's promotion, no more.
 //! * **H4** A key that stays hot without being compiled (its report was dropped, its request
 //!   refused) is reported again at 2, 4, 8 … times the threshold, and after ageing.
 //!
@@ -48,10 +50,33 @@ const MAX_HEAT: u32 = 1 << 31;
 #[repr(align(64))]
 struct Bucket([AtomicU64; WAYS]);
 
+impl Bucket {
+    /// A key that is not in the bucket: wears down the coldest word, or takes its place and tells so.
+    #[inline(never)]
+    fn admit(&self, tag: u32, weight: u32) -> bool {
+        let (mut coldest, mut coldest_word) = (0, u64::MAX);
+        for (i, slot) in self.0.iter().enumerate() {
+            let found = slot.load(Relaxed);
+            if heat_of(found) < heat_of(coldest_word) {
+                (coldest, coldest_word) = (i, found);
+            }
+        }
+        let heat = heat_of(coldest_word);
+        let admitted = heat <= weight;
+        let after = if admitted {
+            word(tag, weight)
+        } else {
+            word(tag_of(coldest_word), heat - weight)
+        };
+        self.0[coldest].store(after, Relaxed);
+        admitted
+    }
+}
+
 /// The counter. See the [module](self).
 pub(crate) struct Sketch {
     buckets: Box<[Bucket]>,
-    seed: [u64; 5],
+    seed: [u64; 2],
     gas_per_miss: u64,
 }
 
@@ -81,11 +106,10 @@ impl Sketch {
     }
 
     /// Counts `weight` for `key`; true if that crossed `threshold` or a doubling of it (H4).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, key: &RuntimeCacheKey, weight: u32, threshold: u32) -> bool {
         let (bucket, tag) = self.place(key);
-        let (mut coldest, mut coldest_word) = (0, u64::MAX);
-        for (i, slot) in bucket.0.iter().enumerate() {
+        for slot in &bucket.0 {
             let found = slot.load(Relaxed);
             if tag_of(found) == tag {
                 let before = heat_of(found);
@@ -93,17 +117,8 @@ impl Sketch {
                 slot.store(word(tag, after), Relaxed);
                 return crossed(before, after, threshold);
             }
-            if heat_of(found) < heat_of(coldest_word) {
-                (coldest, coldest_word) = (i, found);
-            }
         }
-        let heat = heat_of(coldest_word);
-        if heat > weight {
-            bucket.0[coldest].store(word(tag_of(coldest_word), heat - weight), Relaxed);
-            return false;
-        }
-        bucket.0[coldest].store(word(tag, weight), Relaxed);
-        crossed(0, weight, threshold)
+        bucket.admit(tag, weight) && crossed(0, weight, threshold)
     }
 
     /// The weight of an interpreted run that cost `gas`.
@@ -149,18 +164,9 @@ impl Sketch {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&self, key: &RuntimeCacheKey) -> (&Bucket, u32) {
-        let words: &[[u8; 8]; 4] = key
-            .code_hash
-            .0
-            .as_chunks()
-            .0
-            .try_into()
-            .unwrap_or(&[[0; 8]; 4]);
-        let word = |i: usize| u64::from_ne_bytes(words[i]) ^ self.seed[i];
-        let mixed = fold(word(0), word(1)) ^ fold(word(2), word(3)).rotate_left(32);
-        let hash = fold(mixed ^ u64::from(key.spec_id as u8), self.seed[4]);
+        let hash = fold(key.prefix() ^ self.seed[0], self.seed[1]);
         // The mask is the number of buckets, a power of two, minus one. Tag 0 is an empty word's.
         (
             &self.buckets[hash as usize & (self.buckets.len() - 1)],
@@ -170,14 +176,14 @@ impl Sketch {
 }
 
 /// Multiplies to 128 bits and folds the halves together.
-#[inline]
+#[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
 /// Whether the step from `before` to `after` reaches the threshold, or a doubling of it.
-#[inline]
+#[inline(always)]
 fn crossed(before: u32, after: u32, threshold: u32) -> bool {
     after >= threshold
         && (before < threshold || (after / threshold).ilog2() > (before / threshold).ilog2())

@@ -63,8 +63,10 @@ macro_rules! stats {
     ) => {
         /// The values that the backend keeps up to date itself.
         ///
-        /// All accesses are `Relaxed`: each value stands alone and orders nothing.
+        /// All accesses are `Relaxed`: each value stands alone and orders nothing. Alone on their
+        /// cache lines, as lookups that miss read what lies beside them.
         #[derive(Debug, Default)]
+        #[repr(align(128))]
         pub(crate) struct Counters {
             $(pub(crate) $counter: AtomicU64,)*
         }

@@ -68,7 +68,7 @@ impl Drop for Value {
     }
 }
 
-/// Homes by the key's low four bits, so that keys 0 and 1 share theirs in every table of a model.
+/// Homes by all but the key's low four bits, so that keys 0 and 1 share theirs in every table.
 #[derive(Default)]
 struct Homes;
 
@@ -84,7 +84,7 @@ impl Hasher for Home {
     }
 
     fn finish(&self) -> u64 {
-        self.0 << 59 | self.0 << 1
+        self.0 << 58 | self.0 >> 4
     }
 }
 

@@ -391,9 +391,10 @@ fn ground_keys_meet_the_probe_limit() {
         stripes: 1,
         ..Options::default()
     });
-    // One word in 64 of the table is the home of all of them.
+    // The first 64th of the table is the home of all of them.
+    let capacity = writer.gauges().capacity as u64;
     let keys: Vec<u64> = (0..)
-        .filter(|key| seed.hash_one(key) >> 58 == 0)
+        .filter(|key| seed.hash_one(key) % capacity < capacity / 64)
         .take(count)
         .collect();
     for key in &keys {

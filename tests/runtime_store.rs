@@ -111,7 +111,7 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
         damaged += 1;
     }
     assert_eq!(damaged, 2);
-    let backend = JitBackend::new(with_store(store)).unwrap();
+    let backend = JitBackend::new(with_store(store.clone())).unwrap();
     for n in [1, 2] {
         let program = backend.lookup_blocking(request(n)).program().unwrap();
         assert_eq!(program.kind, ProgramKind::Jit);
@@ -121,6 +121,46 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
     assert_eq!((stats.artifacts_rejected, stats.artifacts_loaded), (2, 0));
     assert_eq!(stats.artifacts_indexed, 0);
     assert!(backend.last_store_error().is_some());
+    // Nobody else has to find out again.
+    assert_eq!(store.load_all().unwrap().entries, []);
+}
+
+/// A store whose artifacts are refused for a reason that does not lie in them.
+#[derive(Debug)]
+struct Refusing(TempArtifactStore);
+
+impl ArtifactStore for Refusing {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        self.0.load_all()
+    }
+    fn load(&self, _: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+        Err(ArtifactError::CpuFeature {
+            missing: "avx1024".into(),
+        })
+    }
+    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError> {
+        self.0.store(artifact)
+    }
+    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
+        self.0.delete(key)
+    }
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        self.0.clear()
+    }
+}
+
+#[test]
+fn an_artifact_for_another_machine_is_left_to_it() {
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let store = Arc::new(Refusing(store));
+    let backend = JitBackend::new(with_store(store.clone())).unwrap();
+    backend.prepare_aot(aot(1));
+    eventually(&backend, |stats| stats.published == 1);
+    backend.clear_resident().unwrap();
+    let program = backend.lookup_blocking(request(1)).program().unwrap();
+    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(backend.stats().artifacts_rejected, 1);
+    assert_eq!(store.load_all().unwrap().entries.len(), 1);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! turns of about a millisecond, and prints medians: nanoseconds of the thread's processor time, and
 //! the ratio to the floor (an `Arc` cloned and dropped, no map). Ratios are what carries over to
 //! another machine, as long as nothing else competes for the core: a map's work then slows down more
-//! than the floor, which mostly waits for one locked instruction. The lower quartile is printed too,
-//! for machines that are not quiet. Sections: `single`, `threads`, `churn`, `pause` and `chosen`.
+//! than the floor, which mostly waits for one locked instruction. For machines that are not quiet, the
+//! lower quartile and the least turn are printed too: what disturbs a turn only ever adds to it. Sections: `single`, `threads`, `churn`, `pause` and `chosen`.
 //!
 //! Every map holds the same keys (32 bytes and a byte) and its own `Arc`s. Peers hash as their
 //! users get them (SipHash); the rows marked `*` use this crate's hasher instead, so that what is
@@ -32,15 +32,16 @@ struct Key {
     fork: u8,
 }
 
-/// Feeds 64 bits of the code hash only. keccak-256 already spreads them, and to grind a hundred codes
-/// that agree in 64 bits costs nearly 2^64 trials; `Eq` compares all.
+/// As the runtime's key: 64 bits of the code hash, and the fork. `Eq` compares all.
 impl Hash for Key {
+    #[inline(always)]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let prefix = self
             .code_hash
             .first_chunk()
             .expect("32 bytes are more than 8");
-        state.write_u64(u64::from_le_bytes(*prefix) ^ u64::from(self.fork).rotate_right(8));
+        let code = u64::from_le_bytes(*prefix);
+        state.write_u64(code.wrapping_add(u64::from(self.fork) << 56));
     }
 }
 
@@ -187,19 +188,20 @@ fn compare(title: &str, mut contenders: Vec<Contender<'_>>) {
     }
     println!("\n{title}");
     println!(
-        "  {:42} {:>8} {:>8}   {:>8} {:>8}",
-        "", "median", "x floor", "quartile", "x floor"
+        "  {:30} {:>8} {:>8}   {:>8} {:>8}   {:>8} {:>8}",
+        "", "median", "x floor", "quartile", "x floor", "least", "x floor"
     );
     let mut floor = None;
     for Contender { name, samples, .. } in &mut contenders {
-        let (half, quarter) = (quantile(samples, 2), quantile(samples, 4));
-        let (first, second) = *floor.get_or_insert((half, quarter));
-        let (x, y) = (half / first, quarter / second);
-        println!("  {name:42} {half:8.1} {x:8.2}   {quarter:8.1} {y:8.2}");
+        let values = [2, 4, usize::MAX].map(|part| quantile(samples, part));
+        let floor = *floor.get_or_insert(values);
+        let cells = values.iter().zip(floor);
+        let cells = cells.map(|(value, floor)| format!(" {value:8.1} {:8.2}", value / floor));
+        println!("  {name:30}{}", cells.collect::<Vec<_>>().join("  "));
     }
 }
 
-/// The sample below which one `part`-th of them lie.
+/// The sample below which one `part`-th of them lie; the least, if that is none of them.
 fn quantile(samples: &mut [f64], part: usize) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / part]

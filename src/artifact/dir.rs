@@ -102,6 +102,17 @@ impl DirArtifactStore {
     /// Opens a folder, creating it (but not the folders above it) for this user only if it is
     /// missing.
     ///
+    /// ```
+    /// use revmc_jit::artifact::{ArtifactStore, DirArtifactStore, DirOptions};
+    ///
+    /// # let parent = std::env::temp_dir().join(format!("artifacts-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&parent)?;
+    /// let store = DirArtifactStore::open(parent.join("artifacts"), DirOptions::default())?;
+    /// assert!(store.load_all()?.entries.is_empty());
+    /// # std::fs::remove_dir_all(&parent)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ArtifactError::Folder`] if it may not hold artifacts, [`ArtifactError::Io`] if it cannot
     /// be created or opened.

@@ -351,6 +351,26 @@ impl ArtifactError {
     }
 }
 
+impl ArtifactError {
+    /// Whether the stored bytes are not those of the artifact that their name in the store
+    /// announces: a [refusal](Self::is_refusal) by every process that could ask for that name.
+    ///
+    /// Not so a refusal for the sake of the key or the bounds of this process's store, of this CPU,
+    /// or of who owns the file. (Format, versions and layouts are part of the name.)
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAnArtifact
+                | Self::Format { .. }
+                | Self::Length { .. }
+                | Self::Malformed { .. }
+                | Self::ManifestDigest
+                | Self::Mismatch { .. }
+                | Self::Object { .. }
+        )
+    }
+}
+
 impl fmt::Display for ArtifactError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -17,6 +17,17 @@ impl JitBackend {
     /// not valid (the code is not the key's) is counted
     /// ([`commands_rejected`](crate::RuntimeStatsSnapshot::commands_rejected)) and otherwise a no-op; who
     /// needs to know uses [`compile_jit_sync`](Self::compile_jit_sync).
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// backend.compile_jit(LookupRequest { key, code }); // native some milliseconds later
+    /// assert_eq!(backend.stats().commands_rejected, 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn compile_jit(&self, request: LookupRequest) {
         let LookupRequest { key, code } = request;
         let sent = self.started().and_then(|core| {
@@ -28,6 +39,22 @@ impl JitBackend {
 
     /// Has the contract compiled and waits until it is resident. Starts the threads if they do not
     /// run. Nothing happens if it is resident already.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// backend.compile_jit_sync(LookupRequest { key, code: code.clone() })?;
+    /// assert!(backend.get_compiled(key.code_hash, key.spec_id).is_some());
+    ///
+    /// // Code that is not the key's is never compiled.
+    /// let code = Bytes::from_static(&[0x60, 0x02, 0x00]);
+    /// let refused = backend.compile_jit_sync(LookupRequest { key, code });
+    /// assert!(matches!(refused, Err(Error::CodeHashMismatch { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -68,6 +95,20 @@ impl JitBackend {
     /// is done. What was asked for before this and is not finished is cancelled; it does not come
     /// back. Programs that callers hold stay valid until they are dropped.
     ///
+    /// ```
+    /// # use revmc_jit::{Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// backend.compile_jit_sync(LookupRequest { key, code })?;
+    /// let held = backend.get_compiled(key.code_hash, key.spec_id);
+    /// backend.clear_resident()?;
+    /// assert!(backend.get_compiled(key.code_hash, key.spec_id).is_none());
+    /// assert!(held.is_some());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Stopped`], [`Error::Forked`], [`Error::WouldDeadlock`]. Nothing to clear, with the threads never started, is
@@ -86,6 +127,28 @@ impl JitBackend {
     /// As for [`compile_jit`](Self::compile_jit), a request that cannot be delivered or is not valid,
     /// or is made without a [`store`](crate::RuntimeConfig::store), is counted and otherwise a no-op. What
     /// became of it later is in the [`CompilationEvent`](crate::CompilationEvent).
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use revmc_jit::artifact::{ArtifactStore, DirOptions, TempArtifactStore};
+    /// use revmc_jit::{AotRequest, JitBackend, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # use std::sync::Arc;
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    ///
+    /// // A node keeps its artifacts in a `DirArtifactStore`.
+    /// let store = Arc::new(TempArtifactStore::new(DirOptions::default())?);
+    /// let mut config = RuntimeConfig::default();
+    /// config.store = Some(store.clone());
+    /// let backend = JitBackend::new(config)?;
+    /// let (code_hash, spec_id) = (keccak256(&code), SpecId::CANCUN);
+    /// backend.prepare_aot(AotRequest { code_hash, code, spec_id });
+    /// while store.load_all()?.entries.is_empty() {
+    ///     std::thread::yield_now(); // a worker compiles and stores
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prepare_aot(&self, request: AotRequest) {
         let AotRequest {
             code_hash,

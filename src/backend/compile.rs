@@ -37,7 +37,7 @@ pub(super) struct Made {
     pub(super) program: CompiledProgram,
     /// Bytes that its artifact takes in the store, if one was stored.
     pub(super) stored: Option<u64>,
-    /// Why there is no artifact although there should be.
+    /// Why the program is not that of an artifact although it should be.
     pub(super) store_error: Option<StoreError>,
 }
 

@@ -21,16 +21,37 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: HashMap<RuntimeCacheKey, Entry>,
-    jit_bytes: usize,
-    aot_bytes: usize,
+    jit: Amount,
+    aot: Amount,
     candidates: usize,
 }
 
+/// How much there is, or may be, of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) programs: usize,
+    pub(super) bytes: usize,
+}
+
+impl Amount {
+    pub(super) fn fits(self, limit: Self) -> bool {
+        self.programs <= limit.programs && self.bytes <= limit.bytes
+    }
+
+    /// Seven eighths.
+    fn lowered(self) -> Self {
+        Self {
+            programs: self.programs - self.programs / 8,
+            bytes: self.bytes - self.bytes / 8,
+        }
+    }
+}
+
 impl Ledger {
-    fn bytes_mut(&mut self, kind: ProgramKind) -> &mut usize {
+    fn held_mut(&mut self, kind: ProgramKind) -> &mut Amount {
         match kind {
-            ProgramKind::Jit => &mut self.jit_bytes,
-            ProgramKind::Aot => &mut self.aot_bytes,
+            ProgramKind::Jit => &mut self.jit,
+            ProgramKind::Aot => &mut self.aot,
         }
     }
 
@@ -39,7 +60,9 @@ impl Ledger {
     pub(super) fn insert(&mut self, program: &CompiledProgram, candidate: Option<Bytes>) {
         self.remove(&program.key);
         let (kind, bytes) = (program.kind, program.mapped_len());
-        *self.bytes_mut(kind) += bytes;
+        let held = self.held_mut(kind);
+        held.programs += 1;
+        held.bytes += bytes;
         self.candidates += usize::from(candidate.is_some());
         self.entries.insert(
             program.key,
@@ -55,7 +78,9 @@ impl Ledger {
     /// Strikes a program out; its kind, if there was one.
     pub(super) fn remove(&mut self, key: &RuntimeCacheKey) -> Option<ProgramKind> {
         let entry = self.entries.remove(key)?;
-        *self.bytes_mut(entry.kind) -= entry.bytes;
+        let held = self.held_mut(entry.kind);
+        held.programs -= 1;
+        held.bytes -= entry.bytes;
         self.candidates -= usize::from(entry.candidate.is_some());
         Some(entry.kind)
     }
@@ -72,11 +97,11 @@ impl Ledger {
         Some(self.entries.get(key)?.kind)
     }
 
-    /// Bytes held by programs of a kind.
-    pub(super) fn bytes(&self, kind: ProgramKind) -> usize {
+    /// How much the programs of a kind are together.
+    pub(super) fn held(&self, kind: ProgramKind) -> Amount {
         match kind {
-            ProgramKind::Jit => self.jit_bytes,
-            ProgramKind::Aot => self.aot_bytes,
+            ProgramKind::Jit => self.jit,
+            ProgramKind::Aot => self.aot,
         }
     }
 
@@ -103,18 +128,18 @@ impl Ledger {
         Some(code)
     }
 
-    /// Which programs of `kind` to drop so that they hold at most `budget` bytes, given all keys
-    /// with their last-used tick: the least recently used, and then some (an eighth of the budget)
-    /// so that the next program does not need another round. Never `keep`.
+    /// Which programs of `kind` to drop so that they keep within `budget`, given all keys with
+    /// their last-used tick: the least recently used, and then some (an eighth of the budget) so
+    /// that the next program does not need another round. Never `keep`.
     pub(super) fn over_budget(
         &self,
         kind: ProgramKind,
-        budget: usize,
+        budget: Amount,
         used: impl IntoIterator<Item = (RuntimeCacheKey, u32)>,
         keep: &RuntimeCacheKey,
     ) -> Vec<RuntimeCacheKey> {
-        let mut held = self.bytes(kind);
-        if held <= budget {
+        let mut held = self.held(kind);
+        if held.fits(budget) {
             return Vec::new();
         }
         let mut by_age: Vec<(u32, usize, RuntimeCacheKey)> = used
@@ -126,13 +151,14 @@ impl Ledger {
             })
             .collect();
         by_age.sort_unstable_by_key(|(tick, bytes, _)| (*tick, *bytes));
-        let low = budget - budget / 8;
+        let low = budget.lowered();
         let mut out = Vec::new();
         for (_, bytes, key) in by_age {
-            if held <= low {
+            if held.fits(low) {
                 break;
             }
-            held -= bytes;
+            held.programs -= 1;
+            held.bytes -= bytes;
             out.push(key);
         }
         out
@@ -164,17 +190,16 @@ mod tests {
     fn bytes_follow_what_comes_and_goes() {
         let (mut ledger, keys) = ledger(&[100, 200, 300]);
         let kind = ledger.kind(&keys[0]).unwrap();
-        assert_eq!(ledger.bytes(kind), 600);
+        let held = |ledger: &Ledger| (ledger.held(kind).programs, ledger.held(kind).bytes);
+        assert_eq!(held(&ledger), (3, 600));
         ledger.insert(&program(1, 50), Some(Bytes::new()));
-        assert_eq!(
-            (ledger.bytes(kind), ledger.len(), ledger.has_candidates()),
-            (450, 3, true)
-        );
+        assert_eq!(held(&ledger), (3, 450));
+        assert_eq!((ledger.len(), ledger.has_candidates()), (3, true));
         assert_eq!(ledger.remove(&keys[1]), Some(kind));
         assert_eq!(ledger.remove(&keys[1]), None);
-        assert_eq!((ledger.bytes(kind), ledger.has_candidates()), (400, false));
+        assert_eq!((held(&ledger), ledger.has_candidates()), ((2, 400), false));
         ledger.clear();
-        assert_eq!((ledger.bytes(kind), ledger.len()), (0, 0));
+        assert_eq!((held(&ledger), ledger.len()), ((0, 0), 0));
     }
 
     #[test]
@@ -182,18 +207,37 @@ mod tests {
         let (ledger, keys) = ledger(&[400, 300, 200, 100]);
         let kind = ledger.kind(&keys[0]).unwrap();
         let used = |ticks: [u32; 4]| keys.clone().into_iter().zip(ticks);
+        let bytes = |bytes| Amount {
+            programs: usize::MAX,
+            bytes,
+        };
         // 1000 bytes; 800 allowed, so 700 is the aim.
-        let out = ledger.over_budget(kind, 800, used([4, 1, 2, 3]), &keys[3]);
+        let out = ledger.over_budget(kind, bytes(800), used([4, 1, 2, 3]), &keys[3]);
         assert_eq!(out, [keys[1]]);
-        let out = ledger.over_budget(kind, 800, used([1, 2, 3, 4]), &keys[0]);
+        let out = ledger.over_budget(kind, bytes(800), used([1, 2, 3, 4]), &keys[0]);
         assert_eq!(out, [keys[1]]);
-        let out = ledger.over_budget(kind, 500, used([1, 2, 3, 4]), &keys[3]);
+        let out = ledger.over_budget(kind, bytes(500), used([1, 2, 3, 4]), &keys[3]);
         assert_eq!(out, [keys[0], keys[1]]);
         // Nothing goes before the budget is exceeded.
         assert_eq!(
-            ledger.over_budget(kind, 1000, used([1, 2, 3, 4]), &keys[3]),
+            ledger.over_budget(kind, bytes(1000), used([1, 2, 3, 4]), &keys[3]),
             []
         );
+    }
+
+    #[test]
+    fn too_many_go_like_too_large_ones() {
+        let (ledger, keys) = ledger(&[1; 10]);
+        let kind = ledger.kind(&keys[0]).unwrap();
+        let at_most = |programs| Amount {
+            programs,
+            bytes: usize::MAX,
+        };
+        let used = || keys.iter().copied().zip(1..);
+        assert_eq!(ledger.over_budget(kind, at_most(10), used(), &keys[9]), []);
+        // Ten, of eight allowed: down to seven.
+        let out = ledger.over_budget(kind, at_most(8), used(), &keys[0]);
+        assert_eq!(out, keys[1..4]);
     }
 
     #[test]

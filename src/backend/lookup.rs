@@ -36,8 +36,8 @@ impl JitBackend {
     fn lookup_on(&self, core: &Core, key: &RuntimeCacheKey, code: &Bytes) -> LookupDecision {
         LookupDecision::Interpret(match core.reader.get(key) {
             Lookup::Hit(program) => return LookupDecision::Compiled(program),
-            Lookup::Negative(verdict) => self.missed(core, key, code, Some(verdict)),
-            Lookup::Miss => self.missed(core, key, code, None),
+            Lookup::Negative(verdict) => self.refused(core, key, code, verdict),
+            Lookup::Miss => self.missed(core, key, code, core.shared.hot),
         })
     }
 
@@ -58,8 +58,8 @@ impl JitBackend {
         };
         BorrowedDecision::Interpret(match core.reader.borrow(key) {
             Lookup::Hit(program) => return BorrowedDecision::Compiled(program),
-            Lookup::Negative(verdict) => self.missed(core, key, code, Some(verdict)),
-            Lookup::Miss => self.missed(core, key, code, None),
+            Lookup::Negative(verdict) => self.refused(core, key, code, verdict),
+            Lookup::Miss => self.missed(core, key, code, core.shared.hot),
         })
     }
 
@@ -85,7 +85,8 @@ impl JitBackend {
         });
         match found {
             Ok(result) => result,
-            Err((f, verdict)) => f(Err(self.missed(core, key, code, verdict))),
+            Err((f, Some(verdict))) => f(Err(self.refused(core, key, code, verdict))),
+            Err((f, None)) => f(Err(self.missed(core, key, code, core.shared.hot))),
         }
     }
 
@@ -167,21 +168,33 @@ impl JitBackend {
         }
     }
 
-    /// Counts a miss, and says why to interpret.
+    /// Says why to interpret what has a negative entry.
+    #[inline(never)]
+    fn refused(
+        &self,
+        core: &Core,
+        key: &RuntimeCacheKey,
+        code: &Bytes,
+        verdict: Verdict,
+    ) -> InterpretReason {
+        match verdict {
+            Verdict::Failed => InterpretReason::JitFailed,
+            Verdict::Ineligible => InterpretReason::Ineligible,
+            // An artifact is as good as compiled: the first use loads it.
+            Verdict::Indexed => self.missed(core, key, code, MISS),
+        }
+    }
+
+    /// Counts a miss, reports the key if that makes it hot, and says why to interpret. Out of
+    /// line, as hits should not carry its registers.
+    #[inline(never)]
     fn missed(
         &self,
         core: &Core,
         key: &RuntimeCacheKey,
         code: &Bytes,
-        verdict: Option<Verdict>,
+        threshold: u32,
     ) -> InterpretReason {
-        let threshold = match verdict {
-            Some(Verdict::Failed) => return InterpretReason::JitFailed,
-            Some(Verdict::Ineligible) => return InterpretReason::Ineligible,
-            // An artifact is as good as compiled: the first use loads it.
-            Some(Verdict::Indexed) => MISS,
-            None => core.shared.hot,
-        };
         if !self.0.config.tuning.should_compile(code) {
             return InterpretReason::Ineligible;
         }

@@ -133,6 +133,20 @@ impl JitBackend {
     /// A backend with this configuration, started if it is
     /// [`enabled`](RuntimeConfig::enabled).
     ///
+    /// ```
+    /// use revmc_jit::{ConfigError, Error, JitBackend, RuntimeConfig};
+    ///
+    /// let mut config = RuntimeConfig::default();
+    /// config.tuning.jit_worker_count = 1;
+    /// let backend = JitBackend::new(config.clone())?;
+    /// let for_another_thread = backend.clone();
+    /// assert!(for_another_thread.enabled());
+    ///
+    /// config.tuning.jit_hot_threshold = 0;
+    /// assert!(matches!(JitBackend::new(config), Err(Error::Config(ConfigError::Zero(_)))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Config`](crate::Error::Config) if the configuration cannot work, enabled or not;
@@ -165,6 +179,13 @@ impl JitBackend {
     /// Switches lookups on, starting the threads the first time, or off. Off is a switch for
     /// lookups alone: what is resident stays, and commands go on.
     ///
+    /// ```
+    /// let backend = revmc_jit::JitBackend::disabled();
+    /// backend.set_enabled(true)?; // starts the threads
+    /// backend.set_enabled(false)?; // every lookup interprets, at once
+    /// # Ok::<(), revmc_jit::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Spawn`](crate::Error::Spawn) if a thread is refused,
@@ -186,6 +207,20 @@ impl JitBackend {
     /// Stops compilation: workers finish what they are at and take nothing more. Lookups and
     /// everything else go on; requests wait, and are not refused before the queue is full. Nests:
     /// each `pause` needs its [`resume`](Self::resume). Never blocks.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// backend.pause();
+    /// let request = LookupRequest { key, code };
+    /// assert!(matches!(backend.compile_jit_sync(request.clone()), Err(Error::Paused)));
+    /// backend.resume();
+    /// backend.compile_jit_sync(request)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn pause(&self) {
         // Relaxed: workers poll the depth; nothing else is ordered by it. Saturates.
         let deeper = |depth: u32| depth.checked_add(1);
@@ -204,6 +239,16 @@ impl JitBackend {
     }
 
     /// Every counter and gauge. Never blocks; costs a walk over the threads that look up.
+    ///
+    /// ```
+    /// # use revmc_jit::{JitBackend, RuntimeConfig};
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// assert_eq!(backend.stats().hits, 0);
+    /// let exported: Vec<String> =
+    ///     backend.stats().values().map(|(name, value)| format!("{name} {value}")).collect();
+    /// assert!(exported.contains(&"panicked 0".to_owned()));
+    /// # Ok::<(), revmc_jit::Error>(())
+    /// ```
     pub fn stats(&self) -> RuntimeStatsSnapshot {
         let mut stats = RuntimeStatsSnapshot::default();
         if let Some(core) = self.0.core.get() {

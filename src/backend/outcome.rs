@@ -4,13 +4,13 @@ use super::{
     admission::within_budget,
     compile::{Job, Made, is_ineligible, is_over_budget},
     jobs::Pending,
-    ledger::can_improve,
+    ledger::{Amount, can_improve},
     request::Verdict,
     runtime::Runtime,
 };
 use crate::{
     CompilationKind, CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey,
-    resident::Lookup, stats::add,
+    artifact::loader::max_loaded, resident::Lookup, stats::add,
 };
 use alloy_primitives::keccak256;
 
@@ -39,15 +39,24 @@ impl Runtime {
         }
     }
 
-    pub(super) fn budget(&self, kind: ProgramKind) -> usize {
+    /// How much may be resident of a kind. Artifacts are limited in number too: of those that the
+    /// process can have loaded, an eighth is left for what callers hold beyond its eviction.
+    pub(super) fn budget(&self, kind: ProgramKind) -> Amount {
         match kind {
-            ProgramKind::Jit => self.tuning.resident_code_cache_bytes,
-            ProgramKind::Aot => self.tuning.aot_code_cache_bytes,
+            ProgramKind::Jit => Amount {
+                programs: usize::MAX,
+                bytes: self.tuning.resident_code_cache_bytes,
+            },
+            ProgramKind::Aot => Amount {
+                programs: max_loaded() - max_loaded() / 8,
+                bytes: self.tuning.aot_code_cache_bytes,
+            },
         }
     }
 
     fn check_size(&self, made: Made) -> Result<Made> {
-        let (len, max) = (made.program.mapped_len(), self.budget(made.program.kind));
+        let len = made.program.mapped_len();
+        let max = self.budget(made.program.kind).bytes;
         if len <= max {
             Ok(made)
         } else {

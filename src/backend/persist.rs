@@ -12,7 +12,9 @@
 use super::compile::{Job, Made};
 use crate::{
     CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig,
-    artifact::{self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions},
+    artifact::{
+        self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions, StoredArtifact,
+    },
     engine::NativeCode,
     error::StoreError,
     stats::{Counters, add},
@@ -130,62 +132,67 @@ impl Persist {
     /// Stores what was compiled and loads it from what was stored. Where one of these fails, the
     /// program serves this process all the same, as a JIT program.
     pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
-        let kept = self.store_and_load(job, code);
-        match kept? {
-            Ok((program, len)) => Ok(Made {
-                program,
-                stored: Some(len),
-                store_error: None,
-            }),
+        let (stored, loaded) = match self.store(job, code)? {
+            Ok((artifact, len)) => {
+                let loaded = artifact::load(&artifact, job.key, self.options);
+                (Some(len), loaded.map_err(StoreError::from))
+            }
+            Err(error) => (None, Err(StoreError::from(error))),
+        };
+        let (program, store_error) = match loaded {
+            Ok(program) => (program, None),
             Err(error) => {
                 self.count(counters, error.clone());
                 let program = CompiledProgram::jit(job.key, job.code.len(), code)?;
-                Ok(Made {
-                    program,
-                    stored: None,
-                    store_error: Some(error),
-                })
+                (program, Some(error))
             }
-        }
+        };
+        Ok(Made {
+            program,
+            stored,
+            store_error,
+        })
     }
 
-    fn store_and_load(
+    /// Makes an artifact and stores it; how many bytes it takes.
+    fn store(
         &self,
         job: &Job,
         code: &NativeCode,
-    ) -> Result<Result<(CompiledProgram, u64), StoreError>> {
+    ) -> Result<Result<(StoredArtifact, u64), ArtifactError>> {
         let made = artifact::build(job.key, job.code.len(), self.options, code);
         let artifact = match made {
             Ok(artifact) => artifact,
-            Err(error) => return Ok(Err(error.into())),
+            Err(error) => return Ok(Err(error)),
         };
-        let stored = {
-            // No panic under this lock leaves anything half done here.
-            let _storing = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-            if self.epoch() != job.epoch {
-                return Err(Error::Cleared(job.key));
-            }
-            self.store.store(&artifact)
-        };
-        let loaded =
-            stored.and_then(|len| Ok((artifact::load(&artifact, job.key, self.options)?, len)));
-        Ok(loaded.map_err(StoreError::from))
+        // No panic under this lock leaves anything half done here.
+        let _storing = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() != job.epoch {
+            return Err(Error::Cleared(job.key));
+        }
+        Ok(self.store.store(&artifact).map(|len| (artifact, len)))
     }
 
-    /// Loads an artifact that the index knows.
+    /// Loads an artifact that the index knows. One that is damaged is deleted from the store: no
+    /// process can use it, and each would find that out anew. (If another process has stored a
+    /// whole one in between, that one is deleted, and compiled again some day.) What others may be
+    /// able to use stays: another key's, another CPU's.
     pub(super) fn load(&self, key: RuntimeCacheKey, counters: &Counters) -> Result<Made> {
-        let found = self
-            .store
-            .load(&ArtifactKey::new(key, self.build))
-            .and_then(|artifact| {
-                artifact
-                    .map(|artifact| artifact::load(&artifact, key, self.options))
-                    .transpose()
-            });
+        let stored_key = ArtifactKey::new(key, self.build);
+        let found = self.store.load(&stored_key).and_then(|artifact| {
+            artifact
+                .map(|artifact| artifact::load(&artifact, key, self.options))
+                .transpose()
+        });
         match found {
             Ok(Some(program)) => Ok(program.into()),
             Ok(None) => Err(Error::ArtifactGone(key)),
             Err(error) => {
+                if error.is_damage()
+                    && let Err(error) = self.store.delete(&stored_key)
+                {
+                    self.count(counters, error.into());
+                }
                 let error = StoreError::from(error);
                 self.count(counters, error.clone());
                 Err(Error::Artifact(error))

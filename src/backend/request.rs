@@ -67,7 +67,10 @@ pub enum BorrowedDecision<'a> {
 pub type ProgramRef<'a> = resident::Ref<'a, CompiledProgram>;
 
 /// Why a frame is to be interpreted.
+///
+/// As wide as a pointer, so that a [`LookupDecision`] is returned in two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
 pub enum InterpretReason {
     /// The backend is switched off.
     Disabled,

@@ -280,7 +280,7 @@ impl Runtime {
 
     pub(super) fn evict_over_budget(&mut self, kind: ProgramKind, keep: &RuntimeCacheKey) {
         let budget = self.budget(kind);
-        if self.ledger.bytes(kind) <= budget {
+        if self.ledger.held(kind).fits(budget) {
             return;
         }
         let mut used = Vec::with_capacity(self.ledger.len());
@@ -321,11 +321,9 @@ impl Runtime {
     pub(super) fn publish_gauges(&self) {
         let counters = &self.shared.counters;
         set(&counters.resident_entries, self.ledger.len());
-        set(&counters.code_bytes, self.ledger.bytes(ProgramKind::Jit));
-        set(
-            &counters.aot_code_bytes,
-            self.ledger.bytes(ProgramKind::Aot),
-        );
+        let held = |kind| self.ledger.held(kind).bytes;
+        set(&counters.code_bytes, held(ProgramKind::Jit));
+        set(&counters.aot_code_bytes, held(ProgramKind::Aot));
         set(&counters.pending_jobs, self.jobs.len());
         set(&counters.failures_remembered, self.failures.len());
         set(&counters.artifacts_indexed, self.index.len());

@@ -2,11 +2,13 @@
 //! test moves.
 
 use super::{
+    compile::Job,
     request::Verdict,
     testing::{Bench, Gate, With, contract, page, page_over, tuning},
 };
 use crate::{
-    CompilationKind, Error, RuntimeTuning,
+    CompilationKind, Error, ProgramKind, RuntimeTuning,
+    artifact::loader::max_loaded,
     engine::{EngineError, Tier},
     resident::Lookup,
 };
@@ -496,6 +498,32 @@ fn a_full_cache_drops_the_least_recently_used() {
     assert_eq!(resident, [0, 3, 4]);
     let stats = bench.stats();
     assert_eq!((stats.evicted_over_budget, stats.code_bytes), (2, 3 * 4096));
+}
+
+#[test]
+fn no_more_artifacts_are_resident_than_can_be_loaded() {
+    let mut bench = Bench::new(
+        one_tier(tuning()),
+        With(|job: &Job| {
+            let mut program = page(job)?;
+            program.kind = ProgramKind::Aot;
+            Ok(program)
+        }),
+    );
+    let limit = bench.runtime.budget(ProgramKind::Aot).programs;
+    assert!(limit < max_loaded());
+    for n in 0..=limit as u32 {
+        assert_eq!(bench.stats().evicted_over_budget, 0);
+        bench.observe(&contract(n));
+        bench.settle();
+    }
+    let resident = limit - limit / 8;
+    assert_eq!(bench.stats().resident_entries, resident as u64);
+    assert_eq!(
+        bench.stats().evicted_over_budget as usize,
+        limit + 1 - resident
+    );
+    assert!(bench.is_resident(&contract(limit as u32)));
 }
 
 #[test]

@@ -42,18 +42,8 @@ fn has_feature(_name: &str) -> bool {
     false
 }
 
-/// Longest bytecode, in bytes, for which Cranelift's optimisation passes are worth their time.
-///
-/// They gain most in short loops, and little over the constant folding that lowering does; what
-/// they cost grows faster than the rest of a compilation.
-const MIDDLE_END_LIMIT: usize = 12 << 10;
-
-/// The instruction set of this machine, set up for `tier` and for code of that length.
-pub(super) fn isa(
-    tier: Tier,
-    bytecode_len: usize,
-    verify: bool,
-) -> Result<OwnedTargetIsa, EngineError> {
+/// The instruction set of this machine, set up for `tier`.
+pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineError> {
     let unsupported =
         |what: &dyn std::fmt::Display| EngineError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
@@ -64,17 +54,18 @@ pub(super) fn isa(
     }
 
     let mut flags = settings::builder();
-    let (opt_level, allocator) = match tier {
-        Tier::Baseline => ("none", "single_pass"),
-        Tier::Optimized if bytecode_len <= MIDDLE_END_LIMIT => ("speed", "backtracking"),
-        Tier::Optimized => ("none", "backtracking"),
+    let allocator = match tier {
+        Tier::Baseline => "single_pass",
+        Tier::Optimized => "backtracking",
     };
     let verifier = if verify { "true" } else { "false" };
     for (name, value) in [
-        ("opt_level", opt_level),
+        // Lowering folds constants and forwards stores of the operand stack and the gas to loads.
+        // Over that, Cranelift's passes gain nothing that could be measured; they move constants
+        // out of loops into memory, and take a third of a compilation.
+        ("opt_level", "none"),
         ("regalloc_algorithm", allocator),
         ("enable_verifier", verifier),
-        // Lowering forwards stores to loads itself where it pays: the operand stack and the gas.
         ("enable_alias_analysis", "false"),
         // A frame larger than the guard page must touch every page on the way.
         ("enable_probestack", "true"),

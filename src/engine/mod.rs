@@ -60,10 +60,9 @@ pub const MAX_FRAME_LEN: usize = 512 << 10;
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
-    /// Compiled fast: single-pass register allocation, no optimisation passes.
+    /// Compiled fast: single-pass register allocation.
     Baseline,
-    /// Compiled well: backtracking register allocation and, for bytecode of up to 12 KiB, e-graph
-    /// optimisation.
+    /// Compiled well: backtracking register allocation, multiplication in line.
     Optimized,
 }
 
@@ -104,7 +103,7 @@ pub struct CompileOptions {
     /// Longest machine code that is taken, in bytes. Default: 16 MiB.
     pub max_native_len: usize,
     /// Verifies Cranelift's IR and adds revmc's checks on the arguments of compiled code.
-    /// Default: off.
+    /// Default: off. A build of this crate with debug assertions always verifies.
     pub debug_assertions: bool,
     /// Writes the IR and a listing of the machine code into this folder. Default: none.
     pub dump_dir: Option<PathBuf>,
@@ -127,6 +126,19 @@ impl Default for CompileOptions {
 /// A pure function; call it on any thread, but not on one that executes blocks: it takes from a
 /// fraction of a millisecond to hundreds of them. The stack of the calling thread should have
 /// 2 MiB.
+///
+/// ```
+/// use revmc_jit::engine::{CompileOptions, EngineError, Tier, compile};
+/// use revmc_jit::primitives::SpecId;
+///
+/// let options = CompileOptions { tier: Tier::Baseline, ..CompileOptions::default() };
+/// let native = compile(&[0x60, 0x01, 0x00], SpecId::CANCUN, &options)?;
+/// println!("{} bytes of machine code", native.text_len());
+///
+/// let eof = compile(&[0xef, 0x00, 0x01], SpecId::CANCUN, &options);
+/// assert_eq!(eof.err(), Some(EngineError::Eof));
+/// # Ok::<(), EngineError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -154,7 +166,8 @@ pub fn compile(
     }
     let bytecode = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
-    let isa = isa::isa(options.tier, bytecode.len(), options.debug_assertions)?;
+    let verify = options.debug_assertions || cfg!(debug_assertions);
+    let isa = isa::isa(options.tier, verify)?;
 
     let (backend, slot) = CraneliftBackend::new(layout, isa.default_call_conv(), options.tier);
     let mut compiler = EvmCompiler::new(backend);

@@ -58,6 +58,8 @@ impl Fences {
         match self {
             Self::Asymmetric => core::sync::atomic::compiler_fence(Ordering::SeqCst),
             Self::Symmetric => {
+                // Nothing beside what the fence costs; it moves this branch out of the way.
+                core::hint::cold_path();
                 if step!("light-fence") {
                     fence(Ordering::SeqCst);
                 }

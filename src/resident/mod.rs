@@ -34,7 +34,7 @@
 //! # The algorithm
 //!
 //! **Table.** A power of two of words, each null, a tombstone, or a pointer to an entry with hash bits
-//! in the bits its alignment leaves free. The home of a key is the top of its hash; collisions probe
+//! in the bits its alignment leaves free. The home of a key is the low end of its hash; collisions probe
 //! linearly. At most half of the words are in use, tombstones included; past that the writer builds
 //! another table, links the same entries, and publishes it with one store. Entries are immutable but
 //! for the tick of their last hit.
@@ -199,13 +199,13 @@ use std::hash::{BuildHasher, Hash};
 /// How to make a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Copies of each value with a reference count of its own: rounded up to a power of two, 8 at
-    /// most. The default is the number of processors. One is enough if only one thread uses
+    /// Copies of each value with a reference count of its own: rounded up to a power of two, at
+    /// least 1 and at most 8. The default is the number of processors. One is enough if only one thread uses
     /// [`Reader::get`], or none does.
     pub stripes: usize,
     /// Which fences to use.
     pub fences: FencePolicy,
-    /// Entries to make room for from the start.
+    /// Entries to make room for from the start: 2^24 at most. The map grows by itself.
     pub capacity: usize,
 }
 

@@ -1,11 +1,14 @@
 //! Lookups.
+//!
+//! * **G1** A [`Ref`] has a slot and a hazard of it, which holds the entry of its value; or no slot,
+//!   and a counted reference of its own, as [`Arc::into_raw`] gave it, which its drop takes back.
 
 use super::entry::{Body, Entry, Stripes};
 use super::fence::Fences;
 use super::hash::Seeded;
 use super::shared::{Gauges, Shared};
 use super::slots::{Counters, Outcome, Slot, own_slot};
-use super::sync::{Arc, LivenessRef, Node, Ordering, ordering};
+use super::sync::{Arc, Liveness, LivenessRef, Node, Ordering, ordering};
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -141,22 +144,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
     #[inline]
     pub fn borrow(&self, key: &K) -> Lookup<Ref<'_, V>, N> {
         self.look(key, true, |slot, found| {
-            found.map(|(entry, stripes)| {
-                let stripe = stripes.of(slot);
-                let held = match slot.protect(std::ptr::from_ref(entry).cast()) {
-                    Some(hazard) => Held::Hazard {
-                        value: NonNull::from(&**stripe),
-                        slot,
-                        hazard,
-                        liveness: LivenessRef::new(entry.liveness()),
-                    },
-                    None => Held::Counted(Arc::clone(stripe)),
-                };
-                Ref {
-                    held,
-                    not_send: PhantomData,
-                }
-            })
+            found.map(|(entry, stripes)| Ref::new(slot, entry, stripes))
         })
     }
 
@@ -201,47 +189,81 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
 ///
 /// Stays on the thread that made it, which owns the record that protects the value.
 pub struct Ref<'r, V> {
-    held: Held<'r, V>,
-    not_send: PhantomData<*mut ()>,
-}
-
-enum Held<'r, V> {
-    Hazard {
-        value: NonNull<V>,
-        slot: &'r Slot,
-        hazard: u32,
-        liveness: LivenessRef,
-    },
-    Counted(Arc<V>),
+    value: NonNull<V>,
+    /// What keeps the value: this hazard of this slot, or a counted reference (G1).
+    slot: Option<&'r Slot>,
+    hazard: u32,
+    liveness: LivenessRef,
+    /// It may be the owner of a reference, and it does not leave its thread.
+    owns: PhantomData<(Arc<V>, *mut ())>,
 }
 
 // SAFETY: sharing a guard shares `&V` only; the slot's hazard (I2, I5) is given up by `drop`, which
 // needs the guard itself, and that cannot leave its thread.
 unsafe impl<V: Sync> Sync for Ref<'_, V> {}
 
+impl<'r, V> Ref<'r, V> {
+    /// A guard for the slot's copy of the value of `entry`. Only in a critical section of `slot`,
+    /// which is the caller's, that found the entry.
+    #[inline(always)]
+    fn new<K, N>(slot: &'r Slot, entry: &Entry<K, V, N>, stripes: &Stripes<V>) -> Self {
+        let arc = stripes.of(slot);
+        match slot.protect(std::ptr::from_ref(entry).cast()) {
+            Some(hazard) => Self {
+                value: NonNull::from(&**arc),
+                slot: Some(slot),
+                hazard,
+                liveness: LivenessRef::new(entry.liveness()),
+                owns: PhantomData,
+            },
+            None => Self::counted(Arc::clone(arc), entry.liveness()),
+        }
+    }
+
+    #[cold]
+    fn counted(arc: Arc<V>, liveness: &Liveness) -> Self {
+        Self {
+            value: NonNull::new(Arc::into_raw(arc).cast_mut()).expect("no `Arc` is at null"),
+            slot: None,
+            hazard: 0,
+            liveness: LivenessRef::new(liveness),
+            owns: PhantomData,
+        }
+    }
+
+    /// Gives up the counted reference of a guard. (By value: the guard thus never needs an address.)
+    ///
+    /// # Safety
+    /// G1: `value` is that of a guard without a slot, which is being dropped.
+    #[cold]
+    #[inline(never)]
+    unsafe fn discount(value: NonNull<V>) {
+        // SAFETY: G1, the caller's promise: the guard's reference is ours now.
+        drop(unsafe { Arc::from_raw(value.as_ptr()) });
+    }
+}
+
 impl<V> Deref for Ref<'_, V> {
     type Target = V;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &V {
-        match &self.held {
-            Held::Hazard {
-                value, liveness, ..
-            } => {
-                liveness.touch();
-                // SAFETY: the hazard keeps the entry, which keeps its copies of the value (I5).
-                unsafe { value.as_ref() }
-            }
-            Held::Counted(arc) => arc,
+        if self.slot.is_some() {
+            self.liveness.touch();
         }
+        // SAFETY: the hazard keeps the entry, which keeps its copies of the value (I5), or the
+        // guard has a reference of its own (G1).
+        unsafe { self.value.as_ref() }
     }
 }
 
 impl<V> Drop for Ref<'_, V> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Held::Hazard { slot, hazard, .. } = self.held {
-            slot.unprotect(hazard);
+        match self.slot {
+            Some(slot) => slot.unprotect(self.hazard),
+            // SAFETY: G1; this is the drop.
+            None => unsafe { Self::discount(self.value) },
         }
     }
 }

@@ -61,6 +61,9 @@ pub struct Gauges {
 }
 
 /// [`Gauges`] where readers can see them. Relaxed throughout: each is a number of its own.
+///
+/// Stored at every change, and so kept off the cache lines that lookups read.
+#[repr(align(128))]
 pub(super) struct GaugeCells([Gauge; 8]);
 
 impl GaugeCells {

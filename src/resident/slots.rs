@@ -7,6 +7,7 @@ use super::sync::{
     thread_local_const,
 };
 use std::cell::{Cell, RefCell};
+use std::num::NonZero;
 use std::ptr;
 
 /// Values one thread can hold by [`Ref`](super::Ref) before further ones fall back to counting.
@@ -95,7 +96,8 @@ impl Slot {
     /// The copy of each value that the owner uses; less than [`MAX_STRIPES`].
     #[inline(always)]
     pub(super) fn stripe(&self) -> usize {
-        self.stripe
+        // So that whoever indexes with it needs no check.
+        self.stripe % MAX_STRIPES
     }
 
     /// Enters a critical section. Only for the owner. A nested section changes nothing.
@@ -109,6 +111,19 @@ impl Slot {
             .store(before | INSIDE, ordering!("enter-release", Release));
         fences.light();
         Inside { slot: self, before }
+    }
+
+    /// Leaves a nested section, or one in a homeless slot. (Not a method of [`Inside`], which thus
+    /// never needs an address.)
+    #[cold]
+    #[inline(never)]
+    fn leave_rarely(&self, before: u64) {
+        if before & INSIDE == 0 {
+            // Release: as in `Inside::drop` (I4).
+            self.seq
+                .store(before.wrapping_add(SECTION), Ordering::Release);
+            self.settle();
+        }
     }
 
     /// Counts a lookup. Only for the owner.
@@ -128,30 +143,28 @@ impl Slot {
 
     /// Reserves a hazard for `entry` and publishes it. Only for the owner, inside a critical
     /// section that found the entry. `None` if all are in use.
-    #[inline]
+    #[inline(always)]
     pub(super) fn protect(&self, entry: *const ()) -> Option<u32> {
         let index = self.free.with_mut(|free| {
             // SAFETY: only the owner comes here, and the reference ends with the closure (I2).
             let free = unsafe { &mut *free };
-            let lowest = free.trailing_zeros();
+            let lowest = NonZero::new(*free)?.trailing_zeros();
             *free &= free.wrapping_sub(1);
-            lowest
-        });
-        if index as usize >= HAZARDS {
-            return None;
-        }
+            Some(lowest)
+        })?;
         // Release: a writer that reads this value instead of the null before it must still
         // synchronise with the last use of what this hazard protected earlier (I5). The symmetric
         // light fence in between covers that as well; the asymmetric one does not.
-        self.hazards[index as usize].store(entry.cast_mut(), Ordering::Release);
+        self.hazard(index)
+            .store(entry.cast_mut(), Ordering::Release);
         Some(index)
     }
 
     /// Gives up hazard `index`. Only for the owner, after its last use of the entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unprotect(&self, index: u32) {
         // Release: the writer that reads null frees the entry after our last use of it (I5).
-        self.hazards[index as usize]
+        self.hazard(index)
             .store(ptr::null_mut(), ordering!("unprotect-release", Release));
         // SAFETY: only the owner comes here (I2).
         self.free.with_mut(|free| unsafe { *free |= 1 << index });
@@ -159,6 +172,12 @@ impl Slot {
         if self.seq.load(Ordering::Relaxed) & HOMELESS != 0 {
             self.settle();
         }
+    }
+
+    #[inline(always)]
+    fn hazard(&self, index: u32) -> &AtomicPtr<()> {
+        // Below `HAZARDS` anyhow; written so that no check is left.
+        &self.hazards[index as usize % HAZARDS]
     }
 
     /// Parts the slot from the thread-local storage of its owner.
@@ -169,6 +188,7 @@ impl Slot {
 
     /// Gives a homeless slot back if nothing of the owner refers to it any more.
     #[cold]
+    #[inline(never)]
     fn settle(&self) {
         // SAFETY: only the owner comes here (I2).
         let unused = self.free.with(|free| unsafe { *free == ALL_FREE });
@@ -228,21 +248,7 @@ impl Drop for Inside<'_> {
                 ordering!("leave-release", Release),
             );
         } else {
-            self.leave_rarely();
-        }
-    }
-}
-
-impl Inside<'_> {
-    /// Leaves a nested section, or one in a homeless slot.
-    #[cold]
-    fn leave_rarely(&self) {
-        if self.before & INSIDE == 0 {
-            // Release: as in `drop` (I4).
-            self.slot
-                .seq
-                .store(self.before.wrapping_add(SECTION), Ordering::Release);
-            self.slot.settle();
+            self.slot.leave_rarely(self.before);
         }
     }
 }
@@ -433,6 +439,7 @@ thread_local_const! {
 }
 
 /// The slot of a thread that looked elsewhere last: the one it claimed earlier, else a fresh claim.
+#[cold]
 #[inline(never)]
 fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
     let claimed = CLAIMS.try_with(|claims| {

@@ -1,7 +1,7 @@
 //! The open-addressing table: a power of two of words, each empty, a tombstone or a tagged entry.
 //!
-//! * **T1** An index is below the capacity, a power of two: a hash shifted right by the table's shift
-//!   is, and every step masks.
+//! * **T1** An index is below the capacity, a power of two: a home and every step from it are masked
+//!   with the capacity minus one.
 
 use super::entry::{ENTRY_ALIGN, Entry};
 use super::sync::{AtomicPtr, Liveness, Node, Ordering, ordering};
@@ -22,6 +22,9 @@ type Word<K, V, N> = *mut Entry<K, V, N>;
 const TAG_MASK: usize = ENTRY_ALIGN - 1;
 const LIVE_BIT: usize = 1;
 
+// Tags go where the addresses of entries, whatever they hold, have zeros.
+const _: () = assert!(align_of::<Entry<u8, u8, u8>>() == ENTRY_ALIGN);
+
 fn tombstone<K, V, N>() -> Word<K, V, N> {
     ptr::without_provenance_mut(2)
 }
@@ -36,9 +39,10 @@ pub(super) fn untag<K, V, N>(word: Word<K, V, N>) -> *mut Entry<K, V, N> {
     word.map_addr(|addr| addr & !TAG_MASK)
 }
 
+/// The tag of a hash: its top bits, as the index is its bottom.
 #[inline(always)]
 fn tag_of(hash: u64) -> usize {
-    hash as usize & TAG_MASK | LIVE_BIT
+    (hash >> (u64::BITS - TAG_MASK.count_ones())) as usize | LIVE_BIT
 }
 
 /// One table. Readers see it from the store that publishes it until it is retired; only the writer
@@ -46,8 +50,8 @@ fn tag_of(hash: u64) -> usize {
 pub(super) struct Table<K, V, N, S> {
     liveness: Liveness,
     words: Box<[AtomicPtr<Entry<K, V, N>>]>,
-    /// 64 minus the number of index bits: the index is the top of the hash, the tag its bottom.
-    shift: u32,
+    /// The capacity minus one (T1).
+    mask: usize,
     limit: usize,
     hasher: S,
 }
@@ -72,13 +76,14 @@ pub(super) enum Place<K, V, N> {
 
 impl<K, V, N, S> Table<K, V, N, S> {
     fn with_capacity(capacity: usize, limit: usize, hasher: S) -> Self {
-        debug_assert!(capacity.is_power_of_two() && capacity >= 2);
+        // T1 rests on it.
+        assert!(capacity.is_power_of_two());
         Self {
             liveness: Liveness::new(),
             words: (0..capacity)
                 .map(|_| AtomicPtr::new(ptr::null_mut()))
                 .collect(),
-            shift: u64::BITS - capacity.trailing_zeros(),
+            mask: capacity - 1,
             limit: limit.min(capacity),
             hasher,
         }
@@ -103,8 +108,10 @@ impl<K, V, N, S> Table<K, V, N, S> {
         self.capacity() > MIN_CAPACITY && live < self.capacity() / 16
     }
 
-    fn mask(&self) -> usize {
-        self.words.len() - 1
+    /// The word `distance` after the home of a hash.
+    #[inline(always)]
+    fn index(&self, hash: u64, distance: usize) -> usize {
+        (hash as usize).wrapping_add(distance) & self.mask
     }
 
     /// All entries. Only for the writer.
@@ -139,7 +146,7 @@ impl<K, V, N, S> Table<K, V, N, S> {
     /// A word before an empty one ends no probe early, as no key lies beyond: it becomes empty,
     /// and so do the tombstones right before it (I6). Otherwise it becomes a tombstone.
     pub(super) fn unset(&self, index: usize) -> isize {
-        let word = |i: usize| &self.words[i & self.mask()];
+        let word = |i: usize| &self.words[i & self.mask];
         // Relaxed, all: our own stores (I2), and a marker carries no data to a reader.
         if !word(index + 1).load(Ordering::Relaxed).is_null() {
             word(index).store(tombstone(), Ordering::Relaxed);
@@ -164,17 +171,17 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
     pub(super) fn find(&self, key: &K) -> Option<&Entry<K, V, N>> {
         let hash = self.hasher.hash_one(key);
         let tag = tag_of(hash);
-        let mut index = (hash >> self.shift) as usize;
-        let mut left = self.limit;
+        let mut distance = 0;
         loop {
-            // SAFETY: T1: the home by the shift, and the step below masks.
-            let word = unsafe { self.words.get_unchecked(index) };
+            // SAFETY: T1.
+            let word = unsafe { self.words.get_unchecked(self.index(hash, distance)) };
             // Acquire: pairs with `set`; the entry's contents happen before us (I1).
             let word = word.load(ordering!("entry-acquire", Acquire));
-            if word.addr() & TAG_MASK == tag {
+            let untagged = word.map_addr(|addr| addr ^ tag);
+            if untagged.addr() & TAG_MASK == 0 {
                 // SAFETY: a live word points to an entry, and we are inside a critical section that
                 // began before the entry was freed (I3, I4), or we are the writer.
-                let entry = unsafe { &*untag(word) };
+                let entry = unsafe { &*untagged };
                 entry.liveness().touch();
                 if entry.key == *key {
                     return Some(entry);
@@ -182,11 +189,10 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
             } else if word.is_null() {
                 return None;
             }
-            left -= 1;
-            if left == 0 {
+            distance += 1;
+            if distance == self.limit {
                 return None;
             }
-            index = (index + 1) & self.mask();
         }
     }
 
@@ -194,10 +200,9 @@ impl<K: Eq + Hash, V, N, S: BuildHasher> Table<K, V, N, S> {
     pub(super) fn locate(&self, key: &K) -> Place<K, V, N> {
         let hash = self.hasher.hash_one(key);
         let tag = tag_of(hash);
-        let home = (hash >> self.shift) as usize;
         let mut vacant = Place::Full;
         for distance in 0..self.limit {
-            let index = (home + distance) & self.mask();
+            let index = self.index(hash, distance);
             // Relaxed: our own store (I2).
             let word = self.words[index].load(Ordering::Relaxed);
             if word.is_null() {
@@ -272,15 +277,11 @@ impl<K: Eq + Hash, V, N, S: BuildHasher + Default> Table<K, V, N, S> {
         for &entry in entries {
             // SAFETY: we are the writer (I2), and only it frees entries, after unlinking them (I4).
             let hash = self.hasher.hash_one(unsafe { &(*entry).key });
-            let home = (hash >> self.shift) as usize;
             // Relaxed: the table is still ours alone.
-            let distance = (0..self.limit).find(|distance| {
-                self.words[(home + distance) & self.mask()]
-                    .load(Ordering::Relaxed)
-                    .is_null()
-            })?;
+            let is_free = |index: usize| self.words[index].load(Ordering::Relaxed).is_null();
+            let distance = (0..self.limit).find(|distance| is_free(self.index(hash, *distance)))?;
             longest = longest.max(distance + 1);
-            self.set((home + distance) & self.mask(), entry, tag_of(hash));
+            self.set(self.index(hash, distance), entry, tag_of(hash));
         }
         Some(longest)
     }

@@ -17,6 +17,9 @@ use std::sync::{Mutex, PoisonError};
 /// enough to share the price of one heavy fence.
 const RECLAIM_AT: usize = if cfg!(loom) { usize::MAX } else { 256 };
 
+/// Most entries a new map makes room for.
+const MAX_INITIAL_CAPACITY: usize = 1 << 24;
+
 /// The one handle for changes.
 ///
 /// No method waits for readers: what they may still see is kept and freed by a later call of
@@ -148,7 +151,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     /// A new map. See [`new`](super::new).
     pub(super) fn create(options: &Options) -> Self {
         let fences = Fences::choose(options.fences);
-        let table = Table::empty(options.capacity);
+        let table = Table::empty(options.capacity.min(MAX_INITIAL_CAPACITY));
         let table = Box::into_raw(Box::new(table));
         let shared = Arc::new(Shared {
             table: AtomicPtr::new(table),
@@ -163,7 +166,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
             shared,
             table,
             backlog: Backlog::new(),
-            stripes: options.stripes.next_power_of_two().min(MAX_STRIPES),
+            stripes: options.stripes.clamp(1, MAX_STRIPES).next_power_of_two(),
             live: 0,
             tombstones: 0,
             max_probe: 0,
@@ -290,5 +293,35 @@ impl<K, V, N, S> Drop for Writer<K, V, N, S> {
             .left_behind
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(backlog);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resident;
+
+    #[test]
+    fn any_options_make_a_map() {
+        for stripes in [0, 3, 9, usize::MAX] {
+            let options = Options {
+                stripes,
+                ..Options::default()
+            };
+            let (mut writer, reader) = resident::new::<u8, u8, ()>(&options);
+            writer.insert(1, 2);
+            assert_eq!(
+                reader.get(&1),
+                Lookup::Hit(Arc::new(2)),
+                "{stripes} stripes"
+            );
+        }
+        let huge = Options {
+            capacity: usize::MAX,
+            ..Options::default()
+        };
+        let (writer, reader) = resident::new::<u8, u8, ()>(&huge);
+        assert_eq!(writer.gauges().capacity, 4 * MAX_INITIAL_CAPACITY);
+        assert_eq!(reader.get(&1), Lookup::Miss);
     }
 }

@@ -60,9 +60,23 @@ pub fn program(seed: u64) -> Program {
         subroutines: Vec::new(),
     };
     writer.program();
-    Program {
-        items: writer.items,
-        frame,
+    let Writer {
+        mut rng, mut items, ..
+    } = writer;
+    if rng.chance(25) {
+        damage(&mut rng, &mut items);
+    }
+    Program { items, frame }
+}
+
+/// Takes items away: the program's beginning, or a few anywhere. What is left finds other stacks
+/// than it was written for, often too short ones.
+fn damage(rng: &mut Rng, items: &mut Vec<Item>) {
+    if rng.chance(50) {
+        items.drain(..rng.below(items.len()));
+    }
+    for _ in 0..rng.below(4).min(items.len() - 1) {
+        items.remove(rng.below(items.len()));
     }
 }
 

@@ -6,10 +6,36 @@ use revmc::primitives::{
     Address, B256, BlobExcessGasAndPrice, Bytecode, Bytes, Env, KECCAK_EMPTY, Log, SpecId, TxKind,
     U256, keccak256,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Number of ancestor blocks whose hash `BLOCKHASH` can see (Yellow Paper, section 9.4.2).
 const BLOCK_HASH_HISTORY: u64 = 256;
+
+type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<WordHasher>>;
+type HashSet<K> = std::collections::HashSet<K, BuildHasherDefault<WordHasher>>;
+
+/// Multiplies word by word: what is measured on this state should not be its hashing.
+#[derive(Default)]
+pub struct WordHasher(u64);
+
+impl Hasher for WordHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // The golden ratio's digits, as in Fibonacci hashing (Knuth, TAOCP vol. 3, 6.4).
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(32)
+    }
+}
 
 /// A storage slot: its value when the transaction began and its value now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +50,7 @@ pub struct Account {
     pub nonce: u64,
     pub code: Bytecode,
     pub code_hash: B256,
-    pub storage: BTreeMap<U256, Slot>,
+    pub storage: HashMap<U256, Slot>,
     /// Whether the account was in the state before the transaction.
     pub existed: bool,
     pub touched: bool,
@@ -39,7 +65,7 @@ impl Default for Account {
             nonce: 0,
             code: Bytecode::default(),
             code_hash: KECCAK_EMPTY,
-            storage: BTreeMap::new(),
+            storage: HashMap::default(),
             existed: false,
             touched: false,
             created: false,
@@ -58,11 +84,11 @@ impl Account {
 /// Everything a transaction can change. Two runs agree when their states are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    pub accounts: BTreeMap<Address, Account>,
-    pub transient: BTreeMap<(Address, U256), U256>,
+    pub accounts: HashMap<Address, Account>,
+    pub transient: HashMap<(Address, U256), U256>,
     pub logs: Vec<Log>,
-    pub warm_accounts: BTreeSet<Address>,
-    pub warm_slots: BTreeSet<(Address, U256)>,
+    pub warm_accounts: HashSet<Address>,
+    pub warm_slots: HashSet<(Address, U256)>,
 }
 
 /// What a change replaced.

@@ -62,9 +62,11 @@ impl Lowering {
         };
         let (reads, writes) = stack_effect(builtin, last);
         for &arg in args {
-            if let Data::StackPointer(position) = self.values.get(arg)
-                && let Some(stack) = &mut self.stack
-            {
+            let Data::StackPointer(position) = self.values.get(arg) else {
+                continue;
+            };
+            self.require_word(position);
+            if let Some(stack) = &mut self.stack {
                 stack.before_call(&mut self.e, position, reads, writes);
             }
         }
@@ -184,11 +186,9 @@ impl Lowering {
         };
         let (fast_block, slow_block) = (self.e.new_block(false), self.e.new_block(true));
         self.e.brif(cond, slow_block, fast_block);
-        self.e.block = fast_block;
-        let fast_word = fast(self);
+        let fast_word = self.aside(fast_block, fast);
         let fast_end = self.e.block;
-        self.e.block = slow_block;
-        let slow_word = slow(self);
+        let slow_word = self.aside(slow_block, slow);
         let slow_end = self.e.block;
 
         let join = self.e.new_block(false);
@@ -214,7 +214,7 @@ impl Lowering {
     /// `CALLDATALOAD`: in line where 32 bytes are there.
     fn calldata_load(&mut self, index: Word) -> Word {
         let input = offset_of!(Contract, input);
-        let contract = self.params[param::CONTRACT];
+        let contract = self.frame_value(param::CONTRACT);
         let data_at = (input + self.layout.bytes_ptr) as i32;
         let len_at = (input + self.layout.bytes_len) as i32;
         let len = self.e.load_invariant(types::I64, contract, len_at);

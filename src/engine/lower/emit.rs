@@ -241,6 +241,9 @@ impl Emit {
             (Limb::Const(a), Limb::Const(b)) => Limb::Const(a | b),
             (Limb::Const(0), x) | (x, Limb::Const(0)) => x,
             (Limb::Const(u64::MAX), _) | (_, Limb::Const(u64::MAX)) => Limb::Const(u64::MAX),
+            (Limb::Flag(_), Limb::Const(c)) | (Limb::Const(c), Limb::Flag(_)) if c & 1 == 1 => {
+                Limb::Const(c)
+            }
             _ if a == b => a,
             (Limb::Flag(a), Limb::Flag(b)) => Limb::Flag(self.cursor().ins().bor(a, b)),
             _ => self.limb2(a, b, |ins, a, b| ins.bor(a, b)),

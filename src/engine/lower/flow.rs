@@ -3,13 +3,15 @@
 use super::{
     Lowering,
     blocks::{BasicBlock, Block, Role, dispatch, has_edge, pass, redirect, trampoline},
-    emit::Limb,
+    emit::{Limb, Region},
+    param,
     stack::StackCache,
     value::{Data, Type, Value},
 };
 use crate::engine::EngineError;
 use crate::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
+use revmc::interpreter::InstructionResult;
 
 /// Traps of compiled code mark places that invariants make unreachable.
 const UNREACHABLE: u8 = 1;
@@ -92,11 +94,15 @@ impl Lowering {
             return;
         }
         self.gas = None;
+        self.frame.enter_block();
         if matches!(role, Role::Join | Role::Instruction) {
             self.memory.enter_block();
         }
         self.stack = match role {
-            Role::Join | Role::Instruction => Some(StackCache::new(&mut self.e, self.home)),
+            Role::Join | Role::Instruction => {
+                let base = self.frame_value(param::STACK);
+                Some(StackCache::new(&mut self.e, self.home, base))
+            }
             _ => None,
         };
     }
@@ -314,10 +320,10 @@ impl Lowering {
 
     /// A block that passes the status it receives on to the block that returns.
     ///
-    /// There is a new one for every few edges: a register allocator takes time quadratic in the
-    /// number of values that meet in one block.
+    /// There is a new one for every few edges, and what they pass on takes its way through memory:
+    /// a register allocator takes time quadratic in the number of values that meet in one block.
     fn landing(&mut self) -> Option<ir::Block> {
-        const EDGES: u32 = 32;
+        const EDGES: u32 = 16;
         if let Some((block, edges)) = &mut self.landing
             && *edges < EDGES
         {
@@ -326,13 +332,38 @@ impl Lowering {
         }
         let target = self.return_block?;
         let here = self.e.block;
+        let slot = self.scratch.slot;
+        let exit = match self.exit {
+            Some(exit) => exit,
+            None => {
+                let exit = self.e.new_block(true);
+                self.e.block = exit;
+                let address = self.e.slot_address(slot);
+                let status = self.e.load(types::I8, Region::Context, address, 0);
+                self.e.jump(target, &[status]);
+                self.exit = Some(exit);
+                exit
+            }
+        };
         let block = self.e.new_block(true);
         let status = self.e.func.dfg.append_block_param(block, types::I8);
         self.e.block = block;
-        self.e.jump(target, &[status]);
+        let address = self.e.slot_address(slot);
+        self.e.store(Region::Context, status, address, 0);
+        self.e.jump(exit, &[]);
         self.e.block = here;
         self.landing = Some((block, 1));
         Some(block)
+    }
+
+    /// Leaves the function with this status if `cond` is not zero.
+    pub(super) fn exit_if(&mut self, cond: ir::Value, status: InstructionResult) {
+        let ready = self.e.new_block(false);
+        let status = self.e.iconst(types::I8, status as u64);
+        let fine = self.e.iconst(types::I8, super::calls::CONTINUE);
+        let status = self.e.select_values(cond, status, fine);
+        self.exit_unless_continue(status, ready);
+        self.e.block = ready;
     }
 
     /// Leaves the function with `status` unless that is to continue, which is done at `ready`.

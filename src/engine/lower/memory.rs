@@ -18,6 +18,7 @@ use super::{
     Lowering,
     calls::CONTINUE,
     emit::{Limb, Region},
+    frame::{CHECKPOINT, SHARED_MEMORY},
     param,
     value::{Data, Type, Value},
     word::Word,
@@ -32,10 +33,6 @@ const OFFSET_BITS: u32 = 32;
 /// What is known of the frame's memory.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// The frame's `SharedMemory`.
-    pub(super) shared: ir::Value,
-    /// Where in its buffer the frame's memory starts.
-    pub(super) checkpoint: ir::Value,
     base: Option<ir::Value>,
     floor: u64,
     prefix_floor: u64,
@@ -52,10 +49,8 @@ pub(super) enum Access {
 }
 
 impl Memory {
-    pub(super) fn new(shared: ir::Value, checkpoint: ir::Value) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            shared,
-            checkpoint,
             base: None,
             floor: 0,
             prefix_floor: 0,
@@ -94,7 +89,8 @@ impl Memory {
 impl Lowering {
     /// The size of the frame's memory, in bytes.
     pub(super) fn memory_size(&mut self) -> ir::Value {
-        let (shared, checkpoint) = (self.memory.shared, self.memory.checkpoint);
+        let shared = self.frame_value(SHARED_MEMORY);
+        let checkpoint = self.frame_value(CHECKPOINT);
         let len_at = self.layout.memory_len as i32;
         let len = self.e.load(types::I64, Region::Context, shared, len_at);
         self.e.cursor().ins().isub(len, checkpoint)
@@ -186,14 +182,15 @@ impl Lowering {
         };
         let (grow, ready) = (self.e.new_block(true), self.e.new_block(false));
         self.e.brif(cond, grow, ready);
-        self.e.block = grow;
-        let ecx = self.params[param::ECX];
-        let [low, high, size] = [low, high, Limb::Const(size)].map(|limb| self.e.value(limb));
-        let helper = Helper::GrowMemory as usize;
-        match self.call_table(helper, &[ecx, low, high, size], Some(types::I8)) {
-            Some(status) => self.exit_unless_continue(status, ready),
-            None => self.refuse("a helper without status"),
-        }
+        self.aside(grow, |this| {
+            let ecx = this.frame_value(param::ECX);
+            let [low, high, size] = [low, high, Limb::Const(size)].map(|limb| this.e.value(limb));
+            let helper = Helper::GrowMemory as usize;
+            match this.call_table(helper, &[ecx, low, high, size], Some(types::I8)) {
+                Some(status) => this.exit_unless_continue(status, ready),
+                None => this.refuse("a helper without status"),
+            }
+        });
         self.e.block = ready;
         // Growing charges gas and may move the buffer.
         self.gas = None;
@@ -204,7 +201,8 @@ impl Lowering {
         if let Some(base) = self.memory.base {
             return base;
         }
-        let (shared, checkpoint) = (self.memory.shared, self.memory.checkpoint);
+        let shared = self.frame_value(SHARED_MEMORY);
+        let checkpoint = self.frame_value(CHECKPOINT);
         let pointer_at = self.layout.memory_ptr as i32;
         let buffer = self.e.load(types::I64, Region::Context, shared, pointer_at);
         let base = self.e.add_values(buffer, checkpoint);
@@ -221,14 +219,7 @@ impl Lowering {
         let floor = Limb::Const(self.memory.prefix_floor);
         let lost = self.e.cmp(IntCC::UnsignedLessThan, size, floor);
         let lost = self.e.value(lost);
-        let ready = self.e.new_block(false);
-        let fatal = self
-            .e
-            .iconst(types::I8, InstructionResult::FatalExternalError as u64);
-        let fine = self.e.iconst(types::I8, CONTINUE);
-        let status = self.e.select_values(lost, fatal, fine);
-        self.exit_unless_continue(status, ready);
-        self.e.block = ready;
+        self.exit_if(lost, InstructionResult::FatalExternalError);
     }
 }
 

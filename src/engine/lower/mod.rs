@@ -8,11 +8,14 @@
 //! | [`value`] | what the front end's handles stand for |
 //! | [`emit`] | instructions at an insertion point, with constant folding on 64-bit limbs |
 //! | [`word`] | 256-bit arithmetic on limbs |
+//! | [`shift`] | shifts and bytes of words |
 //! | [`stack`] | the operand stack in SSA values |
 //! | [`blocks`] | basic blocks, joins, computed jumps |
 //! | [`flow`] | edges between blocks, and what joins receive |
+//! | [`frame`] | parameters and other values of the whole function |
 //! | [`memory`] | the frame's memory, accessed in line |
 //! | [`calls`] | builtins: called through the table, or opened in line |
+//! | [`operand`] | what the front end's handles come to |
 //! | [`builder`] | the front end's interface, on top of these |
 
 pub(super) mod blocks;
@@ -20,7 +23,10 @@ pub(super) mod builder;
 mod calls;
 mod emit;
 mod flow;
+mod frame;
 mod memory;
+mod operand;
+mod shift;
 mod stack;
 pub(super) mod value;
 mod word;
@@ -35,6 +41,7 @@ use cranelift_codegen::{
     isa::CallConv,
 };
 use emit::Emit;
+use frame::Frame;
 use memory::Memory;
 use revmc::EvmContext;
 use revmc_builtins::Builtin;
@@ -70,12 +77,14 @@ pub(super) struct Lowering {
     current: Option<blocks::BasicBlock>,
     trampolines: Trampolines,
     return_block: Option<ir::Block>,
-    params: [ir::Value; param::COUNT],
+    frame: Frame,
     home: StackHome,
     /// The operand stack, where the current block has one.
     stack: Option<StackCache>,
     /// The gas counter, where it is known to equal what memory holds.
     gas: Option<ir::Value>,
+    /// The last difference computed from it: what is left, of what, after how much.
+    gas_spent: Option<(ir::Value, ir::Value, u64)>,
     memory: Memory,
     table: ir::GlobalValue,
     scratch: Scratch,
@@ -90,6 +99,8 @@ pub(super) struct Lowering {
     pit: Option<ir::Block>,
     /// Where statuses enter the block that returns, and how many do.
     landing: Option<(ir::Block, u32)>,
+    /// Where they go on to that block.
+    exit: Option<ir::Block>,
     error: Option<EngineError>,
 }
 
@@ -136,6 +147,14 @@ impl Lowering {
         );
         let checkpoint = e.load_invariant(types::I64, shared, layout.memory_checkpoint as i32);
 
+        let [gas, stack, length_out, input, contract, ecx] = params;
+        let frame = Frame::new(
+            &mut e,
+            [
+                gas, stack, length_out, input, contract, ecx, shared, checkpoint,
+            ],
+        );
+
         let mut this = Self {
             e,
             layout,
@@ -144,14 +163,12 @@ impl Lowering {
             current: None,
             trampolines: Trampolines::new(),
             return_block: None,
-            params,
-            home: StackHome {
-                base: params[param::STACK],
-                length,
-            },
+            frame,
+            home: StackHome { length },
             stack: None,
             gas: None,
-            memory: Memory::new(shared, checkpoint),
+            gas_spent: None,
+            memory: Memory::new(),
             table,
             scratch: Scratch { slot: scratch },
             signatures: BTreeMap::new(),
@@ -162,6 +179,7 @@ impl Lowering {
             resume_points: 0,
             pit: None,
             landing: None,
+            exit: None,
             error: None,
         };
         this.blocks.push(Block {

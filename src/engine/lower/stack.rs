@@ -31,8 +31,6 @@ const KEPT_ACROSS_CALLS: usize = 32;
 /// Where the function keeps the stack between blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StackHome {
-    /// The stack's first word.
-    pub(super) base: ir::Value,
     /// Holds the length, in bytes.
     pub(super) length: ir::StackSlot,
 }
@@ -130,10 +128,10 @@ impl StackHome {
 }
 
 impl StackCache {
-    /// The stack at the start of a block with several entries (S1).
-    pub(super) fn new(e: &mut Emit, home: StackHome) -> Self {
+    /// The stack, whose first word is at `base`, at the start of a block with several entries (S1).
+    pub(super) fn new(e: &mut Emit, home: StackHome, base: ir::Value) -> Self {
         let start_length = home.load_bytes(e);
-        let start_pointer = e.add_values(home.base, start_length);
+        let start_pointer = e.add_values(base, start_length);
         Self {
             home,
             start_length,
