@@ -15,6 +15,22 @@ impl JitBackend {
     ///
     /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
     /// makes it hot sends a message to the backend thread, or drops it if there is no room.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{BorrowedDecision, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// let decision = backend.lookup(LookupRequest { key, code: code.clone() });
+    /// assert!(matches!(decision, LookupDecision::Interpret(InterpretReason::NotReady)));
+    ///
+    /// backend.compile_jit_sync(LookupRequest { key, code: code.clone() })?;
+    /// let decision = backend.lookup(LookupRequest { key, code });
+    /// assert!(matches!(decision, LookupDecision::Compiled(_)));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn lookup(&self, request: LookupRequest) -> LookupDecision {
         self.lookup_ref(&request.key, &request.code)
@@ -47,6 +63,21 @@ impl JitBackend {
     ///
     /// In [blocking mode](crate::RuntimeConfig::blocking) a miss that was compiled counts as a miss and
     /// as a hit.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{BorrowedDecision, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// backend.compile_jit_sync(LookupRequest { key, code: code.clone() })?;
+    /// match backend.lookup_borrowed(&key, &code) {
+    ///     BorrowedDecision::Compiled(program) => assert_eq!(program.bytecode_len(), code.len()),
+    ///     BorrowedDecision::Interpret(reason) => panic!("{reason}"),
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {
         let core = match self.on() {
@@ -65,6 +96,18 @@ impl JitBackend {
 
     /// Calls `f` with the program, or with the reason to interpret. The cheapest lookup; `f`
     /// should be short, as nothing that is dropped meanwhile is freed before it returns.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{BorrowedDecision, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// let why = backend.lookup_with(&key, &code, |found| found.err());
+    /// assert_eq!(why, Some(InterpretReason::NotReady));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[inline]
     pub fn lookup_with<R>(
         &self,
@@ -92,6 +135,19 @@ impl JitBackend {
 
     /// The resident program, without counting or heating anything, and whatever
     /// [`enabled`](Self::enabled) says. Never blocks.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{BorrowedDecision, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// backend.compile_jit_sync(LookupRequest { key, code })?;
+    /// let program = backend.get_compiled(key.code_hash, key.spec_id).expect("resident");
+    /// println!("{} bytes of code are mapped", program.mapped_len());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn get_compiled(&self, code_hash: B256, spec_id: SpecId) -> Option<Arc<CompiledProgram>> {
         let key = RuntimeCacheKey { code_hash, spec_id };
         self.0.core.get()?.reader.peek(&key).hit()
@@ -110,6 +166,18 @@ impl JitBackend {
 
     /// A lookup that compiles what is missing, and waits for it.
     ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{BorrowedDecision, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// let decision = backend.lookup_blocking(LookupRequest { key, code });
+    /// assert!(decision.program().is_some());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// `Interpret` if the contract is ineligible, if compilation fails or has failed lately, or,
     /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend has stopped, is
     /// paused, or this is one of its own threads.
@@ -126,6 +194,18 @@ impl JitBackend {
     /// follows work and not only the number of calls: every
     /// [`hot_gas_per_miss`](crate::RuntimeTuning::hot_gas_per_miss) of it weigh like one more miss.
     /// Optional, in addition to lookups. Never blocks.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{BorrowedDecision, RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// // One call of a contract that runs for long: worth compiling at once.
+    /// backend.record_interpreted(&key, &code, 30_000_000);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn record_interpreted(&self, key: &RuntimeCacheKey, code: &Bytes, gas: u64) {
         let Some(core) = self.0.core.get().filter(|_| self.enabled()) else {
             return;
