@@ -10,10 +10,14 @@ use revmc::interpreter::{
     MAX_CODE_SIZE, SharedMemory, gas,
 };
 use revmc::primitives::{Address, B256, Bytecode, Bytes, SpecId, U256, keccak256, spec_to_generic};
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 /// Yellow Paper, section 9.4.2: calls nest at most this deep.
 const CALL_STACK_LIMIT: usize = 1024;
+
+/// Stands on the operand stack where no word is.
+const POISON: U256 = U256::from_limbs([0xa5a5_a5a5_a5a5_a5a5; 4]);
 
 /// Runs frames. What runs a frame is chosen when it begins and stays with it to its end: a frame
 /// that native code suspended can only be resumed by that code.
@@ -179,6 +183,9 @@ pub fn run_message<E: FrameExecutor>(
         let (frame, program) = frames
             .last_mut()
             .expect("the loop ends with the last frame");
+        // What an earlier run left in the same memory must not pass for what this one stored.
+        let unused = frame.interpreter.stack.data_mut().spare_capacity_mut();
+        unused.fill(MaybeUninit::new(POISON));
         let action = executor.run(program, &mut frame.interpreter, &mut memory, world);
         if record_events {
             events.push(Event {
