@@ -2,10 +2,9 @@
 //!
 //! `cargo bench --bench dispatch [-- SECTION] [--json FILE]`; the sections are `answers`, `threads`
 //! and `compiling`. Ratios are to the floor of the same table: one `Arc` of a program-sized value
-//! cloned and dropped, which is what a caller who had the program at hand would pay. `least` is the
-//! ratio of the least turns, which an idle machine comes to: a lookup slows down more than the floor
-//! where others compete for the core, as the floor mostly waits for two locked instructions. `target`
-//! is the ratio that this crate means to keep.
+//! cloned and dropped, which is what a caller who had the program at hand would pay. Times are the
+//! thread's processor time; `least` is the ratio of the least turns; `target` is the ratio that this
+//! crate means to keep.
 //!
 //! `lookup` takes the request by value; its callers clone the bytecode's reference count for it,
 //! which is measured with it. `lookup_ref` is the same without. The flood makes a key for each of
@@ -16,9 +15,9 @@ mod harness;
 use harness::backend::{
     Contract, backend_with, backend_without, contracts, eof_contracts, take, take_borrowed,
 };
-use harness::contender::{Contender, contender, take_turns};
-use harness::report::{Spread, Table};
-use harness::{Session, random};
+use harness::contender::{Aimed, Contender, compare, contender, floor, scale, take_turns};
+use harness::report::Table;
+use harness::{Session, processor_time, random};
 use revmc_jit::primitives::{B256, Bytes, SpecId};
 use revmc_jit::{JitBackend, RuntimeCacheKey};
 use std::hint::black_box;
@@ -35,23 +34,6 @@ struct Value(#[expect(dead_code, reason = "only its size matters")] [u64; 14]);
 fn arcs(count: usize) -> Vec<Arc<Value>> {
     (0..count).map(|_| Arc::new(Value([1; 14]))).collect()
 }
-
-fn floor(threads: usize, arcs: &[Arc<Value>]) -> Contender<'_> {
-    Contender::new(
-        "floor: one Arc, cloned and dropped",
-        threads,
-        Box::new(move |_, start, n| {
-            let begin = Instant::now();
-            for i in start..start + n {
-                black_box(Arc::clone(black_box(&arcs[i & (arcs.len() - 1)])));
-            }
-            begin.elapsed()
-        }),
-    )
-}
-
-/// A contender and the ratio it should stay below, at 64 keys.
-type Aimed<'a> = (Contender<'a>, Option<f64>);
 
 /// Every form of a lookup that finds a program.
 fn hits<'a>(threads: usize, backend: &'a JitBackend, sets: &'a [Vec<Contract>]) -> Vec<Aimed<'a>> {
@@ -92,30 +74,6 @@ fn hits<'a>(threads: usize, backend: &'a JitBackend, sets: &'a [Vec<Contract>]) 
     ]
 }
 
-/// Adds the column of targets.
-fn finish(session: &mut Session, title: &str, aimed: Vec<Aimed<'_>>, arcs: &[Arc<Value>]) {
-    let (mut contenders, targets): (Vec<_>, Vec<_>) = aimed.into_iter().unzip();
-    contenders.insert(0, floor(1, arcs));
-    take_turns(session.effort, &mut contenders);
-    let least = |contender: &Contender<'_>| contender.samples.iter().copied().reduce(f64::min);
-    let mut table = Table::new(title, &["ns", "x floor", "least", "target"]).chart(1);
-    for (i, contender) in contenders.iter().enumerate() {
-        let ratio = least(contender).zip(least(&contenders[0]));
-        let ratio = ratio.map_or(f64::NAN, |(own, floor)| own / floor);
-        let cells = [
-            contender.median(),
-            contender.ratio_to(&contenders[0]),
-            Spread::exact(ratio),
-        ];
-        table.row(&contender.name, &cells);
-        if let Some(target) = i.checked_sub(1).and_then(|i| targets[i]) {
-            let row = table.rows.last_mut().expect("it was just added");
-            row.cells.push(Some(Spread::exact(target)));
-        }
-    }
-    session.add(table);
-}
-
 fn answers(session: &mut Session) {
     for count in [1, 64, 1024] {
         let count = session.at_most(count);
@@ -126,6 +84,7 @@ fn answers(session: &mut Session) {
         backend.pause();
         let failed = &backend_without(&absent[0]);
         let disabled = &JitBackend::disabled();
+        let arcs = &arcs(count);
         let switched_off = &backend_with(&resident[0][..1]);
         switched_off.set_enabled(false).expect("off always works");
         let eof = vec![eof_contracts(count as u32)];
@@ -187,7 +146,9 @@ fn answers(session: &mut Session) {
             ),
         ]);
         let title = format!("one lookup, {count} keys, 1 thread");
-        finish(session, &title, all, &arcs(count));
+        all.insert(0, (floor(1, arcs), None));
+        let table = compare(session.effort, &title, all);
+        session.add(table);
     }
 }
 
@@ -202,12 +163,12 @@ fn flood(backend: &JitBackend) -> Contender<'_> {
                 code_hash: B256::ZERO,
                 spec_id: SpecId::CANCUN,
             };
-            let begin = Instant::now();
+            let begin = processor_time();
             for i in start..start + n {
                 key.code_hash[..8].copy_from_slice(&random(i as u64).to_le_bytes());
                 take(backend.lookup_ref(black_box(&key), &code));
             }
-            begin.elapsed()
+            processor_time() - begin
         }),
     )
 }
@@ -244,18 +205,7 @@ fn threads(session: &mut Session) {
             contenders
         };
         let title = format!("two threads at once, {title}");
-        let columns = ["1 thread, ns", "2 threads, ns", "x"];
-        let mut table = Table::new(title, &columns).chart(2);
-        for (mut one, mut two) in contenders(1).into_iter().zip(contenders(2)) {
-            // Threads are started for each turn: it has to be long beside that.
-            let length = two.length(session.effort.turn);
-            for _ in session.effort.rounds() {
-                one.turn(length);
-                two.turn(length);
-            }
-            let cells = [one.median(), two.median(), two.ratio_to(&one)];
-            table.row(&one.name, &cells);
-        }
+        let table = scale(session.effort, &title, contenders(1), contenders(2));
         session.add(table);
     }
 }

@@ -1,9 +1,10 @@
 //! Contenders that take turns in one process, so that whatever disturbs the machine disturbs all.
 
-use super::Effort;
 use super::report::{Spread, Table};
-use std::sync::Barrier;
+use super::{Effort, processor_time};
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// Times operations `start..start + n` as thread `thread`.
@@ -102,20 +103,70 @@ pub fn take_turns(effort: Effort, contenders: &mut [Contender<'_>]) {
     }
 }
 
+/// What a lookup is measured by: one `Arc` for each of its keys, cloned and dropped.
+pub fn floor<V: Send + Sync>(threads: usize, arcs: &[Arc<V>]) -> Contender<'_> {
+    Contender::new(
+        "floor: one Arc, cloned and dropped",
+        threads,
+        Box::new(move |_, start, n| {
+            let begin = processor_time();
+            for i in start..start + n {
+                black_box(Arc::clone(black_box(&arcs[i & (arcs.len() - 1)])));
+            }
+            processor_time() - begin
+        }),
+    )
+}
+
+/// A contender and the ratio to the floor that it is meant to stay below.
+pub type Aimed<'a> = (Contender<'a>, Option<f64>);
+
 /// Lets the contenders take turns; the first one is the floor that the others are compared with.
-pub fn compare(effort: Effort, title: &str, mut contenders: Vec<Contender<'_>>) -> Table {
+///
+/// `least` is the ratio of the least turns, which an idle machine comes to: a lookup slows down more
+/// than the floor where others compete for the core, as the floor mostly waits for locked instructions.
+pub fn compare(effort: Effort, title: &str, aimed: Vec<Aimed<'_>>) -> Table {
+    let (mut contenders, targets): (Vec<_>, Vec<_>) = aimed.into_iter().unzip();
     take_turns(effort, &mut contenders);
-    let mut table = Table::new(title, &["ns", "x floor"]).chart(1);
-    for contender in &contenders {
-        table.row(
-            &contender.name,
-            &[contender.median(), contender.ratio_to(&contenders[0])],
-        );
+    let least = |contender: &Contender<'_>| contender.samples.iter().copied().reduce(f64::min);
+    let mut table = Table::new(title, &["ns", "x floor", "least", "target"]).chart(1);
+    for (contender, target) in contenders.iter().zip(targets) {
+        let ratio = least(contender).zip(least(&contenders[0]));
+        let ratio = ratio.map_or(f64::NAN, |(own, floor)| own / floor);
+        let cells = [
+            contender.median(),
+            contender.ratio_to(&contenders[0]),
+            Spread::exact(ratio),
+        ];
+        table.row(&contender.name, &cells);
+        if let (Some(target), Some(row)) = (target, table.rows.last_mut()) {
+            row.cells.push(Some(Spread::exact(target)));
+        }
     }
     table
 }
 
-/// Times an expression for keys of a thread; their number is a power of two.
+/// Compares each contender of two threads with the same of one.
+pub fn scale(
+    effort: Effort,
+    title: &str,
+    one: Vec<Contender<'_>>,
+    two: Vec<Contender<'_>>,
+) -> Table {
+    let mut table = Table::new(title, &["1 thread, ns", "2 threads, ns", "x"]).chart(2);
+    for (mut one, mut two) in one.into_iter().zip(two) {
+        // Threads are started for each turn: it has to be long beside that.
+        let length = two.length(effort.turn);
+        for _ in effort.rounds() {
+            one.turn(length);
+            two.turn(length);
+        }
+        table.row(&one.name, &[one.median(), two.median(), two.ratio_to(&one)]);
+    }
+    table
+}
+
+/// Times an expression for keys of a thread, by its processor time; their number is a power of two.
 macro_rules! contender {
     ($name:expr, $threads:expr, $keys:expr, |$key:pat_param| $lookup:expr) => {{
         let keys: &[Vec<_>] = $keys;
@@ -124,12 +175,12 @@ macro_rules! contender {
             $threads,
             Box::new(move |thread, start, n| {
                 let keys = &keys[thread % keys.len()][..];
-                let begin = std::time::Instant::now();
+                let begin = $crate::harness::processor_time();
                 for i in start..start + n {
                     let $key = std::hint::black_box(&keys[i & (keys.len() - 1)]);
                     $lookup;
                 }
-                begin.elapsed()
+                $crate::harness::processor_time() - begin
             }),
         )
     }};

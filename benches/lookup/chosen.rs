@@ -1,7 +1,6 @@
 //! Keys chosen by an adversary.
 
 use super::*;
-use std::time::Instant;
 
 /// A hasher whose next key may be known to the adversary.
 struct Leaked(Seeded);
@@ -23,13 +22,10 @@ impl BuildHasher for Leaked {
     }
 }
 
-pub fn chosen() {
+pub fn chosen(session: &mut Session) {
     const COUNT: u64 = 100_000;
-    println!("\n{COUNT} chosen keys");
-    println!(
-        "  {:42} {:>8} {:>8} {:>8} {:>8}",
-        "", "longest", "limit", "tables", "ns, get"
-    );
+    let columns = ["longest probe", "limit", "tables", "ns, get"];
+    let mut table = Table::new(format!("{COUNT} chosen keys"), &columns);
     let leak = Seeded::default();
     // All at home in the first 512th of the table, which is at most a quarter full at first.
     let capacity = (4 * COUNT).next_power_of_two();
@@ -87,11 +83,10 @@ pub fn chosen() {
         }
         let ns = begin.elapsed().as_nanos() as f64 / COUNT as f64;
         let gauges = writer.gauges();
-        println!(
-            "  {name:42} {:8} {:8} {:8} {ns:8.1}",
-            gauges.max_probe,
-            gauges.probe_limit,
-            gauges.rebuilds + 1
-        );
+        let numbers = [gauges.max_probe, gauges.probe_limit, gauges.rebuilds + 1];
+        let mut cells = numbers.map(|number| Spread::exact(number as f64)).to_vec();
+        cells.push(Spread::exact(ns));
+        table.row(name, &cells);
     }
+    session.add(table);
 }

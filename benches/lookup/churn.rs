@@ -1,19 +1,16 @@
 //! Lookups while the map changes.
 
 use super::*;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 /// A map under change: one lookup, and one publication with one eviction.
 struct Churned<'a> {
-    name: &'static str,
     look: Contender<'a>,
     change: Box<dyn Fn(u64) + Sync + 'a>,
     changes: u64,
     busy: Duration,
 }
 
-pub fn churn() {
+pub fn churn(session: &mut Session) {
     let keys = vec![shuffled(0, 4096)];
     let maps = Maps::new(&keys[0]);
     let value = Arc::new(Value { function: 2 });
@@ -35,8 +32,7 @@ pub fn churn() {
     let writer = &writer;
     let value = &value;
 
-    let churned = |name, look, change| Churned {
-        name,
+    let churned = |look, change| Churned {
         look,
         change,
         changes: 0,
@@ -49,20 +45,17 @@ pub fn churn() {
     };
     let mut all: Vec<Churned<'_>> = vec![
         churned(
-            "resident, get",
-            contender!("", 1, &keys, |k| black_box(ours.get(k))),
+            contender!("resident, get", 1, &keys, |k| black_box(ours.get(k))),
             Box::new(ours_change),
         ),
         churned(
-            "resident, with",
-            contender!("", 1, &keys, |k| ours.with(k, |found| black_box(
-                found.hit().map(|value| value.function)
-            ))),
+            contender!("resident, with", 1, &keys, |k| ours.with(k, |found| {
+                black_box(found.hit().map(|value| value.function))
+            })),
             Box::new(ours_change),
         ),
         churned(
-            "DashMap",
-            contender!("", 1, &keys, |k| black_box(
+            contender!("DashMap", 1, &keys, |k| black_box(
                 dash.get(k).map(|found| Arc::clone(&found))
             )),
             Box::new(move |n| {
@@ -71,16 +64,16 @@ pub fn churn() {
             }),
         ),
         churned(
-            "papaya",
-            contender!("", 1, &keys, |k| black_box(papaya.pin().get(k).cloned())),
+            contender!("papaya", 1, &keys, |k| black_box(
+                papaya.pin().get(k).cloned()
+            )),
             Box::new(move |n| {
                 papaya.pin().insert(come(n), Arc::clone(value));
                 papaya.pin().remove(&gone(n));
             }),
         ),
         churned(
-            "scc::HashIndex",
-            contender!("", 1, &keys, |k| black_box(
+            contender!("scc::HashIndex", 1, &keys, |k| black_box(
                 scc.peek_with(k, |_, arc| Arc::clone(arc))
             )),
             Box::new(move |n| {
@@ -89,8 +82,9 @@ pub fn churn() {
             }),
         ),
         churned(
-            "ArcSwap<HashMap>",
-            contender!("", 1, &keys, |k| black_box(swap.load().get(k).cloned())),
+            contender!("ArcSwap<HashMap>", 1, &keys, |k| black_box(
+                swap.load().get(k).cloned()
+            )),
             Box::new(move |n| {
                 let mut map = HashMap::clone(&swap.load());
                 map.insert(come(n), Arc::clone(value));
@@ -99,8 +93,7 @@ pub fn churn() {
             }),
         ),
         churned(
-            "RwLock<HashMap>",
-            contender!("", 1, &keys, |k| black_box(
+            contender!("RwLock<HashMap>", 1, &keys, |k| black_box(
                 lock.read().expect("not poisoned").get(k).cloned()
             )),
             Box::new(move |n| {
@@ -111,7 +104,7 @@ pub fn churn() {
             }),
         ),
     ];
-    for _ in 0..ROUNDS / 2 {
+    for _ in session.effort.rounds() {
         for one in &mut all {
             let stop = AtomicBool::new(false);
             let Churned {
@@ -131,20 +124,21 @@ pub fn churn() {
                     (begin.elapsed(), *changes - first)
                 });
                 look.sample(20_000);
-                let sample = look.sample(50_000);
-                look.samples.push(sample);
+                look.turn(50_000);
                 stop.store(true, Ordering::Relaxed);
                 *busy += writer.join().expect("no writer panics").0;
             });
         }
     }
-    println!("\nhit while another thread publishes and evicts, 4096 keys");
-    println!("  {:42} {:>8} {:>8} {:>12}", "", "ns", "x", "changes/ms");
-    let mut first = None;
-    for one in &mut all {
-        let ns = quantile(&mut one.look.samples, 2);
-        let ratio = ns / *first.get_or_insert(ns);
+    let title = "hit while another thread publishes and evicts, 4096 keys";
+    let mut table = Table::new(title, &["ns", "x", "changes/ms"]).chart(1);
+    for one in &all {
         let rate = one.changes as f64 / one.busy.as_secs_f64() / 1e3;
-        println!("  {:42} {ns:8.1} {ratio:8.2} {rate:12.0}", one.name);
+        let ratio = one.look.ratio_to(&all[0].look);
+        table.row(
+            &one.look.name,
+            &[one.look.median(), ratio, Spread::exact(rate.round())],
+        );
     }
+    session.add(table);
 }

@@ -108,7 +108,8 @@ impl Runtime {
     pub(super) fn run(mut self, commands: Receiver<Command>, observed: Receiver<Request>) {
         self.shared.enter_thread();
         let longest = self.tuning.tick_interval;
-        let mut pause = longest;
+        // A client that starts uses what is stored: the first observations come at once.
+        let mut pause = SHORTEST_PAUSE.min(longest);
         while !self.shared.stopping() {
             let command = match commands.recv_timeout(pause) {
                 Ok(command) => Some(command),
