@@ -437,3 +437,50 @@ fn structured_keys_meet_the_probe_limit() {
         );
     }
 }
+
+/// Threads that are there at the same time use different copies of a value, whoever was there
+/// before.
+#[test]
+fn threads_use_copies_of_their_own() {
+    let options = Options {
+        stripes: 4,
+        ..Options::default()
+    };
+    let (mut writer, reader) = resident::new::<u64, u64, ()>(&options);
+    writer.insert(1, 1);
+    let copy = |reader: &resident::Reader<u64, u64, ()>| {
+        reader
+            .get(&1)
+            .hit()
+            .map(|value| Arc::as_ptr(&value) as usize)
+    };
+    let own = copy(&reader);
+    for _ in 0..3 {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let mut seen = vec![own];
+            let mut alive = Vec::new();
+            for _ in 0..3 {
+                let (let_go, hold) = std::sync::mpsc::channel::<()>();
+                let send = send.clone();
+                let reader = reader.clone();
+                let thread = scope.spawn(move || {
+                    send.send(copy(&reader)).expect("the test waits");
+                    // Until all are there.
+                    let _ = hold.recv();
+                });
+                // One after the other: threads that come at once may share.
+                seen.push(receive.recv().expect("a thread answers"));
+                alive.push((let_go, thread));
+            }
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), 4, "{seen:?}");
+            for (let_go, thread) in alive {
+                drop(let_go);
+                // Waits for the thread's destructors, too, which give its slot back.
+                thread.join().expect("no thread panics");
+            }
+        });
+    }
+}

@@ -200,7 +200,8 @@ use std::hash::{BuildHasher, Hash};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Copies of each value with a reference count of its own: rounded up to a power of two, at
-    /// least 1 and at most 8. The default is the number of processors. One is enough if only one thread uses
+    /// least 1 and at most 8. Each thread uses the one that the fewest others use. The default is twice
+    /// the number of processors, as some threads only wait. One is enough if only one thread uses
     /// [`Reader::get`], or none does.
     pub stripes: usize,
     /// Which fences to use.
@@ -211,7 +212,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let stripes = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let stripes = std::thread::available_parallelism().map_or(1, |n| 2 * n.get());
         Self {
             stripes,
             fences: FencePolicy::Auto,

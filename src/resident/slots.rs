@@ -24,8 +24,9 @@ pub(super) struct Slot {
     hits: AtomicU64,
     misses: AtomicU64,
     negatives: AtomicU64,
-    /// The copy of each value that the owner uses.
-    stripe: usize,
+    /// The copy of each value that the owner uses, or [`NO_STRIPE`] without an owner. Stored only by
+    /// the owner.
+    stripe: Gauge,
     /// One bit for each null hazard. Only the owner looks at it.
     free: UnsafeCell<u64>,
     /// Claimed by a thread.
@@ -42,6 +43,8 @@ const INSIDE: u64 = 1;
 const HOMELESS: u64 = 2;
 /// In `seq`: one section.
 const SECTION: u64 = 4;
+
+const NO_STRIPE: usize = usize::MAX;
 
 const ALL_FREE: u64 = u64::MAX >> (64 - HAZARDS);
 
@@ -79,13 +82,13 @@ pub(super) struct Inside<'a> {
 }
 
 impl Slot {
-    fn new(index: usize) -> Self {
+    fn new() -> Self {
         Self {
             seq: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             negatives: AtomicU64::new(0),
-            stripe: index % MAX_STRIPES,
+            stripe: Gauge::new(NO_STRIPE),
             free: UnsafeCell::new(ALL_FREE),
             owned: AtomicBool::new(true),
             next: ptr::null(),
@@ -96,8 +99,8 @@ impl Slot {
     /// The copy of each value that the owner uses; less than [`MAX_STRIPES`].
     #[inline(always)]
     pub(super) fn stripe(&self) -> usize {
-        // So that whoever indexes with it needs no check.
-        self.stripe % MAX_STRIPES
+        // Relaxed: our own store (I2). The remainder so that whoever indexes with it needs no check.
+        self.stripe.load(Ordering::Relaxed) % MAX_STRIPES
     }
 
     /// Enters a critical section. Only for the owner. A nested section changes nothing.
@@ -194,6 +197,8 @@ impl Slot {
         let unused = self.free.with(|free| unsafe { *free == ALL_FREE });
         // Relaxed: our own store (I2).
         if unused && self.seq.load(Ordering::Relaxed) & INSIDE == 0 {
+            // Relaxed: nobody but the next owner relies on it.
+            self.stripe.store(NO_STRIPE, Ordering::Relaxed);
             // Release: hands `free`, `seq` and the counters to the next owner (I2).
             self.owned
                 .store(false, ordering!("recycle-release", Release));
@@ -264,15 +269,18 @@ pub(super) struct Registry {
     /// The newest slot.
     head: AtomicPtr<Slot>,
     count: Gauge,
+    /// Distinct copies of each value.
+    stripes: usize,
     /// The map is gone; threads may forget their slots.
     closed: AtomicBool,
 }
 
 impl Registry {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(stripes: usize) -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
             count: Gauge::new(0),
+            stripes,
             closed: AtomicBool::new(false),
         }
     }
@@ -305,11 +313,35 @@ impl Registry {
 
     /// A slot for the calling thread: a recycled one, else a new one.
     fn claim(&self, homeless: u64) -> &Slot {
-        if let Some(slot) = self.slots().find(|slot| slot.claim(homeless)) {
-            return slot;
+        let stripe = self.quietest_stripe();
+        let slot = self
+            .slots()
+            .find(|slot| slot.claim(homeless))
+            .unwrap_or_else(|| self.push(homeless));
+        // Relaxed: only we look at it, but for counting.
+        slot.stripe.store(stripe, Ordering::Relaxed);
+        slot
+    }
+
+    /// The copy of each value that the fewest threads use. Threads that ask at the same moment may
+    /// get the same one, which costs them time and nothing else.
+    fn quietest_stripe(&self) -> usize {
+        let mut users = [0; MAX_STRIPES];
+        for slot in self.slots() {
+            // Relaxed: a statistic.
+            if let Some(users) = users.get_mut(slot.stripe.load(Ordering::Relaxed)) {
+                *users += 1;
+            }
         }
+        let stripes = (0..MAX_STRIPES).take(self.stripes.max(1));
+        stripes.min_by_key(|&stripe| users[stripe]).unwrap_or(0)
+    }
+
+    /// Makes a slot, owned by the calling thread.
+    fn push(&self, homeless: u64) -> &Slot {
         // Relaxed: only a number.
-        let mut slot = Box::new(Slot::new(self.count.fetch_add(1, Ordering::Relaxed)));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut slot = Box::new(Slot::new());
         slot.mark(homeless);
         // Relaxed: a stale head only makes the exchange fail and tell the newer one.
         let mut head = self.head.load(Ordering::Relaxed);

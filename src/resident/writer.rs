@@ -153,12 +153,13 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
         let fences = Fences::choose(options.fences);
         let table = Table::empty(options.capacity.min(MAX_INITIAL_CAPACITY));
         let table = Box::into_raw(Box::new(table));
+        let stripes = options.stripes.clamp(1, MAX_STRIPES).next_power_of_two();
         let shared = Arc::new(Shared {
             table: AtomicPtr::new(table),
             id: fresh_id(),
             fences,
             tick: AtomicU32::new(0),
-            registry: Arc::new(Registry::new()),
+            registry: Arc::new(Registry::new(stripes)),
             gauges: GaugeCells::new(),
             left_behind: Mutex::new(None),
         });
@@ -166,7 +167,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
             shared,
             table,
             backlog: Backlog::new(),
-            stripes: options.stripes.clamp(1, MAX_STRIPES).next_power_of_two(),
+            stripes,
             live: 0,
             tombstones: 0,
             max_probe: 0,
