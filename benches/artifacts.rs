@@ -21,7 +21,7 @@ mod contracts;
 
 use common::{
     asm::asm,
-    driver::{FrameExecutor, Message, run_message},
+    driver::{FrameExecutor, Message, Timed, run_message},
     native::Native,
     world::World,
 };
@@ -111,33 +111,6 @@ fn called() -> Vec<(&'static str, Bytes, World, Message)> {
         .collect()
 }
 
-/// Measures only the time inside programs.
-struct Timed<'a> {
-    native: &'a mut Native,
-    time: Duration,
-}
-
-impl FrameExecutor for Timed<'_> {
-    type Program = <Native as FrameExecutor>::Program;
-
-    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
-        self.native.choose(spec_id, contract)
-    }
-
-    fn run(
-        &mut self,
-        program: &Self::Program,
-        interpreter: &mut Interpreter,
-        memory: &mut SharedMemory,
-        world: &mut World,
-    ) -> InterpreterAction {
-        let started = Instant::now();
-        let action = self.native.run(program, interpreter, memory, world);
-        self.time += started.elapsed();
-        action
-    }
-}
-
 fn run_time() {
     const ROUNDS: usize = 401;
     println!("run: time inside the program, median of {ROUNDS}, in turns");
@@ -157,14 +130,11 @@ fn run_time() {
                 // Who goes first has the colder caches.
                 for which in [round % 2, 1 - round % 2] {
                     let native = if which == 0 { &mut jit } else { &mut aot };
-                    let mut timed = Timed {
-                        native,
-                        time: Duration::ZERO,
-                    };
+                    let mut timed = Timed::new(native);
                     let mut world = scenario.world.clone();
                     let run = run_message(&mut timed, &mut world, message, false);
                     assert!(run.result.is_ok(), "{name}: {:?}", run.result);
-                    times[which].push(timed.time);
+                    times[which].push(timed.spent);
                 }
             }
             assert_eq!((jit.take_failure(), aot.take_failure()), (None, None));

@@ -10,15 +10,12 @@ mod common;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
-#[allow(unused_imports)]
-#[path = "../src/cpu_time.rs"]
-mod cpu_time;
 mod harness;
 
 use common::asm::asm;
 use common::rng::Rng;
 use harness::report::{Spread, Table};
-use harness::{Effort, Session};
+use harness::{Effort, Session, cpu_time};
 use revmc::interpreter::MAX_CODE_SIZE;
 use revmc::primitives::SpecId;
 use revmc_jit::RuntimeTuning;

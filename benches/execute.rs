@@ -29,7 +29,6 @@ use harness::contender::{Contender, take_turns};
 use harness::report::Table;
 use revmc::primitives::SpecId;
 use revmc_jit::engine::Tier;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -121,23 +120,12 @@ fn contracts(session: &mut Session) {
     session.add(table);
 }
 
-/// The files of a folder, or the file itself.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return vec![path.to_owned()];
-    };
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
-    files.sort();
-    files
-}
-
 fn fixtures(session: &mut Session) {
     let Some(paths) = std::env::var_os("REVMC_JIT_FIXTURES") else {
         return;
     };
     let mut table = Table::new("one transaction, state tests", &COLUMNS).chart(5);
-    for path in std::env::split_paths(&paths).flat_map(|path| files(&path)) {
+    for path in std::env::split_paths(&paths).flat_map(|path| fixture::files(&path)) {
         match fixture::read(&path, SpecId::CANCUN) {
             Ok(fixtures) => {
                 for fixture in &fixtures {

@@ -36,49 +36,44 @@ fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
         .collect()
 }
 
-#[test]
-fn vs_interpreter() {
-    let inputs = inputs("vs_interpreter");
-    assert!(inputs.len() >= 100, "only {} inputs", inputs.len());
-    let mut cases = 0;
+/// Runs every input of a target, of which there are at least so many, and returns their number.
+fn replay(target: &str, least: usize, mut run: impl FnMut(&[u8])) -> usize {
+    let inputs = inputs(target);
+    assert!(inputs.len() >= least, "only {} inputs", inputs.len());
     for (path, data) in &inputs {
         println!("{}", path.display());
+        run(data);
+    }
+    inputs.len()
+}
+
+#[test]
+fn vs_interpreter() {
+    let mut cases = 0;
+    let inputs = replay("vs_interpreter", 100, |data| {
         cases += usize::from(vs_interpreter::case(data).is_some());
         vs_interpreter::run(data);
-    }
-    assert!(cases > inputs.len() / 2, "only {cases} inputs are programs");
+    });
+    assert!(cases > inputs / 2, "only {cases} inputs are programs");
 }
 
 #[test]
 fn map_ops() {
-    let inputs = inputs("map_ops");
-    assert!(inputs.len() >= 10, "only {} inputs", inputs.len());
-    for (path, data) in &inputs {
-        println!("{}", path.display());
-        resident_model::check(data);
-    }
+    replay("map_ops", 10, resident_model::check);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn artifact_bytes() {
-    let inputs = inputs("artifact_bytes");
-    assert!(inputs.len() >= 10, "only {} inputs", inputs.len());
-    for (path, data) in &inputs {
-        println!("{}", path.display());
-        artifact::bytes(data);
-    }
+    replay("artifact_bytes", 10, artifact::bytes);
 }
 
 #[test]
 fn runtime_ops() {
-    let inputs = inputs("runtime_ops");
-    assert!(inputs.len() >= 10, "only {} inputs", inputs.len());
     let mut calls = 0;
-    for (path, data) in &inputs {
-        println!("{}", path.display());
+    let inputs = replay("runtime_ops", 10, |data| {
         calls += runtime_ops::calls(data);
         runtime_ops::execute(data);
-    }
-    assert!(calls > 4 * inputs.len(), "only {calls} calls");
+    });
+    assert!(calls > 4 * inputs, "only {calls} calls");
 }

@@ -6,11 +6,14 @@
 
 pub mod backend;
 pub mod contender;
+#[path = "../../src/cpu_time.rs"]
+pub mod cpu_time;
 pub mod report;
 
 use report::{Report, Table};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// How much is measured.
@@ -123,28 +126,9 @@ pub fn random(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The processor time of the calling thread.
+/// The processor time of the calling thread, or the time since the first call where the system does
+/// not tell.
 pub fn processor_time() -> Duration {
-    #[cfg(unix)]
-    {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: `time` is a valid place for the result.
-        let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-        assert_eq!(
-            result,
-            0,
-            "clock_gettime: {}",
-            std::io::Error::last_os_error()
-        );
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    }
-    #[cfg(not(unix))]
-    {
-        static START: std::sync::LazyLock<std::time::Instant> =
-            std::sync::LazyLock::new(std::time::Instant::now);
-        START.elapsed()
-    }
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    cpu_time::thread_time().unwrap_or_else(|| START.elapsed())
 }

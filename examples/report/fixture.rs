@@ -5,13 +5,24 @@ use crate::common::driver::Message;
 use crate::common::world::World;
 use revmc::primitives::{Address, Bytes, SpecId, U256, hex};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One test of a file: its state, and the messages of its transactions.
 pub struct Fixture {
     pub name: String,
     pub world: World,
     pub messages: Vec<Message>,
+}
+
+/// The state-test files of a folder, in a fixed order, or the file itself.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return vec![path.to_owned()];
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    files.sort();
+    files
 }
 
 /// Every test in the file.

@@ -12,15 +12,14 @@
 mod common;
 mod fixture;
 
-use common::driver::{FrameExecutor, Oracle, Run, run_message};
+use common::driver::{FrameExecutor, Oracle, Run, Timed, run_message};
 use common::native::{Native, TIERS};
 use common::verdict;
 use common::world::World;
 use fixture::Fixture;
-use revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory};
 use revmc::primitives::SpecId;
 use revmc_jit::engine::{self, CompileOptions, Tier};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ const ROUNDS_END: Duration = Duration::from_secs(3);
 fn main() -> ExitCode {
     let mut files = Vec::new();
     for argument in std::env::args_os().skip(1) {
-        collect(Path::new(&argument), &mut files);
+        files.extend(fixture::files(Path::new(&argument)));
     }
     if files.is_empty() {
         eprintln!("usage: report FILE_OR_FOLDER...");
@@ -61,19 +60,6 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::from(failed as u8)
-}
-
-fn collect(path: &Path, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return files.push(path.to_owned());
-    };
-    let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    found.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "json")
-    });
-    found.sort();
-    files.append(&mut found);
 }
 
 fn report(fixture: &Fixture) -> Result<(), String> {
@@ -152,36 +138,7 @@ fn run<E: FrameExecutor>(fixture: &Fixture, executor: &mut E) -> (Run, World) {
 /// The time spent inside frames, whoever runs them; setting up the call is the same for all.
 fn time<E: FrameExecutor>(fixture: &Fixture, executor: &mut E) -> Duration {
     let mut world = fixture.world.clone();
-    let mut timed = Timed {
-        executor,
-        spent: Duration::ZERO,
-    };
+    let mut timed = Timed::new(executor);
     run_message(&mut timed, &mut world, &fixture.messages[0], false);
     timed.spent
-}
-
-struct Timed<'a, E> {
-    executor: &'a mut E,
-    spent: Duration,
-}
-
-impl<E: FrameExecutor> FrameExecutor for Timed<'_, E> {
-    type Program = E::Program;
-
-    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
-        self.executor.choose(spec_id, contract)
-    }
-
-    fn run(
-        &mut self,
-        program: &Self::Program,
-        interpreter: &mut Interpreter,
-        memory: &mut SharedMemory,
-        world: &mut World,
-    ) -> InterpreterAction {
-        let begin = Instant::now();
-        let action = self.executor.run(program, interpreter, memory, world);
-        self.spent += begin.elapsed();
-        action
-    }
 }

@@ -50,35 +50,38 @@ fn instructions(code: &[u8]) -> impl Iterator<Item = (usize, u8, &[u8])> {
 /// [`EngineError::WideJumpTarget`].
 pub(super) fn for_parser(bytecode: &[u8]) -> Result<Cow<'_, [u8]>, EngineError> {
     let mut code = Cow::Borrowed(bytecode);
-    let mut wide = Vec::new();
+    let (mut jumpdests, mut wide) = (Vec::new(), Vec::new());
     let mut pushed: &[u8] = &[];
     for (pc, byte, operand) in instructions(bytecode) {
         if has_eof_operand(byte) {
             code.to_mut()[pc] = UNDEFINED;
         }
-        if matches!(byte, JUMP | JUMPI) && pushed.len() > TARGET_LEN {
-            wide.push((pc, pushed));
+        match byte {
+            JUMPDEST => jumpdests.push(pc as u64),
+            JUMP | JUMPI if pushed.len() > TARGET_LEN => {
+                wide.extend(target(pushed).map(|target| (pc, target)));
+            }
+            _ => {}
         }
         pushed = operand;
     }
+    // The JUMPDESTs are in the order of the code.
     match wide
         .into_iter()
-        .find(|(_, target)| is_valid(bytecode, target))
+        .find(|(_, target)| jumpdests.binary_search(target).is_ok())
     {
         Some((pc, _)) => Err(EngineError::WideJumpTarget { pc }),
         None => Ok(code),
     }
 }
 
-/// Whether a pushed target of more than [`TARGET_LEN`] bytes is the place of a JUMPDEST.
-fn is_valid(bytecode: &[u8], target: &[u8]) -> bool {
-    let (leading, target) = target.split_at(target.len() - TARGET_LEN);
-    let target = target
+/// The number in a pushed operand, if it fits.
+fn target(pushed: &[u8]) -> Option<u64> {
+    let (leading, target) = pushed.split_last_chunk::<TARGET_LEN>()?;
+    leading
         .iter()
-        .fold(0, |value, &byte| value << 8 | u64::from(byte));
-    leading.iter().all(|&byte| byte == 0)
-        && target < bytecode.len() as u64
-        && instructions(bytecode).any(|(pc, byte, _)| pc as u64 == target && byte == JUMPDEST)
+        .all(|&byte| byte == 0)
+        .then(|| u64::from_be_bytes(*target))
 }
 
 #[cfg(test)]

@@ -333,7 +333,7 @@ impl Registry {
                 *users += 1;
             }
         }
-        let stripes = (0..MAX_STRIPES).take(self.stripes.max(1));
+        let stripes = 0..self.stripes;
         stripes.min_by_key(|&stripe| users[stripe]).unwrap_or(0)
     }
 

@@ -12,6 +12,7 @@ use revmc::interpreter::{
 use revmc::primitives::{Address, B256, Bytecode, Bytes, SpecId, U256, keccak256, spec_to_generic};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// Yellow Paper, section 9.4.2: calls nest at most this deep.
 const CALL_STACK_LIMIT: usize = 1024;
@@ -35,6 +36,42 @@ pub trait FrameExecutor {
         memory: &mut SharedMemory,
         world: &mut World,
     ) -> InterpreterAction;
+}
+
+/// Measures the time inside frames, whoever runs them.
+pub struct Timed<'a, E> {
+    executor: &'a mut E,
+    pub spent: Duration,
+}
+
+impl<'a, E> Timed<'a, E> {
+    pub fn new(executor: &'a mut E) -> Self {
+        Self {
+            executor,
+            spent: Duration::ZERO,
+        }
+    }
+}
+
+impl<E: FrameExecutor> FrameExecutor for Timed<'_, E> {
+    type Program = E::Program;
+
+    fn choose(&mut self, spec_id: SpecId, contract: &Contract) -> Self::Program {
+        self.executor.choose(spec_id, contract)
+    }
+
+    fn run(
+        &mut self,
+        program: &Self::Program,
+        interpreter: &mut Interpreter,
+        memory: &mut SharedMemory,
+        world: &mut World,
+    ) -> InterpreterAction {
+        let begin = Instant::now();
+        let action = self.executor.run(program, interpreter, memory, world);
+        self.spent += begin.elapsed();
+        action
+    }
 }
 
 /// The oracle: every frame by `revm-interpreter`.
