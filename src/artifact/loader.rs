@@ -22,6 +22,12 @@
 //!   thread that manages programs, never on one that executes them.
 //! - **L4**: at most [`max_loaded`] objects are loaded at a time, so that artifacts never starve
 //!   the process of memory mappings (`vm.max_map_count`), without which it cannot allocate.
+//! - **L5**: whoever opens an object sees all that was done to objects that were mapped at the same
+//!   addresses before. Closing releases [`CLOSED`] *before* it unmaps, opening acquires it *after*
+//!   it has mapped. The system loader's own lock puts the two in that order (addresses are not
+//!   given out again before they are unmapped), so the acquire reads what the release wrote; but no
+//!   interface promises that this lock orders the caller's accesses, and ThreadSanitizer sees
+//!   nothing of it.
 //!
 //! # Costs
 //!
@@ -49,6 +55,9 @@ const MAPPINGS: usize = 4;
 
 /// Objects that are loaded now (**L4**). Relaxed throughout: a count that orders nothing.
 static LOADED: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts closed objects, for the order of **L5** alone: the number may wrap.
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many objects may be loaded at a time: a quarter of `vm.max_map_count`, of which Linux grants
 /// 65,530 by default (proc_sys_vm(5)), in mappings. Machine code that was compiled in the process
@@ -87,7 +96,8 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct LoadedLibrary {
     /// Unmaps when dropped (**L3**); held only for that.
-    _library: libloading::Library,
+    #[cfg(target_os = "linux")]
+    _object: linux::Object,
     /// Given back after the object is unmapped.
     _place: Place,
     entry: *const u8,
@@ -157,7 +167,7 @@ impl LoadedLibrary {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{super::object::TABLE_SYMBOL, ArtifactError, Layout, LoadedLibrary, Place};
+    use super::{super::object::TABLE_SYMBOL, ArtifactError, CLOSED, Layout, LoadedLibrary, Place};
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     use std::{
         ffi::CStr,
@@ -169,6 +179,28 @@ mod linux {
     };
 
     const DESCRIPTORS: &str = "/proc/self/fd/";
+
+    /// What the system loader opened; closes it when dropped (**L3**).
+    #[derive(Debug)]
+    pub(super) struct Object(Library);
+
+    impl Object {
+        /// Takes over an object that was just opened.
+        fn new(library: Library) -> Self {
+            // Acquire: pairs with the release of every object closed before this one was mapped (L5).
+            // Each such release is part of the release sequence that this reads from, as all other
+            // writes are read-modify-writes.
+            CLOSED.load(Ordering::Acquire);
+            Self(library)
+        }
+    }
+
+    impl Drop for Object {
+        fn drop(&mut self) {
+            // Release: before the field is dropped, which unmaps (L5).
+            CLOSED.fetch_add(1, Ordering::Release);
+        }
+    }
 
     pub(super) fn open(
         layout: &Layout<'_>,
@@ -182,7 +214,7 @@ mod linux {
         // SAFETY: `layout.verify` accepted the bytes (O1): the object has no initialiser and no
         // dependency, so opening it runs no code. The path leads to a sealed copy of them.
         let opened = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
-        let handle = opened.map_err(|error| {
+        let object = opened.map(Object::new).map_err(|error| {
             if Path::new(DESCRIPTORS).exists() {
                 refused("dlopen", error.to_string())
             } else {
@@ -191,8 +223,8 @@ mod linux {
                 }
             }
         })?;
-        let entry = address(&handle, layout.symbol())?;
-        let slots = address(&handle, TABLE_SYMBOL)?;
+        let entry = address(&object, layout.symbol())?;
+        let slots = address(&object, TABLE_SYMBOL)?;
 
         check_identity(&path, entry)?;
         if (slots as usize).wrapping_sub(entry as usize) != layout.table_offset() {
@@ -214,7 +246,7 @@ mod linux {
         // nothing else refers to it yet (L2).
         unsafe { fill(slots.cast_mut().cast(), table)? };
         Ok(LoadedLibrary {
-            _library: handle.into(),
+            _object: object,
             _place: place,
             entry,
             mapped_len: layout.mapped_len(),
@@ -279,9 +311,9 @@ mod linux {
         path
     }
 
-    fn address(handle: &Library, name: &str) -> Result<*const u8, ArtifactError> {
+    fn address(object: &Object, name: &str) -> Result<*const u8, ArtifactError> {
         // SAFETY: the symbol is one of those that O1 fixed, and is used as an address only.
-        let symbol = unsafe { handle.get::<*const u8>(name.as_bytes()) };
+        let symbol = unsafe { object.0.get::<*const u8>(name.as_bytes()) };
         let symbol = symbol.map_err(|e| refused("symbol lookup", e.to_string()))?;
         Ok(symbol.as_raw_ptr().cast_const().cast())
     }
