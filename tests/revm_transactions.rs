@@ -45,7 +45,7 @@ fn state_tests(tier: Tier) {
         }
     }
     assert!(
-        cases > 300 && frames > 1000,
+        cases > 500 && frames > 1000,
         "{cases} cases, {frames} frames"
     );
 }
