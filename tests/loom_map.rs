@@ -1,6 +1,6 @@
 //! Loom models of the resident map. Each explores all interleavings and all values that loads may
-//! return, up to `LOOM_MAX_PREEMPTIONS` preemptions; run them with `.ci/loom`, which also shows that
-//! each weakened ordering makes one of them fail (`.ci/loom --mutants`).
+//! return, up to `LOOM_MAX_PREEMPTIONS` preemptions; run them with `.ci/resident loom`. That each
+//! weakened ordering makes one of them fail shows `.ci/resident mutants`.
 //!
 //! What is watched: a [`Value`] holds a loom cell that reads touch and its drop writes, every node
 //! of the map holds one too (`resident::sync::Liveness`), and loom itself watches each atomic and
@@ -150,260 +150,238 @@ fn finish(mut writer: TestWriter, reader: TestReader, census: &Census) {
     drop((writer, reader));
 }
 
+/// Most models: a map of these entries, read by other threads while the writer changes it.
+struct Race {
+    name: &'static str,
+    readers: usize,
+    capacity: usize,
+    entries: &'static [(u8, u32)],
+}
+
+fn one_reader(name: &'static str, capacity: usize, entries: &'static [(u8, u32)]) -> Race {
+    Race {
+        name,
+        readers: 1,
+        capacity,
+        entries,
+    }
+}
+
+fn two_readers(name: &'static str, capacity: usize, entries: &'static [(u8, u32)]) -> Race {
+    Race {
+        readers: 2,
+        ..one_reader(name, capacity, entries)
+    }
+}
+
+impl Race {
+    /// Explores `reads`, by each reader, against `writes`. Readers are joined only afterwards, as
+    /// joining orders everything.
+    fn explore(
+        self,
+        reads: impl Fn(&TestReader) + Copy + Send + Sync + 'static,
+        writes: impl Fn(&mut TestWriter, &Census) + Send + Sync + 'static,
+    ) {
+        explore(self.name, 1 + self.readers, move || {
+            let census = Census::default();
+            let (mut writer, reader) = map(self.capacity, 1);
+            for &(key, id) in self.entries {
+                put(&mut writer, &census, key, id);
+            }
+            let threads = Vec::from_iter((0..self.readers).map(|_| {
+                let remote = reader.clone();
+                thread::spawn(move || reads(&remote))
+            }));
+            writes(&mut writer, &census);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            finish(writer, reader, &census);
+        });
+    }
+}
+
+/// Unlinks an entry and tries twice to free it.
+fn evict(writer: &mut TestWriter, key: u8) {
+    assert!(writer.remove(&key));
+    writer.reclaim();
+    writer.reclaim();
+}
+
 /// Enter and leave against unlink and free (I3, I4): two lookups of one thread, each of which may
 /// overlap the removal. The second lets the writer observe an entering store as proof of a leaving.
 #[test]
 fn remove_while_read() {
-    explore("remove_while_read", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(0, 1);
-        put(&mut writer, &census, A, 1);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
+    one_reader("remove_while_read", 0, &[(A, 1)]).explore(
+        |reader| {
             for _ in 0..2 {
-                assert!(matches!(read(&remote, A), Lookup::Hit(1) | Lookup::Miss));
+                assert!(matches!(read(reader, A), Lookup::Hit(1) | Lookup::Miss));
             }
-        });
-        assert!(writer.remove(&A));
-        writer.reclaim();
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+        },
+        |writer, _| evict(writer, A),
+    );
 }
 
 /// Two readers that register at the same time (I1), against replacement: they see one value or the
 /// other, never none.
 #[test]
 fn replace_while_two_read() {
-    explore("replace_while_two_read", 3, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(0, 1);
-        put(&mut writer, &census, A, 1);
-        let threads = [(); 2].map(|()| {
-            let remote = reader.clone();
-            thread::spawn(move || assert!(matches!(read(&remote, A), Lookup::Hit(1 | 2))))
-        });
-        put(&mut writer, &census, A, 2);
-        writer.reclaim();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        finish(writer, reader, &census);
-    });
+    two_readers("replace_while_two_read", 0, &[(A, 1)]).explore(
+        |reader| assert!(matches!(read(reader, A), Lookup::Hit(1 | 2))),
+        |writer, census| {
+            put(writer, census, A, 2);
+            writer.reclaim();
+        },
+    );
 }
 
 /// Publication (I1): what is found is whole, value or negative.
 #[test]
 fn insert_while_read() {
-    explore("insert_while_read", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(1, 1);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
-            assert!(matches!(read(&remote, A), Lookup::Miss | Lookup::Hit(1)));
-            assert!(matches!(
-                read(&remote, C),
-                Lookup::Miss | Lookup::Negative(7)
-            ));
-        });
-        put(&mut writer, &census, A, 1);
-        writer.insert_negative(C, 7);
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+    one_reader("insert_while_read", 1, &[]).explore(
+        |reader| {
+            assert!(matches!(read(reader, A), Lookup::Miss | Lookup::Hit(1)));
+            let found = read(reader, C);
+            assert!(matches!(found, Lookup::Miss | Lookup::Negative(7)));
+        },
+        |writer, census| {
+            put(writer, census, A, 1);
+            writer.insert_negative(C, 7);
+        },
+    );
 }
 
 /// Probes over a changing cluster (I6): B, which stays, is found whatever happens to the words on
 /// the way to it: removal, a tombstone, its reuse.
 #[test]
 fn probe_through_changes() {
-    explore("probe_through_changes", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(1, 1);
-        put(&mut writer, &census, A, 1);
-        put(&mut writer, &census, B, 2);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
-            assert!(matches!(read(&remote, B), Lookup::Hit(2)));
-            assert!(matches!(
-                read(&remote, A),
-                Lookup::Hit(1 | 3) | Lookup::Miss
-            ));
-        });
-        writer.remove(&A);
-        put(&mut writer, &census, A, 3);
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+    one_reader("probe_through_changes", 1, &[(A, 1), (B, 2)]).explore(
+        |reader| {
+            assert!(matches!(read(reader, B), Lookup::Hit(2)));
+            let found = read(reader, A);
+            assert!(matches!(found, Lookup::Hit(1 | 3) | Lookup::Miss));
+        },
+        |writer, census| {
+            writer.remove(&A);
+            put(writer, census, A, 3);
+            writer.reclaim();
+        },
+    );
 }
 
 /// Growth (I1, I3, I4): a reader in the old table finds what it should, and the table outlives it.
 #[test]
 fn grow_while_read() {
-    explore("grow_while_read", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(0, 1);
-        put(&mut writer, &census, A, 1);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
-            assert!(matches!(read(&remote, A), Lookup::Hit(1)));
-            assert!(matches!(read(&remote, C), Lookup::Hit(3) | Lookup::Miss));
-        });
-        let before = writer.gauges().rebuilds;
-        put(&mut writer, &census, C, 3);
-        assert!(writer.gauges().rebuilds > before);
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+    one_reader("grow_while_read", 0, &[(A, 1)]).explore(
+        |reader| {
+            assert!(matches!(read(reader, A), Lookup::Hit(1)));
+            assert!(matches!(read(reader, C), Lookup::Hit(3) | Lookup::Miss));
+        },
+        |writer, census| {
+            let before = writer.gauges().rebuilds;
+            put(writer, census, C, 3);
+            assert!(writer.gauges().rebuilds > before);
+            writer.reclaim();
+        },
+    );
 }
 
 /// Clearing: a table and its entries go at once.
 #[test]
 fn clear_while_read() {
-    explore("clear_while_read", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(1, 1);
-        put(&mut writer, &census, A, 1);
-        put(&mut writer, &census, B, 2);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
-            assert!(matches!(read(&remote, B), Lookup::Hit(2) | Lookup::Miss));
-        });
-        writer.clear();
-        writer.reclaim();
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+    one_reader("clear_while_read", 1, &[(A, 1), (B, 2)]).explore(
+        |reader| assert!(matches!(read(reader, B), Lookup::Hit(2) | Lookup::Miss)),
+        |writer, _| {
+            writer.clear();
+            writer.reclaim();
+            writer.reclaim();
+        },
+    );
 }
 
 /// Thread exit (I2): a slot goes from a thread that ends to one that begins, unordered otherwise,
 /// while the writer unlinks.
 #[test]
 fn slots_are_recycled() {
-    explore("slots_are_recycled", 3, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(0, 1);
-        put(&mut writer, &census, A, 1);
-        let threads = [(); 2].map(|()| {
-            let remote = reader.clone();
-            thread::spawn(move || match remote.borrow(&A) {
-                Lookup::Hit(guard) => assert_eq!(guard.read(), 1),
-                Lookup::Miss => {}
-                Lookup::Negative(_) => panic!("never inserted"),
-            })
-        });
-        writer.remove(&A);
-        writer.reclaim();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        finish(writer, reader, &census);
-    });
+    two_readers("slots_are_recycled", 0, &[(A, 1)]).explore(
+        |reader| match reader.borrow(&A) {
+            Lookup::Hit(guard) => assert_eq!(guard.read(), 1),
+            Lookup::Miss => {}
+            Lookup::Negative(_) => panic!("never inserted"),
+        },
+        |writer, _| {
+            writer.remove(&A);
+            writer.reclaim();
+        },
+    );
 }
 
 /// A thread that looks up and ends while the writer looks at its slot repeatedly: what the end
 /// stores into the slot must order the same as the leaving it hides (I4).
 #[test]
 fn thread_ends_while_observed() {
-    explore("thread_ends_while_observed", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(0, 1);
-        put(&mut writer, &census, A, 1);
-        let remote = reader.clone();
-        // Not joined before the last look: joining orders everything.
-        let thread = thread::spawn(move || {
-            assert!(matches!(read(&remote, A), Lookup::Hit(1) | Lookup::Miss));
-        });
-        writer.remove(&A);
-        writer.reclaim();
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+    one_reader("thread_ends_while_observed", 0, &[(A, 1)]).explore(
+        |reader| assert!(matches!(read(reader, A), Lookup::Hit(1) | Lookup::Miss)),
+        |writer, _| evict(writer, A),
+    );
 }
 
 /// A long-held guard (I5): its value stays, another value removed meanwhile does not wait for it.
 #[test]
 fn guard_outlives_removal() {
-    explore("guard_outlives_removal", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(0, 1);
-        put(&mut writer, &census, A, 1);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
-            if let Lookup::Hit(guard) = remote.borrow(&A) {
+    one_reader("guard_outlives_removal", 0, &[(A, 1)]).explore(
+        |reader| {
+            if let Lookup::Hit(guard) = reader.borrow(&A) {
                 assert_eq!(guard.read(), 1);
                 assert_eq!(guard.read(), 1);
             }
-        });
-        writer.remove(&A);
-        writer.reclaim();
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+        },
+        |writer, _| evict(writer, A),
+    );
 }
 
 /// One hazard used for one value after the other (I5).
 #[test]
 fn hazard_is_reused() {
-    explore("hazard_is_reused", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(1, 1);
-        put(&mut writer, &census, A, 1);
-        put(&mut writer, &census, C, 3);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
+    one_reader("hazard_is_reused", 1, &[(A, 1), (C, 3)]).explore(
+        |reader| {
             for (key, id) in [(A, 1), (C, 3)] {
-                if let Lookup::Hit(guard) = remote.borrow(&key) {
+                if let Lookup::Hit(guard) = reader.borrow(&key) {
                     assert_eq!(guard.read(), id);
                 }
             }
-        });
-        writer.remove(&A);
-        writer.reclaim();
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+        },
+        |writer, _| evict(writer, A),
+    );
 }
 
 /// Nested sections and the fall-back to counting: a guard made inside another lookup outlives it,
 /// and a second guard finds no free hazard.
 #[test]
 fn nested_guards() {
-    explore("nested_guards", 2, || {
-        let census = Census::default();
-        let (mut writer, reader) = map(1, 1);
-        put(&mut writer, &census, A, 1);
-        put(&mut writer, &census, C, 3);
-        let remote = reader.clone();
-        let thread = thread::spawn(move || {
-            let inner = remote.with(&A, |outer| {
-                let inner = remote.borrow(&C);
+    one_reader("nested_guards", 1, &[(A, 1), (C, 3)]).explore(
+        |reader| {
+            let inner = reader.with(&A, |outer| {
+                let inner = reader.borrow(&C);
                 if let Lookup::Hit(outer) = outer {
                     assert_eq!(outer.read(), 1);
                 }
                 inner
             });
-            let second = remote.borrow(&A);
+            let second = reader.borrow(&A);
             for (guard, id) in [(inner, 3), (second, 1)] {
                 if let Lookup::Hit(guard) = guard {
                     assert_eq!(guard.read(), id);
                 }
             }
-        });
-        writer.remove(&C);
-        writer.reclaim();
-        writer.remove(&A);
-        writer.reclaim();
-        thread.join().unwrap();
-        finish(writer, reader, &census);
-    });
+        },
+        |writer, _| {
+            writer.remove(&C);
+            writer.reclaim();
+            writer.remove(&A);
+            writer.reclaim();
+        },
+    );
 }
 
 /// Striped hand-out against eviction (I7): callers keep their copies as long as they like, and each
