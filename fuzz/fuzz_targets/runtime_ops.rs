@@ -1,5 +1,7 @@
 #![no_main]
 
+// Tests use the rest of it.
+#[allow(dead_code)]
 #[path = "../bodies/runtime_ops.rs"]
 mod body;
 #[path = "../../tests/runtime_support/mod.rs"]

@@ -1,5 +1,7 @@
 #![no_main]
 
+// Tests use the rest of it.
+#[allow(dead_code)]
 #[path = "../bodies/vs_interpreter.rs"]
 mod body;
 #[path = "../../tests/common/mod.rs"]
