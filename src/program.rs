@@ -226,26 +226,9 @@ impl CompiledProgram {
 
     /// A copy with a reference count of its own, over the same machine code.
     pub(crate) fn share(&self) -> Self {
-        let Self {
-            func,
-            key,
-            kind,
-            tier,
-            bytecode_len,
-            mapped_len,
-            resume_points,
-            ref _backing,
-        } = *self;
-        let _backing = Arc::clone(_backing);
         Self {
-            func,
-            key,
-            kind,
-            tier,
-            bytecode_len,
-            mapped_len,
-            resume_points,
-            _backing,
+            _backing: Arc::clone(&self._backing),
+            ..*self
         }
     }
 

@@ -5,8 +5,10 @@ use super::{
     request::{Request, Road},
     runtime::Runtime,
 };
-use crate::{CompilationKind, Error, Result, engine::Tier, stats::add, worker::Priority};
-use alloy_primitives::keccak256;
+use crate::{
+    CompilationKind, Error, Result, RuntimeCacheKey, engine::Tier, stats::add, worker::Priority,
+};
+use alloy_primitives::{B256, Bytes, keccak256};
 
 impl Runtime {
     pub(super) fn request(&mut self, request: Request) {
@@ -72,13 +74,18 @@ impl Runtime {
         self.dispatch(request, kind);
     }
 
-    /// B1: counted and answered, and nothing else. The key is to be heard again soon, should its
-    /// own code come.
-    pub(super) fn mismatch(&self, request: Request) {
+    /// B1: counted and answered, and nothing else.
+    fn mismatch(&self, request: Request) {
+        let error = self.count_mismatch(&request.key, keccak256(&request.code));
+        refuse(request, error);
+    }
+
+    /// The key is to be heard again soon, should its own code come.
+    pub(super) fn count_mismatch(&self, key: &RuntimeCacheKey, code: B256) -> Error {
         add(&self.shared.counters.hash_mismatches, 1);
-        self.shared.sketch.set(&request.key, self.shared.hot / 2);
-        let (key, code) = (request.key.code_hash, keccak256(&request.code));
-        refuse(request, Error::CodeHashMismatch { key, code });
+        self.shared.sketch.set(key, self.shared.hot / 2);
+        let key = key.code_hash;
+        Error::CodeHashMismatch { key, code }
     }
 
     pub(super) fn dispatch(&mut self, request: Request, kind: CompilationKind) {
@@ -88,31 +95,38 @@ impl Runtime {
             _ => request.epoch,
         };
         let id = self.jobs.insert(Request { epoch, ..request }, kind);
-        self.push(
-            Job {
-                id,
-                key,
-                code,
-                kind,
-                tier: self.tier(kind),
-                epoch,
-                within_budget: within_budget(kind, explicit),
-            },
-            explicit,
-        );
+        self.push(id, key, code, kind, epoch, explicit);
     }
 
-    pub(super) fn push(&self, job: Job, explicit: bool) {
+    /// Hands an entered job to the workers.
+    pub(super) fn push(
+        &self,
+        id: u64,
+        key: RuntimeCacheKey,
+        code: Bytes,
+        kind: CompilationKind,
+        epoch: u64,
+        explicit: bool,
+    ) {
         add(&self.shared.counters.dispatched, 1);
-        let priority = match job.kind {
+        let priority = match kind {
             CompilationKind::Optimize => Priority::Optimize,
             _ if explicit => Priority::Explicit,
             _ => Priority::Observed,
         };
-        self.pool.push(job.id, priority, job);
+        let job = Job {
+            id,
+            key,
+            code,
+            kind,
+            tier: self.tier(kind),
+            epoch,
+            within_budget: within_budget(kind, explicit),
+        };
+        self.pool.push(id, priority, job);
     }
 
-    pub(super) fn tier(&self, kind: CompilationKind) -> Tier {
+    fn tier(&self, kind: CompilationKind) -> Tier {
         match (kind, &self.shared.persist) {
             (CompilationKind::Aot | CompilationKind::Load, Some(persist)) => persist.options().tier,
             (CompilationKind::Jit, _) if self.tuning.jit_tiered => Tier::Baseline,
@@ -136,7 +150,7 @@ fn refuse(request: Request, error: Error) {
 }
 
 /// What a caller prepares by name may take its time; loading is not compiling.
-pub(super) fn within_budget(kind: CompilationKind, explicit: bool) -> bool {
+fn within_budget(kind: CompilationKind, explicit: bool) -> bool {
     match kind {
         CompilationKind::Jit | CompilationKind::Optimize => true,
         CompilationKind::Aot => !explicit,

@@ -119,17 +119,9 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::key;
     use super::*;
-    use alloy_primitives::B256;
-    use revmc::primitives::SpecId;
     use std::time::Duration;
-
-    fn key(n: u8) -> RuntimeCacheKey {
-        RuntimeCacheKey {
-            code_hash: B256::repeat_byte(n),
-            spec_id: SpecId::CANCUN,
-        }
-    }
 
     /// One tick to the second: rests of 10, 20, 40, 40, … ticks.
     fn failures(capacity: usize) -> Failures {

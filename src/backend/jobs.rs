@@ -163,17 +163,8 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Road;
+    use super::super::{request::Road, testing::key};
     use super::*;
-    use alloy_primitives::B256;
-    use revmc::primitives::SpecId;
-
-    fn key(n: u8) -> RuntimeCacheKey {
-        RuntimeCacheKey {
-            code_hash: B256::repeat_byte(n),
-            spec_id: SpecId::CANCUN,
-        }
-    }
 
     fn request(n: u8, explicit: bool, waiter: Option<Waiter>) -> Request {
         let (road, code) = (Road::Jit, Bytes::new());

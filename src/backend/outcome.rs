@@ -1,8 +1,7 @@
 //! Outcomes: what becomes of a job that ended. A program is published, a failure is remembered.
 
 use super::{
-    admission::within_budget,
-    compile::{Job, Made, is_ineligible, is_over_budget},
+    compile::{Made, is_ineligible, is_over_budget},
     jobs::Pending,
     ledger::{Amount, can_improve},
     request::Verdict,
@@ -129,13 +128,8 @@ impl Runtime {
         }
         let code_hash = keccak256(&code);
         if code_hash != key.code_hash {
-            add(&self.shared.counters.hash_mismatches, 1);
-            self.shared.sketch.set(&key, self.shared.hot / 2);
-            let mismatch = Error::CodeHashMismatch {
-                key: key.code_hash,
-                code: code_hash,
-            };
-            return pending.answer(&Err(mismatch));
+            let error = self.count_mismatch(&key, code_hash);
+            return pending.answer(&Err(error));
         }
         let kind = if self.aot {
             CompilationKind::Aot
@@ -143,20 +137,7 @@ impl Runtime {
             CompilationKind::Jit
         };
         let id = self.jobs.enter(pending, kind);
-        let within_budget = within_budget(kind, explicit);
-        let tier = self.tier(kind);
-        self.push(
-            Job {
-                id,
-                key,
-                code,
-                kind,
-                tier,
-                epoch,
-                within_budget,
-            },
-            explicit,
-        );
+        self.push(id, key, code, kind, epoch, explicit);
     }
 
     /// Leaves in the map, for a key without program, what is known of it: an artifact or nothing.

@@ -31,6 +31,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Keys that differ in their code hash.
+pub(super) fn key(n: u8) -> RuntimeCacheKey {
+    RuntimeCacheKey {
+        code_hash: B256::repeat_byte(n),
+        spec_id: SpecId::CANCUN,
+    }
+}
+
 /// The program of every contract here: it ends the frame.
 ///
 /// # Safety

@@ -11,7 +11,7 @@ use super::{
     lower::{
         Lowered, Lowering,
         blocks::BasicBlock,
-        builder::{CraneliftBuilder, Function, LengthSlot},
+        builder::{CraneliftBuilder, Function, LengthSlot, front_end_types},
         value::{Type, Value},
     },
 };
@@ -59,35 +59,7 @@ pub(super) fn take(slot: &Slot) -> Result<Lowered, EngineError> {
     }
 }
 
-impl BackendTypes for CraneliftBackend {
-    type Type = Type;
-    type Value = Value;
-    type StackSlot = LengthSlot;
-    type BasicBlock = BasicBlock;
-    type Function = Function;
-}
-
-impl TypeMethods for CraneliftBackend {
-    fn type_ptr(&self) -> Type {
-        Type::Int(64)
-    }
-
-    fn type_ptr_sized_int(&self) -> Type {
-        Type::Int(64)
-    }
-
-    fn type_int(&self, bits: u32) -> Type {
-        Type::int(bits)
-    }
-
-    fn type_array(&self, ty: Type, size: u32) -> Type {
-        Type::Other(ty.bits().saturating_mul(size))
-    }
-
-    fn type_bit_width(&self, ty: Type) -> u32 {
-        ty.bits()
-    }
-}
+front_end_types!(CraneliftBackend);
 
 impl Backend for CraneliftBackend {
     type Builder<'a> = CraneliftBuilder<'a>;

@@ -32,35 +32,43 @@ pub(in crate::engine) struct CraneliftBuilder<'a> {
     pub(in crate::engine) lowering: &'a mut Lowering,
 }
 
-impl BackendTypes for CraneliftBuilder<'_> {
-    type Type = Type;
-    type Value = Value;
-    type StackSlot = LengthSlot;
-    type BasicBlock = BasicBlock;
-    type Function = Function;
+/// What the front end works with, which it asks of the back end and of the builder.
+macro_rules! front_end_types {
+    ($($implementor:tt)+) => {
+        impl BackendTypes for $($implementor)+ {
+            type Type = Type;
+            type Value = Value;
+            type StackSlot = LengthSlot;
+            type BasicBlock = BasicBlock;
+            type Function = Function;
+        }
+
+        impl TypeMethods for $($implementor)+ {
+            fn type_ptr(&self) -> Type {
+                Type::Int(64)
+            }
+
+            fn type_ptr_sized_int(&self) -> Type {
+                Type::Int(64)
+            }
+
+            fn type_int(&self, bits: u32) -> Type {
+                Type::int(bits)
+            }
+
+            fn type_array(&self, ty: Type, size: u32) -> Type {
+                Type::Other(ty.bits().saturating_mul(size))
+            }
+
+            fn type_bit_width(&self, ty: Type) -> u32 {
+                ty.bits()
+            }
+        }
+    };
 }
+pub(in crate::engine) use front_end_types;
 
-impl TypeMethods for CraneliftBuilder<'_> {
-    fn type_ptr(&self) -> Type {
-        Type::Int(64)
-    }
-
-    fn type_ptr_sized_int(&self) -> Type {
-        Type::Int(64)
-    }
-
-    fn type_int(&self, bits: u32) -> Type {
-        Type::int(bits)
-    }
-
-    fn type_array(&self, ty: Type, size: u32) -> Type {
-        Type::Other(ty.bits().saturating_mul(size))
-    }
-
-    fn type_bit_width(&self, ty: Type) -> u32 {
-        ty.bits()
-    }
-}
+front_end_types!(CraneliftBuilder<'_>);
 
 /// What a refused operation gives, so that the translation comes to its end.
 trait Placeholder {
