@@ -224,6 +224,7 @@ fn lengths_and_names_are_bounded() {
 mod run {
     use super::*;
     use revmc_jit::artifact::loader::{LoadedLibrary, max_loaded};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Held by tests that load, as one of them counts mappings.
     fn alone() -> std::sync::MutexGuard<'static, ()> {
@@ -342,6 +343,42 @@ mod run {
         // musl's `dlclose` keeps objects.
         if cfg!(target_env = "gnu") {
             assert_eq!(count(), before);
+        }
+    }
+
+    /// Libraries in the place of those that another thread closed, where nothing but the loader
+    /// orders the two threads (L5). What a wrong order would be, ThreadSanitizer tells.
+    #[test]
+    fn places_change_hands() {
+        let _alone = alone();
+        // Relaxed throughout: the test must not order what the loader has to.
+        let turn = AtomicUsize::new(0);
+        let take_turns = |mine: usize| {
+            let round = |round: usize| {
+                while turn.load(Ordering::Relaxed) != 2 * round + mine {
+                    std::thread::yield_now();
+                }
+                let library = open(mine, round as u64);
+                assert_eq!(call(&library), [42, 7][mine]);
+                let place = library.entry() as usize;
+                drop(library);
+                turn.fetch_add(1, Ordering::Relaxed);
+                place
+            };
+            Vec::from_iter((0..20).map(round))
+        };
+        let [first, second] = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|mine| {
+                scope.spawn({
+                    let take_turns = &take_turns;
+                    move || take_turns(mine)
+                })
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        // musl's `dlclose` keeps objects.
+        if cfg!(target_env = "gnu") {
+            assert!(first.iter().any(|place| second.contains(place)));
         }
     }
 

@@ -27,7 +27,8 @@
 //!   it has mapped. The system loader's own lock puts the two in that order (addresses are not
 //!   given out again before they are unmapped), so the acquire reads what the release wrote; but no
 //!   interface promises that this lock orders the caller's accesses, and ThreadSanitizer sees
-//!   nothing of it.
+//!   nothing of it. With either side relaxed, it finds a race in `places_change_hands`
+//!   (`.ci/sanitize thread artifact_object`).
 //!
 //! # Costs
 //!
