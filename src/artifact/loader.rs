@@ -23,7 +23,7 @@
 //! - **L4**: at most [`max_loaded`] objects are loaded at a time, so that artifacts never starve
 //!   the process of memory mappings (`vm.max_map_count`), without which it cannot allocate.
 //! - **L5**: whoever opens an object sees all that was done to objects that were mapped at the same
-//!   addresses before. Closing releases [`CLOSED`] *before* it unmaps, opening acquires it *after*
+//!   addresses before. Closing releases a counter *before* it unmaps, opening acquires it *after*
 //!   it has mapped. The system loader's own lock puts the two in that order (addresses are not
 //!   given out again before they are unmapped), so the acquire reads what the release wrote; but no
 //!   interface promises that this lock orders the caller's accesses, and ThreadSanitizer sees
