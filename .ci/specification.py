@@ -8,6 +8,7 @@ A test that the specification needs longer than SECONDS or more than MEMORY for 
 entry; `check` passes over it.
 """
 
+import functools
 import json
 import logging
 import multiprocessing
@@ -29,8 +30,9 @@ FORKS = [
 SECONDS = 4  # of processor time
 MEMORY = 3 << 30  # bytes of address space
 GAS = 100_000_000  # No block has ever held more.
-# The account of this key sends what the virtual machine's tests only execute.
+# The sender of nearly all official tests, and its key.
 SENDER = "0xa94f5374fce5edbc8e2a8697c15331677e6ebf0b"
+KEY = "45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8"
 
 
 class Slow(Exception):
@@ -99,17 +101,17 @@ def accounts(pre):
     }
 
 
-def execute(test, fork, entry, cache):
-    """What the specification makes of an entry of `post`."""
-    indexes = entry["indexes"]
-    inputs = {
-        "env": environment(test["env"]),
-        "alloc": accounts(test["pre"]),
-        "txs": [transaction(test["transaction"], indexes)],
-    }
+@functools.cache
+def options(fork):
     arguments = ["--input.alloc", "stdin", "--input.env", "stdin", "--input.txs", "stdin"]
-    options = create_parser().parse_args(["t8n", *arguments, "--state.fork", fork, "--state-test"])
-    tool = T8N(options, StringIO(), StringIO(json.dumps(inputs)), cache)
+    return create_parser().parse_args(["t8n", *arguments, "--state.fork", fork, "--state-test"])
+
+
+def execute(test, block, fork, entry, cache):
+    """What the specification makes of an entry of `post`; `block` is the same for all of them."""
+    indexes = entry["indexes"]
+    inputs = StringIO(json.dumps(block | {"txs": [transaction(test["transaction"], indexes)]}))
+    tool = T8N(options(fork), StringIO(), inputs, cache)
     # The test says who the sender is; no key is needed.
     sender = tool.fork.hex_to_address(data(test["transaction"]["sender"]))
     tool.fork._module("fork").recover_sender = lambda *_: sender
@@ -133,28 +135,38 @@ def limit():
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
+def attempt(place, *arguments):
+    """What `execute` gives; none where that takes too much."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        return execute(*arguments)
+    except (Slow, MemoryError, OverflowError):
+        return None
+    except Exception as error:  # a test that is no input of the specification
+        print(f"{place}: {error!r}", file=sys.stderr)
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 def each_entry(path, pick, use):
     """Computes the entries of a file's tests that `pick` wants, and hands them to `use`."""
     tests = json.loads(pathlib.Path(path).read_text())
     with ForkCache() as cache:
         for name, test in tests.items():
+            # A list of whole transactions has no expectations.
             if isinstance(test["transaction"], list):
                 continue
-            for fork, entries in test["post"].items():
-                for at, entry in enumerate(entries):
-                    if fork not in FORKS or not pick(entry):
-                        continue
-                    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-                    try:
-                        result = execute(test, fork, entry, cache)
-                    except (Slow, MemoryError, OverflowError):
-                        result = None
-                    except Exception as error:  # a test that is no input of the specification
-                        print(f"{path} {name} {fork}[{at}]: {error!r}", file=sys.stderr)
-                        result = None
-                    finally:
-                        signal.setitimer(signal.ITIMER_PROF, 0)
-                    use(f"{path} {name} {fork}[{at}]", entries, at, result)
+            block = {"env": environment(test["env"]), "alloc": accounts(test["pre"])}
+            entries = [
+                (f"{path} {name} {fork}[{at}]", fork, entries, at)
+                for fork, entries in test["post"].items()
+                for at, entry in enumerate(entries)
+                if fork in FORKS and pick(entry)
+            ]
+            for place, fork, entries, at in entries:
+                result = attempt(place, test, block, fork, entries[at], cache)
+                use(place, entries, at, result)
     return tests
 
 
@@ -227,7 +239,7 @@ def generalized(env, pre, tx):
 
 def state_test(test):
     tx = test["transaction"]
-    if tx["secretKey"] != "45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8":
+    if tx["secretKey"] != KEY:
         return None
     return generalized(test["env"], test["pre"], tx | {"sender": SENDER})
 

@@ -400,9 +400,7 @@ fn lent_values_return_to_the_writer() {
                 assert_eq!(lent.read(), 1);
             }
         });
-        writer.remove(&A);
-        writer.reclaim();
-        writer.reclaim();
+        evict(&mut writer, A);
         assert_eq!(lent.read(), 1);
         drop(lent);
         thread.join().unwrap();

@@ -50,8 +50,9 @@ impl Runtime {
             // B1: of two codes one at most has the key's hash. It is the job's, unless that loads
             // an artifact, for which no code was compared.
             if is_other_code {
-                if !is_load || (!explicit && keccak256(code) != key.code_hash) {
-                    return self.mismatch(request);
+                let code_hash = keccak256(code);
+                if !is_load || (!explicit && code_hash != key.code_hash) {
+                    return self.mismatch(request, code_hash);
                 }
                 self.jobs.set_code(id, code.clone());
             }
@@ -67,16 +68,19 @@ impl Runtime {
                 // to do, the less is asked for.
                 return add(&self.shared.counters.refused_queue_full, 1);
             }
-            if kind != CompilationKind::Load && keccak256(code) != key.code_hash {
-                return self.mismatch(request);
+            if kind != CompilationKind::Load {
+                let code_hash = keccak256(code);
+                if code_hash != key.code_hash {
+                    return self.mismatch(request, code_hash);
+                }
             }
         }
         self.dispatch(request, kind);
     }
 
     /// B1: counted and answered, and nothing else.
-    fn mismatch(&self, request: Request) {
-        let error = self.count_mismatch(&request.key, keccak256(&request.code));
+    fn mismatch(&self, request: Request, code_hash: B256) {
+        let error = self.count_mismatch(&request.key, code_hash);
         refuse(request, error);
     }
 

@@ -270,7 +270,7 @@ pub(super) struct Registry {
     head: AtomicPtr<Slot>,
     count: Gauge,
     /// Distinct copies of each value.
-    stripes: usize,
+    pub(super) stripes: usize,
     /// The map is gone; threads may forget their slots.
     closed: AtomicBool,
 }

@@ -32,8 +32,6 @@ pub struct Writer<K, V, N, S = Seeded> {
     /// The current table, as in `shared`.
     table: *mut Table<K, V, N, S>,
     backlog: Backlog<K, V, N, S>,
-    /// Copies of each value.
-    stripes: usize,
     live: usize,
     tombstones: usize,
     max_probe: usize,
@@ -167,7 +165,6 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
             shared,
             table,
             backlog: Backlog::new(),
-            stripes,
             live: 0,
             tombstones: 0,
             max_probe: 0,
@@ -187,14 +184,17 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     where
         V: Clone,
     {
-        let mut copies = std::iter::repeat_n(value, self.stripes);
+        let mut copies = std::iter::repeat_n(value, self.shared.registry.stripes);
         self.insert_with(key, || copies.next().expect("called once for each stripe"));
     }
 
     /// As [`insert`](Self::insert), for values that are not `Clone`: calls `make` once for each of
     /// the [`Options::stripes`] copies, which callers cannot tell apart.
     pub fn insert_with(&mut self, key: K, make: impl FnMut() -> V) {
-        self.put(key, Body::Value(Stripes::new(self.stripes, make)));
+        self.put(
+            key,
+            Body::Value(Stripes::new(self.shared.registry.stripes, make)),
+        );
     }
 
     /// Records that `key` has no value, and why.
