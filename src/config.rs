@@ -55,7 +55,7 @@ use crate::{
     artifact::ArtifactStore,
     error::{ConfigError, Ineligible},
 };
-use revmc::OptimizationLevel;
+use crate::compiler::OptimizationLevel;
 use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
 /// What is called after every compilation; see [`RuntimeConfig::on_compilation`].

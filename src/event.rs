@@ -1,6 +1,6 @@
 //! What a caller is told about each compilation.
 
-use crate::{Error, RuntimeCacheKey, StoreError, engine::Tier};
+use crate::{Error, RuntimeCacheKey, StoreError, compiler::Tier};
 use std::{fmt, time::Duration};
 
 /// What a compilation was for.

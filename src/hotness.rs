@@ -205,7 +205,7 @@ impl fmt::Debug for Sketch {
 mod tests {
     use super::*;
     use alloy_primitives::B256;
-    use revmc::primitives::SpecId;
+    use revm_interpreter::primitives::hardfork::SpecId;
     use std::sync::atomic::AtomicUsize;
 
     const HOT: u32 = 8 * MISS;

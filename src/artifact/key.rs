@@ -7,7 +7,7 @@ use super::{
 };
 use crate::RuntimeCacheKey;
 use alloy_primitives::{B256, hex, keccak256};
-use revmc::primitives::SpecId;
+use revm_interpreter::primitives::hardfork::SpecId;
 use std::fmt;
 
 /// Everything but code and fork that decides which artifact is wanted: format, versions, compiler,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::RuntimeCacheKey;
 use alloy_primitives::{B256, hex};
-use revmc::primitives::SpecId;
+use revm_interpreter::primitives::hardfork::SpecId;
 use std::{fmt::Write, str::FromStr};
 
 /// The one artifact format that is read and written.

@@ -6,7 +6,7 @@ use super::{
     runtime::Runtime,
 };
 use crate::{
-    CompilationKind, Error, Result, RuntimeCacheKey, engine::Tier, stats::add, worker::Priority,
+    CompilationKind, Error, Result, RuntimeCacheKey, compiler::Tier, stats::add, worker::Priority,
 };
 use alloy_primitives::{B256, Bytes, keccak256};
 

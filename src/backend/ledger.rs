@@ -3,7 +3,7 @@
 //! The map knows when an entry was last used (readers stamp the coarse tick), this knows what
 //! the entries cost. Only the backend thread sees it.
 
-use crate::{CompiledProgram, ProgramKind, RuntimeCacheKey, engine::Tier};
+use crate::{CompiledProgram, ProgramKind, RuntimeCacheKey, compiler::Tier};
 use alloy_primitives::Bytes;
 use std::collections::HashMap;
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
 use alloy_primitives::{B256, Bytes};
-use revmc::primitives::SpecId;
+use revm_interpreter::primitives::hardfork::SpecId;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl JitBackend {

@@ -3,7 +3,7 @@
 use super::compile::Made;
 use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, resident};
 use alloy_primitives::{B256, Bytes};
-use revmc::primitives::SpecId;
+use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     fmt,
     sync::{

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey, RuntimeConfig,
     RuntimeStatsSnapshot, RuntimeTuning,
-    engine::Tier,
+    compiler::Tier,
     resident::{self, Lookup},
     worker::Pool,
 };

@@ -392,8 +392,8 @@ fn a_failed_optimisation_leaves_the_program_and_is_not_repeated() {
 #[test]
 fn one_tier_only() {
     for (level, tier) in [
-        (revmc::OptimizationLevel::None, Tier::Baseline),
-        (revmc::OptimizationLevel::Default, Tier::Optimized),
+        (crate::compiler::OptimizationLevel::None, Tier::Baseline),
+        (crate::compiler::OptimizationLevel::Default, Tier::Optimized),
     ] {
         let tuning = RuntimeTuning {
             jit_opt_level: level,

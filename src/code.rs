@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! * **M1** A mapping is private and anonymous; it is writable only inside [`ExecutableCode::new`],
+//! * **M1** A mapping is private and anonymous; it is writable only inside [`CodeMemory::new`],
 //!   before any other part of the process knows its address, and executable only afterwards.
 //! * **M2** The mapping lives until the value is dropped, and is unmapped exactly once.
 //! * **M3** The number of live mappings stays below a share of the kernel's limit, so that code
@@ -12,9 +12,8 @@
 //! On aarch64 the instruction cache is made coherent before the entry point is handed out. That
 //! path, and macOS, are written to the architecture manuals and not run by this crate's CI.
 
-use super::{EngineError, NativeCode, builtins::builtin_table};
-use revmc::{EvmCompilerFn, RawEvmCompilerFn};
 use std::{
+    fmt, io,
     ptr::{self, NonNull},
     sync::{
         OnceLock,
@@ -22,33 +21,66 @@ use std::{
     },
 };
 
+/// Why machine code was not given memory: a condition of the system, never the code's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CodeError {
+    /// The process has used up its share of memory mappings (`vm.max_map_count` on Linux).
+    MappingLimit(usize),
+    /// A system call failed.
+    System {
+        /// The call's name.
+        call: &'static str,
+        /// Its `errno`.
+        errno: i32,
+    },
+}
+
+impl CodeError {
+    fn last_os_error(call: &'static str) -> Self {
+        Self::System {
+            call,
+            errno: io::Error::last_os_error().raw_os_error().unwrap_or(0),
+        }
+    }
+}
+
+impl fmt::Display for CodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MappingLimit(max) => write!(f, "all {max} code mappings are in use"),
+            Self::System { call, errno } => {
+                write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))
+            }
+        }
+    }
+}
+
+impl std::error::Error for CodeError {}
+
 /// Mappings of this module that are live in the process.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Machine code of one program in memory of its own, unmapped on drop.
-///
-/// The mapping holds the text and, behind it, the program's copy of the builtin table.
 #[derive(Debug)]
-pub struct ExecutableCode {
+pub struct CodeMemory {
     base: NonNull<u8>,
     len: usize,
 }
 
 // SAFETY: by M1 the mapping is immutable once the value exists; nothing in it is tied to a thread.
-unsafe impl Send for ExecutableCode {}
+unsafe impl Send for CodeMemory {}
 // SAFETY: M1; shared references only read.
-unsafe impl Sync for ExecutableCode {}
+unsafe impl Sync for CodeMemory {}
 
-impl ExecutableCode {
-    /// Maps `code`. Three or four system calls; blocks only as those do.
+impl CodeMemory {
+    /// Maps `text`. Three or four system calls; blocks only as those do.
     ///
     /// # Errors
     ///
-    /// [`EngineError::MappingLimit`] by M3, [`EngineError::System`] if the kernel refuses, and
-    /// [`EngineError::Relocation`] if the code cannot be linked.
-    pub fn new(code: &NativeCode) -> Result<Self, EngineError> {
-        let text = code.link(code.table_offset())?;
-        let len = code.linked_len().next_multiple_of(page_size());
+    /// [`CodeError::MappingLimit`] by M3, [`CodeError::System`] if the kernel refuses.
+    pub fn new(text: &[u8]) -> Result<Self, CodeError> {
+        let len = text.len().max(1).next_multiple_of(page_size());
         let mut slot = Reservation::take()?;
 
         // SAFETY: M1: an anonymous mapping at an address of the kernel's choice touches nothing else.
@@ -63,31 +95,25 @@ impl ExecutableCode {
             )
         };
         if base == libc::MAP_FAILED {
-            return Err(EngineError::last_os_error("mmap"));
+            return Err(CodeError::last_os_error("mmap"));
         }
-        let base = NonNull::new(base.cast::<u8>()).ok_or(EngineError::System {
+        let base = NonNull::new(base.cast::<u8>()).ok_or(CodeError::System {
             call: "mmap",
             errno: 0,
         })?;
         slot.keep();
         let this = Self { base, len };
 
-        let table = builtin_table();
-        // SAFETY: M1: the mapping is writable and `linked_len() <= len` bytes of it are text, then
-        // table; the table offset is a multiple of 8 and the base page-aligned.
+        // SAFETY: M1: the mapping is writable and `text.len() <= len`.
         unsafe {
             base.as_ptr()
-                .copy_from_nonoverlapping(text.as_ptr(), text.len());
-            base.as_ptr()
-                .add(code.table_offset())
-                .cast::<usize>()
-                .copy_from_nonoverlapping(table.as_ptr(), table.len());
-        }
+                .copy_from_nonoverlapping(text.as_ptr(), text.len())
+        };
         // SAFETY: the mapping is ours (M2); this is the one transition of M1.
         let failed =
             unsafe { libc::mprotect(base.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_EXEC) };
         if failed != 0 {
-            return Err(EngineError::last_os_error("mprotect"));
+            return Err(CodeError::last_os_error("mprotect"));
         }
         synchronize_instruction_cache(base, len);
         Ok(this)
@@ -98,17 +124,13 @@ impl ExecutableCode {
         self.len
     }
 
-    /// The entry point, valid for as long as `self` lives.
-    pub fn entry(&self) -> EvmCompilerFn {
-        // SAFETY: the text is complete and executable (M1) and starts with a function of this
-        // signature, which the engine generated.
-        EvmCompilerFn::new(unsafe {
-            std::mem::transmute::<*mut u8, RawEvmCompilerFn>(self.base.as_ptr())
-        })
+    /// The first byte of the text; valid, and executable, for as long as `self` lives.
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
     }
 }
 
-impl Drop for ExecutableCode {
+impl Drop for CodeMemory {
     fn drop(&mut self) {
         // SAFETY: M2: ours, and used no more. Failure would leave the mapping in place, which harms nobody.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
@@ -123,12 +145,12 @@ struct Reservation {
 }
 
 impl Reservation {
-    fn take() -> Result<Self, EngineError> {
+    fn take() -> Result<Self, CodeError> {
         let max = mapping_limit();
         // Relaxed: a counter that orders nothing; `fetch_add` alone makes the bound exact.
         if LIVE.fetch_add(1, Ordering::Relaxed) >= max {
             LIVE.fetch_sub(1, Ordering::Relaxed);
-            return Err(EngineError::MappingLimit(max));
+            return Err(CodeError::MappingLimit(max));
         }
         Ok(Self { kept: false })
     }

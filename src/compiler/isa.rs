@@ -1,6 +1,6 @@
 //! The code generator's settings for this machine.
 
-use super::{EngineError, Tier};
+use super::{CompileError, Tier};
 use cranelift_codegen::{
     isa::OwnedTargetIsa,
     settings::{self, Configurable},
@@ -43,9 +43,9 @@ fn has_feature(_name: &str) -> bool {
 }
 
 /// The instruction set of this machine, set up for `tier`.
-pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineError> {
+pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported =
-        |what: &dyn std::fmt::Display| EngineError::UnsupportedTarget(what.to_string());
+        |what: &dyn std::fmt::Display| CompileError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
     for name in cpu_features() {
         builder
@@ -71,7 +71,7 @@ pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, EngineErro
         ("enable_probestack", "true"),
         ("probestack_strategy", "inline"),
         // "Position independent" would go through a table of absolute addresses; the one thing the
-        // code refers to, the builtin table, is near and found relative to the program counter.
+        // code refers to, its own constants, is near and found relative to the program counter.
         ("is_pic", "false"),
         ("unwind_info", "false"),
     ] {

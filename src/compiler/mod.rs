@@ -1,0 +1,115 @@
+//! Bytecode and rules in, machine code out.
+//!
+//! A pure function of the bytecode, the [`Rules`], the options and the machine: the same input gives
+//! the same bytes. This room knows no threads, no stores and no EVM but what the rules say.
+
+mod error;
+mod isa;
+mod program;
+mod rules;
+
+pub use error::CompileError;
+pub use isa::cpu_features;
+pub use program::{EntryPoint, NativeCode};
+pub use rules::{Rules, StaticGas};
+
+use std::{fmt, path::PathBuf};
+
+/// The version of the compiler: changed with every change of the code it generates. Part of every
+/// artifact's key.
+pub const COMPILER_VERSION: u32 = 1;
+
+/// The largest code that the newest supported fork allows to be deployed, in bytes: EIP-7954, Amsterdam.
+pub const MAX_CODE_LEN: usize = 0x10000;
+
+/// How much work goes into the machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// Compiled fast.
+    Baseline,
+    /// Compiled well.
+    Optimized,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Baseline => "baseline",
+            Self::Optimized => "optimized",
+        })
+    }
+}
+
+/// An optimisation setting, as compilers are given it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OptimizationLevel {
+    /// [`Tier::Baseline`].
+    None,
+    /// [`Tier::Baseline`].
+    Less,
+    /// [`Tier::Optimized`].
+    #[default]
+    Default,
+    /// [`Tier::Optimized`].
+    Aggressive,
+}
+
+impl From<OptimizationLevel> for Tier {
+    fn from(level: OptimizationLevel) -> Self {
+        match level {
+            OptimizationLevel::None | OptimizationLevel::Less => Self::Baseline,
+            OptimizationLevel::Default | OptimizationLevel::Aggressive => Self::Optimized,
+        }
+    }
+}
+
+/// Settings of one compilation.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// How much work goes into the machine code. Default: [`Tier::Optimized`].
+    pub tier: Tier,
+    /// Longest bytecode that is taken, in bytes. Default: [`MAX_CODE_LEN`].
+    pub max_bytecode_len: usize,
+    /// Longest machine code that is taken, in bytes. Default: 16 MiB.
+    pub max_native_len: usize,
+    /// Verifies the compiler's own work. Default: off. A build of this crate with debug assertions always
+    /// verifies.
+    pub debug_assertions: bool,
+    /// Writes the passes' results and a listing of the machine code into this folder. Default: none.
+    pub dump_dir: Option<PathBuf>,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self {
+            tier: Tier::Optimized,
+            max_bytecode_len: MAX_CODE_LEN,
+            max_native_len: 16 << 20,
+            debug_assertions: false,
+            dump_dir: None,
+        }
+    }
+}
+
+/// Compiles `bytecode` for `rules`.
+///
+/// A pure function; call it on any thread, but not on one that executes blocks.
+///
+/// # Errors
+///
+/// [`CompileError`] says what about the bytecode or the machine is not supported, or which limit was
+/// met.
+pub fn compile(
+    bytecode: &[u8],
+    _rules: &Rules,
+    options: &CompileOptions,
+) -> Result<NativeCode, CompileError> {
+    if bytecode.first() == Some(&0xef) {
+        return Err(CompileError::Reserved);
+    }
+    if bytecode.len() > options.max_bytecode_len {
+        let (len, max) = (bytecode.len(), options.max_bytecode_len);
+        return Err(CompileError::BytecodeTooLong { len, max });
+    }
+    Err(CompileError::Codegen("not yet".into()))
+}

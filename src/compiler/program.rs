@@ -1,0 +1,71 @@
+//! Machine code before it has an address.
+
+use super::Tier;
+
+/// Where a frame can enter machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryPoint {
+    /// The frame's program counter.
+    pub pc: u32,
+    /// What [`NativeFrame::entry`](crate::frame::NativeFrame::entry) is then.
+    pub operand: u32,
+}
+
+/// Position-independent machine code of one contract: no reference leads out of it. The entry point
+/// is its first byte.
+#[derive(Clone, Debug)]
+pub struct NativeCode {
+    pub(super) text: Vec<u8>,
+    /// Sorted by program counter.
+    pub(super) entries: Vec<EntryPoint>,
+    pub(super) tier: Tier,
+}
+
+impl NativeCode {
+    /// The machine code.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Bytes of machine code.
+    pub fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Where a frame can enter it, sorted by program counter; the first is at 0.
+    pub fn entries(&self) -> &[EntryPoint] {
+        &self.entries
+    }
+
+    /// The setting it was compiled with.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The machine code, and behind it the entry table: what an artifact keeps.
+    pub fn image(&self) -> Vec<u8> {
+        let mut image = self.text.clone();
+        image.resize(image.len().next_multiple_of(8), 0);
+        for entry in &self.entries {
+            image.extend_from_slice(&entry.pc.to_le_bytes());
+            image.extend_from_slice(&entry.operand.to_le_bytes());
+        }
+        image
+    }
+
+    /// The `count` entries at the end of an [`image`](Self::image); `None` if they are not a table
+    /// that the compiler could have made.
+    pub fn entries_of(image: &[u8], count: usize) -> Option<Vec<EntryPoint>> {
+        let at = image.len().checked_sub(count.checked_mul(8)?)?;
+        let half = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+        let entries: Vec<EntryPoint> = image[at..]
+            .chunks_exact(8)
+            .map(|entry| {
+                let (pc, operand) = (half(&entry[..4])?, half(&entry[4..])?);
+                Some(EntryPoint { pc, operand })
+            })
+            .collect::<Option<_>>()?;
+        let sorted = entries.windows(2).all(|pair| pair[0].pc < pair[1].pc);
+        (sorted && entries.first().is_some_and(|entry| entry.pc == 0)).then_some(entries)
+    }
+}
