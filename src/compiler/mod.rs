@@ -3,11 +3,17 @@
 //! A pure function of the bytecode, the [`Rules`], the options and the machine: the same input gives
 //! the same bytes. This room knows no threads, no stores and no EVM but what the rules say.
 
+mod blocks;
+mod decode;
+mod effect;
 mod error;
 mod isa;
 mod program;
 mod rules;
+#[cfg(target_arch = "x86_64")]
+mod x64;
 
+pub use effect::{Effect, effect};
 pub use error::CompileError;
 pub use isa::cpu_features;
 pub use program::{EntryPoint, NativeCode};
@@ -101,7 +107,7 @@ impl Default for CompileOptions {
 /// met.
 pub fn compile(
     bytecode: &[u8],
-    _rules: &Rules,
+    rules: &Rules,
     options: &CompileOptions,
 ) -> Result<NativeCode, CompileError> {
     if bytecode.first() == Some(&0xef) {
@@ -111,5 +117,16 @@ pub fn compile(
         let (len, max) = (bytecode.len(), options.max_bytecode_len);
         return Err(CompileError::BytecodeTooLong { len, max });
     }
-    Err(CompileError::Codegen("not yet".into()))
+    let insts = decode::decode(bytecode, rules);
+    let blocks = blocks::split(&insts);
+    #[cfg(target_arch = "x86_64")]
+    if x64::supported() {
+        let (text, entries) = x64::emit(bytecode, &insts, &blocks, rules, options.max_native_len)?;
+        return Ok(NativeCode {
+            text,
+            entries,
+            tier: options.tier,
+        });
+    }
+    Err(CompileError::UnsupportedTarget("no code generator for this machine".into()))
 }

@@ -26,6 +26,10 @@
 //!
 //! Field offsets are part of the ABI; `compiler` takes them from the constants below.
 
+pub mod arithmetic;
+#[cfg(target_arch = "x86_64")]
+pub mod x64;
+
 use std::{ffi::c_void, mem::offset_of};
 
 /// The version of this contract. Part of every artifact's key.
@@ -100,6 +104,8 @@ pub struct NativeFrame {
     pub shims: *const Shims,
     /// The shims' own.
     pub context: *mut c_void,
+    /// Machine code's own: operands and result of [`arithmetic`].
+    pub scratch: [Word; 3],
     /// What ADDRESS pushes.
     pub address: Word,
     /// What CALLER pushes.
@@ -111,14 +117,15 @@ pub struct NativeFrame {
     /// Bytes of return data, what RETURNDATASIZE pushes: of the last call, so it changes only while
     /// the frame is suspended, or in a boundary instruction.
     pub returndata_len: u64,
-    /// Machine code's own: room for operands of helpers.
-    pub scratch: [Word; 4],
 }
 
 /// Functions that machine code calls through the frame.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Shims {
+    /// The routines of the x86-64 emitter, which it reaches with short displacements.
+    #[cfg(target_arch = "x86_64")]
+    pub routines: x64::Routines,
     /// Runs the instruction at the program counter `pc` of the caller's own instruction table, whose
     /// static gas has been charged. [`Exit::GO_ON`] if the frame stands behind the instruction as the
     /// compiler expects: program counter and stack length are those of `compiler::effect`.
@@ -126,39 +133,23 @@ pub struct Shims {
     /// Grows the memory to hold `end` bytes and charges for it: 1, or 0 with nothing changed if that
     /// cannot be done or paid.
     pub grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
-    /// Arithmetic on words: operands as the instruction takes them from the stack, the first from its
-    /// top. `out` may be one of them. Indexed by [`Arithmetic`].
-    pub arithmetic: [unsafe extern "C" fn(out: *mut Word, operands: *const Word); Arithmetic::COUNT],
+    /// Arithmetic on words, by [`arithmetic::Operator`].
+    pub arithmetic: [arithmetic::Operation; arithmetic::COUNT],
 }
 
-/// The helpers of [`Shims::arithmetic`]; `operands` points to the *topmost* operand and the others
-/// follow at lower addresses, as on the operand stack.
-#[repr(usize)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// MUL.
-    Mul,
-    /// DIV.
-    Div,
-    /// SDIV.
-    Sdiv,
-    /// MOD.
-    Mod,
-    /// SMOD.
-    Smod,
-    /// ADDMOD.
-    Addmod,
-    /// MULMOD.
-    Mulmod,
-}
-
-impl Arithmetic {
-    /// How many there are.
-    pub const COUNT: usize = 7;
-
-    /// Offset in [`Shims`].
-    pub const fn offset(self) -> i32 {
-        (offset_of!(Shims, arithmetic) + self as usize * size_of::<usize>()) as i32
+impl Shims {
+    /// The table with these two shims.
+    pub const fn new(
+        boundary: unsafe extern "C" fn(frame: *mut NativeFrame, pc: u64) -> Exit,
+        grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
+    ) -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            routines: x64::ROUTINES,
+            boundary,
+            grow,
+            arithmetic: arithmetic::OPERATIONS,
+        }
     }
 }
 
@@ -194,4 +185,5 @@ offsets! {
     SCRATCH = NativeFrame.scratch,
     BOUNDARY = Shims.boundary,
     GROW = Shims.grow,
+    ARITHMETIC = Shims.arithmetic,
 }
