@@ -11,7 +11,8 @@
 //! * **F1** At entry the frame is *canonical*: the words of the operand stack stand at
 //!   `stack .. top`, the first at the bottom; `gas` is what remains; `memory` and `memory_len`
 //!   (a multiple of 32) are the frame's memory; `entry` is the operand that the program's entry
-//!   table gives for the program counter at which the frame stands.
+//!   table gives for the program counter at which the frame stands, and the frame meets that entry's
+//!   demand.
 //! * **F2** `stack` has room for 1,024 words, and is aligned to 8.
 //! * **F3** At exit the frame is canonical again, and `pc` is the program counter at which to go on, as
 //!   the [`Exit`] says. Native code has done all that comes before `pc` and nothing that comes at or
@@ -44,6 +45,14 @@ pub const STACK_LIMIT: usize = 1024;
 
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
+
+/// The second argument of [`Shims::boundary`].
+pub const fn boundary_operand(pc: u32, opcode: u8) -> u64 {
+    pc as u64 | (opcode as u64) << BOUNDARY_OPCODE_SHIFT
+}
+
+/// Where the opcode stands in a [`boundary_operand`], behind the program counter.
+pub const BOUNDARY_OPCODE_SHIFT: u32 = 24;
 
 /// A 256-bit word: four 64-bit limbs, the least significant first.
 pub type Word = [u64; 4];
@@ -126,10 +135,10 @@ pub struct Shims {
     /// The routines of the x86-64 emitter, which it reaches with short displacements.
     #[cfg(target_arch = "x86_64")]
     pub routines: x64::Routines,
-    /// Runs the instruction at the program counter `pc` of the caller's own instruction table, whose
-    /// static gas has been charged. [`Exit::GO_ON`] if the frame stands behind the instruction as the
+    /// Runs an instruction of the caller's own instruction table, whose static gas has been charged;
+    /// which one, [`boundary_operand`] says. [`Exit::GO_ON`] if the frame stands behind the instruction as the
     /// compiler expects: program counter and stack length are those of `compiler::effect`.
-    pub boundary: unsafe extern "C" fn(frame: *mut NativeFrame, pc: u64) -> Exit,
+    pub boundary: unsafe extern "C" fn(frame: *mut NativeFrame, operand: u64) -> Exit,
     /// Grows the memory to hold `end` bytes and charges for it: 1, or 0 with nothing changed if that
     /// cannot be done or paid.
     pub grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
@@ -140,7 +149,7 @@ pub struct Shims {
 impl Shims {
     /// The table with these two shims.
     pub const fn new(
-        boundary: unsafe extern "C" fn(frame: *mut NativeFrame, pc: u64) -> Exit,
+        boundary: unsafe extern "C" fn(frame: *mut NativeFrame, operand: u64) -> Exit,
         grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
     ) -> Self {
         Self {

@@ -5,8 +5,8 @@ use super::{
     emit::{Emitter, SCRATCH, routine},
 };
 use crate::{
-    compiler::{decode::Inst, effect::op},
-    frame::x64::Routines,
+    compiler::{decode::Inst, effect::op, flow::Target},
+    frame::{boundary_operand, x64::Routines},
 };
 use std::mem::offset_of;
 
@@ -17,17 +17,19 @@ impl Emitter<'_> {
         let Some(&target) = self.state.stack.last() else {
             return;
         };
-        let Some(target) = self.known(target) else {
-            return self.jump_by_table(inst, conditional);
-        };
-        let target = u32::try_from(target).ok().and_then(|pc| self.blocks.target(pc));
-        let Some(target) = target else {
+        let destination = |pc| u32::try_from(pc).ok().and_then(|pc| self.blocks.target(pc));
+        if let Some(target) = self.known(target)
+            && destination(target).is_none()
+        {
             // JUMP fails; JUMPI fails, or does nothing.
             return if conditional {
                 self.step_here(inst)
             } else {
                 self.leave_here(inst)
             };
+        }
+        let Target::Block(target) = self.flow[index].target else {
+            return self.jump_by_table(index, inst, conditional);
         };
         let label = self.labels[target as usize];
         let popped = self.state.pop();
@@ -48,7 +50,9 @@ impl Emitter<'_> {
             self.state.unpin(popped);
             self.flush();
             self.move_top(self.height());
-            if !condition.is_zero() {
+            if condition.is_zero() {
+                self.fall(index);
+            } else {
                 self.asm.jmp(label);
             }
             return;
@@ -67,10 +71,11 @@ impl Emitter<'_> {
         self.flush();
         self.move_top(self.height());
         self.asm.jcc(taken, label);
+        self.fall(index);
     }
 
     /// A jump whose target is not known here.
-    fn jump_by_table(&mut self, inst: &Inst, conditional: bool) {
+    fn jump_by_table(&mut self, index: usize, inst: &Inst, conditional: bool) {
         self.flush();
         self.move_top(self.height());
         let (stub, end) = (
@@ -87,6 +92,7 @@ impl Emitter<'_> {
         self.asm.bind(end);
         if conditional {
             self.move_top(-2);
+            self.fall(index);
         }
         self.uses_table[usize::from(conditional)] = true;
     }
@@ -112,7 +118,7 @@ impl Emitter<'_> {
     pub(super) fn boundary(&mut self, inst: &Inst) {
         self.flush();
         self.move_top(self.height());
-        self.asm.mov_imm(RSI, inst.pc.into());
+        self.asm.mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
         self.asm.call_mem(routine!(boundary));
         self.state.cross(inst.inputs, inst.outputs);
     }

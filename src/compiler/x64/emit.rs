@@ -12,6 +12,7 @@ use crate::{
         decode::Inst,
         effect::{Class, op},
         error::CompileError,
+        flow::{Demand, Flow, falls_freely, possible},
     },
     frame::{STACK_LIMIT, at, x64::BIAS, x64::Routines},
 };
@@ -56,7 +57,7 @@ pub(super) struct Run {
     /// Whether it has looked at the gas or the size of memory.
     pub(super) observed: bool,
     /// Its leave, once there is a use for it.
-    stub: Option<(Label, Label)>,
+    stub: Option<Label>,
     /// The memory is at least so long.
     pub(super) memory: u64,
     /// Known extents above values: those were compared with the memory's length.
@@ -67,6 +68,7 @@ pub(super) struct Emitter<'a> {
     pub(super) code: &'a [u8],
     pub(super) insts: &'a [Inst],
     pub(super) blocks: &'a Blocks,
+    pub(super) flow: &'a [Flow],
     pub(super) rules: &'a Rules,
     pub(super) asm: Assembler,
     pub(super) labels: Vec<Label>,
@@ -82,6 +84,7 @@ pub(in crate::compiler) fn emit(
     code: &[u8],
     insts: &[Inst],
     blocks: &Blocks,
+    flow: &[Flow],
     rules: &Rules,
     max_len: usize,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
@@ -92,6 +95,7 @@ pub(in crate::compiler) fn emit(
         code,
         insts,
         blocks,
+        flow,
         rules,
         asm,
         labels,
@@ -135,7 +139,7 @@ impl Emitter<'_> {
 
     fn finish(mut self) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
         self.table_jumps();
-        let (labels, blocks) = (self.labels, self.blocks);
+        let (labels, blocks, flow) = (self.labels, self.blocks, self.flow);
         let needs_table = self.uses_table != [false; 2];
         let offset = |assembled: &super::asm::Assembled, block: usize| {
             assembled.offset(labels[block]).unwrap_or(0) as u32
@@ -143,10 +147,13 @@ impl Emitter<'_> {
         let assembled = self
             .asm
             .finish(|assembled, at| {
-                let destinations: Vec<(u32, u32)> = blocks
+                let destinations: Vec<(u32, u32, Demand)> = blocks
                     .jumpdests
                     .iter()
-                    .map(|&(pc, block)| (pc, offset(assembled, block as usize)))
+                    .map(|&(pc, block)| {
+                        let block = block as usize;
+                        (pc, offset(assembled, block), flow[block].demand)
+                    })
                     .collect();
                 if needs_table {
                     table(at, &destinations)
@@ -163,6 +170,7 @@ impl Emitter<'_> {
             .map(|(index, block)| EntryPoint {
                 pc: block.pc,
                 operand: offset(&assembled, index),
+                demand: flow[index].demand,
             })
             .collect();
         Ok((assembled.text, entries))
@@ -171,15 +179,14 @@ impl Emitter<'_> {
     fn block(&mut self, index: usize) {
         let block = &self.blocks.blocks[index];
         self.asm.bind(self.labels[index]);
-        let within = |words: u16| usize::from(words) <= STACK_LIMIT;
-        if !within(block.needs) || !within(block.grows) {
+        if !possible(block.needs, block.grows) {
             self.asm.mov_imm(RSI, block.pc.into());
             self.asm.jmp_mem(routine!(leave));
             return;
         }
         self.state = State::new(block.needs, block.grows);
+        self.run.memory = self.flow[index].demand.memory.into();
         self.begin_run(block.first, block);
-        self.check_stack(block);
         self.charge();
         for at in block.first..block.end {
             let inst = self.insts[at as usize];
@@ -204,9 +211,16 @@ impl Emitter<'_> {
             }
         }
         self.flush();
-        // The next block follows in the text, and control falls into it.
         self.move_top(self.height());
+        self.fall(index);
+    }
+
+    /// Goes on to the next block, which follows in the text.
+    pub(super) fn fall(&mut self, index: usize) {
         debug_assert!(self.blocks.blocks[index + 1].live);
+        if !falls_freely(self.blocks, self.flow, index) {
+            self.check_stack(index + 1);
+        }
     }
 
     fn begin_run(&mut self, at: u32, block: &Block) {
@@ -222,28 +236,24 @@ impl Emitter<'_> {
             memory: self.run.memory,
             extents: Vec::new(),
         };
-        if at == block.first {
-            self.run.memory = 0;
-        }
     }
 
-    fn check_stack(&mut self, block: &Block) {
-        if block.needs > 0 {
-            self.asm
-                .lea(RAX, Mem::at(RBP, -32 * i32::from(block.needs)));
-            self.asm.alu(Alu::Cmp, RAX, field(at::STACK));
-            let stub = self.plain_stub();
-            self.asm.jcc(Cond::Below, stub);
-        }
-        if block.grows > 0 {
-            self.asm.lea(
-                RAX,
-                Mem::at(RBP, 32 * (i32::from(block.grows) - STACK_LIMIT as i32)),
-            );
-            self.asm.alu(Alu::Cmp, RAX, field(at::STACK));
-            let stub = self.plain_stub();
-            self.asm.jcc(Cond::Above, stub);
-        }
+    /// Compares the stack with a block's demand, for falling into it where D1 does not hold.
+    fn check_stack(&mut self, next: usize) {
+        let Demand { needs, grows, .. } = self.flow[next].demand;
+        let leave = self.asm.label();
+        let section = self.asm.section(Section::Cold);
+        self.asm.bind(leave);
+        self.asm
+            .mov_imm(RSI, self.blocks.blocks[next].pc.into());
+        self.asm.jmp_mem(routine!(leave));
+        self.asm.section(section);
+        // Both bounds in one comparison: what is below the lower one wraps.
+        let room = STACK_LIMIT.saturating_sub(usize::from(needs) + usize::from(grows));
+        self.asm.lea(RAX, Mem::at(RBP, -32 * i32::from(needs)));
+        self.asm.alu(Alu::Sub, RAX, field(at::STACK));
+        self.asm.alu_imm(Alu::Cmp, RAX, 32 * room as i32);
+        self.asm.jcc(Cond::Above, leave);
     }
 
     fn charge(&mut self) {
@@ -254,30 +264,20 @@ impl Emitter<'_> {
         }
     }
 
-    /// A leave to the run's start before its gas is charged.
-    fn plain_stub(&mut self) -> Label {
-        self.stubs().1
-    }
-
     /// The leave to the run's start, which gives its gas back.
     pub(super) fn stub(&mut self) -> Label {
-        self.stubs().0
-    }
-
-    fn stubs(&mut self) -> (Label, Label) {
-        if let Some(stubs) = self.run.stub {
-            return stubs;
+        if let Some(stub) = self.run.stub {
+            return stub;
         }
-        let (stub, plain) = (self.asm.label(), self.asm.label());
+        let stub = self.asm.label();
         let section = self.asm.section(Section::Cold);
         self.asm.bind(stub);
         self.give_back(self.run.gas);
-        self.asm.bind(plain);
         self.asm.mov_imm(RSI, self.run.pc.into());
         self.asm.jmp_mem(routine!(leave));
         self.asm.section(section);
-        self.run.stub = Some((stub, plain));
-        (stub, plain)
+        self.run.stub = Some(stub);
+        stub
     }
 
     /// Where to go if the instruction cannot be done: nothing of it has been.

@@ -5,17 +5,24 @@
 //! u32                     distance from the text's first byte to the table
 //! u64 × n                 bit pc % 64 of word pc / 64: a jump may go to pc
 //! u32 × n                 how many bits are set in the words before
-//! u32 × destinations      offset of each destination in the text, by number
+//! destinations, by number:
+//!   u32                   offset in the text
+//!   u16                   words that have to be on the stack
+//!   u16                   words that may be on it
+//!   u32                   bytes that the memory has to have
 //! ```
 
-/// The table for `destinations`, program counters in order with their offsets in the text.
-pub(super) fn table(at: usize, destinations: &[(u32, u32)]) -> Vec<u8> {
-    let words = destinations.last().map_or(0, |&(pc, _)| pc as usize / 64 + 1);
+use crate::{compiler::flow::Demand, frame::STACK_LIMIT};
+
+/// The table for `destinations`: program counters in order, with their offsets in the text and what
+/// they demand.
+pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
+    let words = destinations.last().map_or(0, |&(pc, ..)| pc as usize / 64 + 1);
     let mut bitmap = vec![0u64; words];
-    for &(pc, _) in destinations {
+    for &(pc, ..) in destinations {
         bitmap[pc as usize / 64] |= 1 << (pc % 64);
     }
-    let mut table = Vec::with_capacity(8 + 12 * words + 4 * destinations.len());
+    let mut table = Vec::with_capacity(8 + 12 * words + 12 * destinations.len());
     table.extend_from_slice(&(words as u32).to_le_bytes());
     table.extend_from_slice(&(at as u32).to_le_bytes());
     for word in &bitmap {
@@ -26,8 +33,13 @@ pub(super) fn table(at: usize, destinations: &[(u32, u32)]) -> Vec<u8> {
         table.extend_from_slice(&u32::to_le_bytes(before));
         before += word.count_ones();
     }
-    for &(_, offset) in destinations {
+    for &(_, offset, demand) in destinations {
         table.extend_from_slice(&offset.to_le_bytes());
+        // Where there is no room for so many words, none may be there: none meets its needs.
+        let room = STACK_LIMIT.saturating_sub(demand.grows.into()) as u16;
+        table.extend_from_slice(&demand.needs.to_le_bytes());
+        table.extend_from_slice(&room.to_le_bytes());
+        table.extend_from_slice(&demand.memory.to_le_bytes());
     }
     table
 }
