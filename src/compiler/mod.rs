@@ -3,6 +3,7 @@
 //! A pure function of the bytecode, the [`Rules`], the options and the machine: the same input gives
 //! the same bytes. This room knows no threads, no stores and no EVM but what the rules say.
 
+mod address;
 mod blocks;
 mod decode;
 mod effect;
@@ -126,6 +127,7 @@ pub fn compile(
     let insts = decode::decode(bytecode, rules);
     let blocks = blocks::split(&insts);
     let flow = flow::follow(bytecode, &insts, &blocks);
+    let sums = address::sums(bytecode, &insts, &blocks);
     #[cfg(target_arch = "x86_64")]
     if x64::supported() {
         let (text, entries) = x64::emit(
@@ -133,6 +135,7 @@ pub fn compile(
             &insts,
             &blocks,
             &flow,
+            &sums,
             rules,
             options.max_native_len,
         )?;

@@ -130,6 +130,10 @@ pub(super) enum Section {
     Cold,
 }
 
+/// A 32-bit field that can be filled in later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(Section, usize);
+
 enum Target {
     Label(Label),
     Pool(u32),
@@ -359,6 +363,37 @@ impl Assembler {
 
     pub(super) fn lea(&mut self, to: Gpr, mem: Mem) {
         self.rex_op(true, &[], &[0x8d], to.0, mem.into(), 0);
+    }
+
+    /// The four bytes that were emitted last.
+    pub(super) fn place(&mut self) -> Place {
+        let section = self.section;
+        Place(section, self.out().len() - 4)
+    }
+
+    pub(super) fn patch(&mut self, Place(section, at): Place, value: u32) {
+        let out = match section {
+            Section::Hot => &mut self.hot,
+            Section::Cold => &mut self.cold,
+        };
+        out[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// `lea to, [base + disp]` with 32 bits of displacement, whatever they are.
+    pub(super) fn lea_wide(&mut self, to: Gpr, base: Gpr, disp: i32) -> Place {
+        // As if far away, then the displacement itself.
+        self.lea(to, Mem::at(base, i32::MAX));
+        let place = self.place();
+        self.patch(place, disp as u32);
+        place
+    }
+
+    /// `cmp qword mem, value` with 32 bits of immediate, whatever they are.
+    pub(super) fn cmp_wide(&mut self, mem: Mem, value: i32) -> Place {
+        self.alu_imm(Alu::Cmp, mem, i32::MAX);
+        let place = self.place();
+        self.patch(place, value as u32);
+        place
     }
 
     /// Address of the jump table.

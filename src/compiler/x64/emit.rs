@@ -1,7 +1,7 @@
 //! Blocks and runs, flushes and leaves.
 
 use super::{
-    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, R12, RAX, RBP, RBX, RSI, Rm, Section, Ymm},
+    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Place, R12, RAX, RBP, RBX, RSI, Rm, Section, Ymm},
     state::{CYCLE, Limbs, Move, Source, State, Val},
     table::table,
 };
@@ -62,6 +62,18 @@ pub(super) struct Run {
     pub(super) memory: u64,
     /// Known extents above values: those were compared with the memory's length.
     pub(super) extents: Vec<(Val, u64)>,
+    /// The last comparison, as long as it can be made to cover more: nothing since can leave, or tell
+    /// when the memory has grown.
+    pub(super) open: Option<Open>,
+}
+
+/// A comparison of an access's end with the memory's length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// Above this value; `None` for constant offsets.
+    pub(super) base: Option<Val>,
+    /// Where the end stands in the code.
+    pub(super) places: [Option<Place>; 2],
 }
 
 pub(super) struct Emitter<'a> {
@@ -69,6 +81,8 @@ pub(super) struct Emitter<'a> {
     pub(super) insts: &'a [Inst],
     pub(super) blocks: &'a Blocks,
     pub(super) flow: &'a [Flow],
+    /// Which sums are addresses, by instruction.
+    pub(super) sums: &'a [bool],
     pub(super) rules: &'a Rules,
     pub(super) asm: Assembler,
     pub(super) labels: Vec<Label>,
@@ -85,6 +99,7 @@ pub(in crate::compiler) fn emit(
     insts: &[Inst],
     blocks: &Blocks,
     flow: &[Flow],
+    sums: &[bool],
     rules: &Rules,
     max_len: usize,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
@@ -96,6 +111,7 @@ pub(in crate::compiler) fn emit(
         insts,
         blocks,
         flow,
+        sums,
         rules,
         asm,
         labels,
@@ -109,6 +125,7 @@ pub(in crate::compiler) fn emit(
             stub: None,
             memory: 0,
             extents: Vec::new(),
+            open: None,
         },
         jump,
         jumpi,
@@ -198,7 +215,7 @@ impl Emitter<'_> {
                     return self.jump(index, &inst);
                 }
                 Class::Native => {
-                    if !self.native(&inst) {
+                    if !self.native(at, &inst) {
                         return;
                     }
                 }
@@ -235,6 +252,7 @@ impl Emitter<'_> {
             // Memory does not shrink.
             memory: self.run.memory,
             extents: Vec::new(),
+            open: None,
         };
     }
 
@@ -282,6 +300,7 @@ impl Emitter<'_> {
 
     /// Where to go if the instruction cannot be done: nothing of it has been.
     pub(super) fn leave(&mut self, inst: &Inst) -> Label {
+        self.run.open = None;
         if self.run.restartable {
             return self.stub();
         }

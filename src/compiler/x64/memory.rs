@@ -5,8 +5,8 @@
 //! cannot, or an offset is 2^32 or more, the interpreter does the instruction.
 
 use super::{
-    asm::{Alu, Cond, Gpr, Mem, R13, RAX, RDI, Section},
-    emit::{Emitter, OFFSET_MASK, SCRATCH, SWAP, ZERO, field, routine},
+    asm::{Alu, Cond, Gpr, Mem, Place, R13, RAX, RDI, Section},
+    emit::{Emitter, OFFSET_MASK, Open, SCRATCH, SWAP, ZERO, field, routine},
     state::Val,
     words::limbs_of,
 };
@@ -17,7 +17,7 @@ use alloy_primitives::U256;
 const MAX_CONSTANT_END: u64 = 1 << 30;
 
 /// Bits of an offset that cannot overflow an address computation.
-const SAFE_BITS: u16 = 48;
+pub(super) const SAFE_BITS: u16 = 48;
 
 impl Emitter<'_> {
     /// Where `len` bytes of memory at `offset` are, which has been made sure of. `None` if the
@@ -29,8 +29,11 @@ impl Emitter<'_> {
                 return None;
             }
             if end > self.run.memory {
-                self.asm.alu_imm(Alu::Cmp, field(at::MEMORY_LEN), end as i32);
-                self.grow(inst, Cond::Below, Some(end));
+                if !self.widen(None, end) {
+                    let compared = self.asm.cmp_wide(field(at::MEMORY_LEN), end as i32);
+                    let grown = self.grow(inst, Cond::Below, Some(end));
+                    self.open(None, [Some(compared), grown]);
+                }
                 self.run.memory = end.next_multiple_of(32);
             }
             return Some(Mem::at(R13, (end - u64::from(len)) as i32));
@@ -49,10 +52,13 @@ impl Emitter<'_> {
         let end = u64::from(disp) + u64::from(len);
         let known = self.run.extents.iter().rposition(|(of, _)| *of == base);
         if known.is_none_or(|known| self.run.extents[known].1 < end) {
-            let address = Mem::at(index, i32::try_from(end).ok()?);
-            self.asm.lea(RDI, address);
-            self.asm.alu(Alu::Cmp, RDI, field(at::MEMORY_LEN));
-            self.grow(inst, Cond::Above, None);
+            let bytes = i32::try_from(end).ok()?;
+            if known.is_none() || !self.widen(Some(base), end) {
+                let computed = self.asm.lea_wide(RDI, index, bytes);
+                self.asm.alu(Alu::Cmp, RDI, field(at::MEMORY_LEN));
+                self.grow(inst, Cond::Above, None);
+                self.open(Some(base), [Some(computed), None]);
+            }
             match known {
                 Some(known) => self.run.extents[known].1 = end,
                 None => self.run.extents.push((base, end)),
@@ -65,8 +71,23 @@ impl Emitter<'_> {
         })
     }
 
+    /// Lets the last comparison cover `end` above `base`, if it still can.
+    fn widen(&mut self, base: Option<Val>, end: u64) -> bool {
+        let Some(open) = self.run.open.filter(|open| open.base == base) else {
+            return false;
+        };
+        for place in open.places.into_iter().flatten() {
+            self.asm.patch(place, end as u32);
+        }
+        true
+    }
+
+    fn open(&mut self, base: Option<Val>, places: [Option<Place>; 2]) {
+        self.run.open = Some(Open { base, places });
+    }
+
     /// Leaves if the value is 2^32 or more, so that it is known to be less.
-    fn check_offset(&mut self, inst: &Inst, value: Val) {
+    pub(super) fn check_offset(&mut self, inst: &Inst, value: Val) {
         let leave = self.leave(inst);
         if let Some(limbs) = self.state.at(value).limbs {
             self.asm.mov(RDI, limbs.regs[0]);
@@ -84,16 +105,18 @@ impl Emitter<'_> {
     }
 
     /// Grows the memory if `cond` holds, to `end` or to what is in `rdi`.
-    fn grow(&mut self, inst: &Inst, cond: Cond, end: Option<u64>) {
+    /// Gives the place of `end`.
+    fn grow(&mut self, inst: &Inst, cond: Cond, end: Option<u64>) -> Option<Place> {
         let leave = self.leave(inst);
         let (cold, back) = (self.asm.label(), self.asm.label());
         self.asm.jcc(cond, cold);
         self.asm.bind(back);
         let section = self.asm.section(Section::Cold);
         self.asm.bind(cold);
-        if let Some(end) = end {
+        let place = end.map(|end| {
             self.asm.mov_imm(RDI, end);
-        }
+            self.asm.place()
+        });
         self.asm.call_mem(routine!(grow));
         self.asm.jcc(Cond::Equal, leave);
         self.asm.jmp(back);
@@ -102,6 +125,7 @@ impl Emitter<'_> {
         if self.run.observed {
             self.run.restartable = false;
         }
+        place
     }
 
     pub(super) fn mload(&mut self, inst: &Inst) -> bool {

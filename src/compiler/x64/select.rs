@@ -3,6 +3,7 @@
 use super::{
     asm::{Alu, R12},
     emit::{Emitter, field},
+    memory::SAFE_BITS,
     state::Limbs,
     words::Relation,
 };
@@ -17,7 +18,7 @@ use alloy_primitives::U256;
 
 impl Emitter<'_> {
     /// Emits an instruction of class native that is no jump. False if control does not get behind it.
-    pub(super) fn native(&mut self, inst: &Inst) -> bool {
+    pub(super) fn native(&mut self, at: u32, inst: &Inst) -> bool {
         match inst.opcode {
             op::JUMPDEST => {}
             op::POP => {
@@ -48,7 +49,7 @@ impl Emitter<'_> {
             op::CODESIZE => self.push_constant(U256::from(self.code.len())),
             op::GAS => self.gas(),
             op::MSIZE => {
-                self.run.observed = true;
+                self.observe();
                 self.counter(at::MEMORY_LEN);
             }
             op::CALLDATASIZE => self.counter(at::CALLDATA_LEN),
@@ -60,7 +61,12 @@ impl Emitter<'_> {
             op::MLOAD => return self.mload(inst),
             op::MSTORE => return self.mstore(inst),
             op::MSTORE8 => return self.mstore8(inst),
-            op::ADD => self.add(),
+            op::ADD => {
+                if self.sums[at as usize] {
+                    self.narrow_operands(inst);
+                }
+                self.add();
+            }
             op::SUB => self.sub(),
             op::MUL => self.mul(),
             op::DIV => self.div(),
@@ -94,8 +100,36 @@ impl Emitter<'_> {
         true
     }
 
-    fn gas(&mut self) {
+    /// The run looks at the gas or the size of memory.
+    fn observe(&mut self) {
         self.run.observed = true;
+        self.run.open = None;
+    }
+
+    /// The operands of a sum that is an address are addresses, too: leaves if they are not.
+    fn narrow_operands(&mut self, inst: &Inst) {
+        let [.., b, a] = self.state.stack[..] else {
+            return;
+        };
+        let small = |value| {
+            self.known(value)
+                .is_none_or(|constant| constant.bit_len() <= 32)
+        };
+        if !small(a) || !small(b) || self.known(a).is_some() && self.known(b).is_some() {
+            return;
+        }
+        self.tidy();
+        self.prepare(2, 2, 0);
+        for value in [a, b] {
+            if self.state.at(value).bits > SAFE_BITS {
+                self.check_offset(inst, value);
+                self.narrow(value);
+            }
+        }
+    }
+
+    fn gas(&mut self) {
+        self.observe();
         self.prepare(0, 1, 0);
         let reg = self.state.take_gpr();
         let ahead = self.run.gas - self.run.spent;
