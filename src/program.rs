@@ -125,9 +125,16 @@ impl CompiledProgram {
         self.entry
     }
 
-    /// The operand with which a frame enters that stands at `pc`, with `words` on its stack and
-    /// `memory_len` bytes of memory, if it can.
-    pub(crate) fn entry_at(&self, pc: usize, words: usize, memory_len: usize) -> Option<u64> {
+    /// The operand with which a frame enters that stands at `pc`, with `words` on its stack,
+    /// `memory_len` bytes of memory and `gas`, if it can.
+    #[inline]
+    pub(crate) fn entry_at(
+        &self,
+        pc: usize,
+        words: usize,
+        memory_len: usize,
+        gas: u64,
+    ) -> Option<u64> {
         let entry = if pc == 0 {
             self.entries.first()?
         } else {
@@ -138,7 +145,8 @@ impl CompiledProgram {
         let demand = entry.demand;
         let met = words >= demand.needs.into()
             && words + usize::from(demand.grows) <= STACK_LIMIT
-            && memory_len >= demand.memory as usize;
+            && memory_len >= demand.memory as usize
+            && gas >= demand.gas.into();
         met.then_some(entry.operand.into())
     }
 

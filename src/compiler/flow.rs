@@ -11,17 +11,22 @@
 //!   static edge leads to, seen through the change of height; an edge for which this is not so is not a
 //!   static one;
 //! * **D2** the memory is as long as a block's demand says whenever control reaches it: by comparison on
-//!   dynamic ways, and on static edges because the block before says so of its end.
+//!   dynamic ways, and on static edges because the block before says so of its end;
+//! * **D3** the gas covers the static costs on the longest way along static edges that lead forward, to
+//!   the next boundary instruction or the next block that compares for itself: those that an edge leads
+//!   back to, and those from which the way needs more than [`GAS_AHEAD`]. Memory that grows on the way
+//!   leaves so much.
 //!
 //! A demand may be more than the way that is taken needs. That is never wrong: the interpreter goes
 //! on where it is not met.
 
 use super::{
-    blocks::Blocks,
+    blocks::{Blocks, run_gas},
     decode::Inst,
     effect::{Class, decode_pair, decode_single, op},
+    rules::Rules,
 };
-use crate::frame::STACK_LIMIT;
+use crate::frame::{GAS_AHEAD, STACK_LIMIT};
 
 /// Words beyond which a block does not take the demands of those that follow it for its own.
 const MAX_HOISTED: u16 = 256;
@@ -41,6 +46,8 @@ pub struct Demand {
     pub grows: u16,
     /// Bytes of memory, at least.
     pub memory: u32,
+    /// Gas, at least.
+    pub gas: u32,
 }
 
 /// How a block ends.
@@ -58,6 +65,10 @@ pub(super) struct Flow {
     /// Of its jump.
     pub(super) target: Target,
     pub(super) demand: Demand,
+    /// Gas that the block compares with at its start, if it does.
+    pub(super) compares: Option<u32>,
+    /// Gas that the way behind its end needs.
+    pub(super) behind: u32,
     /// Whether control falls out of its end.
     falls: bool,
     /// Bytes that memory has at its end because of it.
@@ -65,12 +76,18 @@ pub(super) struct Flow {
 }
 
 /// Follows the blocks.
-pub(super) fn follow(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Flow> {
+pub(super) fn follow(
+    code: &[u8],
+    insts: &[Inst],
+    blocks: &Blocks,
+    rules: &Rules,
+) -> Vec<Flow> {
     let mut flow: Vec<Flow> = (0..blocks.blocks.len())
         .map(|index| scan(code, insts, blocks, index))
         .collect();
     stack(blocks, &mut flow);
     memory(blocks, &mut flow);
+    gas(insts, blocks, rules, &mut flow);
     flow
 }
 
@@ -148,7 +165,10 @@ fn scan(code: &[u8], insts: &[Inst], blocks: &Blocks, index: usize) -> Flow {
             needs: block.needs,
             grows: block.grows,
             memory: 0,
+            gas: 0,
         },
+        compares: None,
+        behind: 0,
         falls: match last.class {
             Class::Step | Class::End => false,
             Class::Native => last.opcode != op::JUMP,
@@ -259,6 +279,37 @@ fn memory(blocks: &Blocks, flow: &mut [Flow]) {
     }
     for (flow, least) in flow.iter_mut().zip(least) {
         flow.demand.memory = if least == ANY { 0 } else { least };
+    }
+}
+
+/// D3.
+fn gas(insts: &[Inst], blocks: &Blocks, rules: &Rules, flow: &mut [Flow]) {
+    let mut looped = vec![false; flow.len()];
+    for index in 0..flow.len() {
+        if let Target::Block(next) = flow[index].target
+            && next as usize <= index
+        {
+            looped[next as usize] = true;
+        }
+    }
+    for index in (0..flow.len()).rev() {
+        let behind = successors(&flow[index], index)
+            .filter(|next| *next > index)
+            .map(|next| flow[next].demand.gas)
+            .max();
+        let behind = behind.unwrap_or(0);
+        let block = &blocks.blocks[index];
+        let run = &insts[block.first as usize..block.end as usize];
+        let whole = run.iter().all(|inst| inst.class != Class::Boundary);
+        let cost = run_gas(insts, block.first, block.end, rules);
+        let needs = cost + if whole { behind } else { 0 };
+        let flow = &mut flow[index];
+        flow.behind = behind;
+        if looped[index] || needs > GAS_AHEAD {
+            flow.compares = Some(needs);
+        } else {
+            flow.demand.gas = needs;
+        }
     }
 }
 

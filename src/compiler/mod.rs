@@ -126,7 +126,7 @@ pub fn compile(
     }
     let insts = decode::decode(bytecode, rules);
     let blocks = blocks::split(&insts);
-    let flow = flow::follow(bytecode, &insts, &blocks);
+    let flow = flow::follow(bytecode, &insts, &blocks, rules);
     let sums = address::sums(bytecode, &insts, &blocks);
     #[cfg(target_arch = "x86_64")]
     if x64::supported() {

@@ -14,7 +14,7 @@ pub struct EntryPoint {
 }
 
 /// Bytes of an entry in an [`image`](NativeCode::image).
-const ENTRY_LEN: usize = 16;
+const ENTRY_LEN: usize = 20;
 
 /// Position-independent machine code of one contract: no reference leads out of it. The entry point
 /// is its first byte.
@@ -57,6 +57,7 @@ impl NativeCode {
             image.extend_from_slice(&entry.demand.needs.to_le_bytes());
             image.extend_from_slice(&entry.demand.grows.to_le_bytes());
             image.extend_from_slice(&entry.demand.memory.to_le_bytes());
+            image.extend_from_slice(&entry.demand.gas.to_le_bytes());
         }
         image
     }
@@ -76,7 +77,8 @@ impl NativeCode {
                     demand: Demand {
                         needs: words as u16,
                         grows: (words >> 16) as u16,
-                        memory: half(&entry[12..])?,
+                        memory: half(&entry[12..16])?,
+                        gas: half(&entry[16..])?,
                     },
                 })
             })

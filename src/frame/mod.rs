@@ -43,6 +43,10 @@ pub const MAX_NATIVE_STACK: usize = 64 << 10;
 /// Words that an operand stack holds (Yellow Paper, section 9.1).
 pub const STACK_LIMIT: usize = 1024;
 
+/// Gas for static costs that machine code has made sure of ahead, at most: after memory has grown so
+/// much is left, or machine code leaves.
+pub const GAS_AHEAD: u32 = 1000;
+
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
 

@@ -14,11 +14,14 @@
 //!
 //! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
 
-use super::{Exit, at};
+use super::{Exit, GAS_AHEAD, at};
 use std::arch::naked_asm;
 
 /// `rbx` minus the frame's address: more of its fields are in reach of a short displacement.
 pub const BIAS: i32 = 128;
+
+/// Gas that is left after every boundary instruction: with less, the interpreter goes on.
+pub const RESERVE: u32 = 256;
 
 /// A routine; called by machine code only.
 pub type Routine = unsafe extern "C" fn();
@@ -33,10 +36,10 @@ pub struct Routines {
     pub leave: Routine,
     /// The same with [`Exit::STEP`].
     pub step: Routine,
-    /// Takes `esi`, the program counter; what is not in X1 and X2 is lost. Ends the run if the shim
-    /// says so.
+    /// Takes `esi`, the shim's operand; what is not in X1 and X2 is lost. Ends the run if the shim says
+    /// so, or if less than [`RESERVE`] remains.
     pub boundary: Routine,
-    /// Takes `rdi`, the length that is needed. The zero flag says that it cannot be had. All
+    /// Takes `rdi`, the length that is needed, and pays with what is left over [`GAS_AHEAD`]. The zero flag says that it cannot be had. All
     /// registers but `rdi` survive.
     pub grow: Routine,
     /// Takes `edi`, an operator, and its operands in the frame's scratch; gives `ymm0`. All registers
@@ -178,6 +181,9 @@ unsafe extern "C" fn boundary() {
         "vmovdqa ymm13, [rip + {masks}]",
         "vmovdqa ymm14, [rip + {masks} + 32]",
         "vpxor xmm15, xmm15, xmm15",
+        "mov eax, {diverged}",
+        "cmp r12, {reserve}",
+        "jb 2f",
         "ret",
         // The frame is as the shim left it. The return address goes, too.
         "2:",
@@ -188,6 +194,8 @@ unsafe extern "C" fn boundary() {
         gas = const at::GAS - BIAS,
         memory = const at::MEMORY - BIAS,
         shim = const at::BOUNDARY,
+        reserve = const RESERVE,
+        diverged = const Exit::DIVERGED.0,
         masks = sym MASKS,
         unwind = sym unwind,
     )
@@ -252,6 +260,10 @@ unsafe extern "C" fn grow() {
         "sub rsp, 72",
         "vmovdqu [rsp], ymm0",
         "vmovdqu [rsp + 32], ymm1",
+        // What the way ahead needs is not there for memory.
+        "xor eax, eax",
+        "sub r12, {ahead}",
+        "jb 2f",
         "mov [rbx + {gas}], r12",
         "mov rsi, rdi",
         "lea rdi, [rbx - {bias}]",
@@ -259,6 +271,8 @@ unsafe extern "C" fn grow() {
         "call {call}",
         "mov r12, [rbx + {gas}]",
         "mov r13, [rbx + {memory}]",
+        "2:",
+        "add r12, {ahead}",
         "vmovdqu ymm0, [rsp]",
         "vmovdqu ymm1, [rsp + 32]",
         "add rsp, 72",
@@ -271,6 +285,7 @@ unsafe extern "C" fn grow() {
         gas = const at::GAS - BIAS,
         memory = const at::MEMORY - BIAS,
         shim = const at::GROW,
+        ahead = const GAS_AHEAD,
         call = sym call_saving,
     )
 }
@@ -358,8 +373,8 @@ macro_rules! jump {
                 "lea r9, [rdi + rdx * 8 + 8]",
                 "add r8d, [r9 + rcx * 4]",
                 "lea r9, [r9 + rdx * 4]",
-                "lea r8, [r8 + r8 * 2]",
-                "lea r9, [r9 + r8 * 4]",
+                "shl r8, 4",
+                "add r9, r8",
                 // What the destination demands.
                 "lea rax, [rbp - {taken}]",
                 "sub rax, [rbx + {stack}]",
@@ -372,6 +387,9 @@ macro_rules! jump {
                 "ja 2f",
                 "mov ecx, [r9 + 8]",
                 "cmp [rbx + {memory_len}], rcx",
+                "jb 2f",
+                "mov ecx, [r9 + 12]",
+                "cmp r12, rcx",
                 "jb 2f",
                 "mov edx, [rdi + 4]",
                 "mov r8d, [r9]",

@@ -14,7 +14,7 @@ use crate::{
         error::CompileError,
         flow::{Demand, Flow, falls_freely, possible},
     },
-    frame::{STACK_LIMIT, at, x64::BIAS, x64::Routines},
+    frame::{STACK_LIMIT, at, x64::BIAS, x64::RESERVE, x64::Routines},
 };
 use alloy_primitives::U256;
 use std::mem::offset_of;
@@ -204,7 +204,7 @@ impl Emitter<'_> {
         self.state = State::new(block.needs, block.grows);
         self.run.memory = self.flow[index].demand.memory.into();
         self.begin_run(block.first, block);
-        self.charge();
+        self.charge(self.flow[index].compares);
         for at in block.first..block.end {
             let inst = self.insts[at as usize];
             if inst.class == Class::Native {
@@ -222,7 +222,11 @@ impl Emitter<'_> {
                 Class::Boundary => {
                     self.boundary(&inst);
                     self.begin_run(at + 1, block);
-                    self.charge();
+                    // The boundary's routine has compared with the reserve.
+                    let rest = &self.insts[at as usize + 1..block.end as usize];
+                    let last = rest.iter().all(|inst| inst.class != Class::Boundary);
+                    let needs = self.run.gas + if last { self.flow[index].behind } else { 0 };
+                    self.charge(Some(needs).filter(|needs| *needs > RESERVE));
                 }
                 Class::Step | Class::End => return self.step(&inst),
             }
@@ -274,11 +278,31 @@ impl Emitter<'_> {
         self.asm.jcc(Cond::Above, leave);
     }
 
-    fn charge(&mut self) {
-        if self.run.gas > 0 {
-            self.asm.alu_imm(Alu::Sub, R12, self.run.gas as i32);
+    /// Charges the run, after comparing the gas with what the way ahead needs if nothing else has.
+    fn charge(&mut self, compares: Option<u32>) {
+        let cost = self.run.gas;
+        let Some(needs) = compares.filter(|needs| *needs > 0) else {
+            if cost > 0 {
+                self.asm.alu_imm(Alu::Sub, R12, cost as i32);
+            }
+            return;
+        };
+        if needs == cost {
+            self.asm.alu_imm(Alu::Sub, R12, cost as i32);
             let stub = self.stub();
             self.asm.jcc(Cond::Below, stub);
+            return;
+        }
+        let leave = self.asm.label();
+        let section = self.asm.section(Section::Cold);
+        self.asm.bind(leave);
+        self.asm.mov_imm(RSI, self.run.pc.into());
+        self.asm.jmp_mem(routine!(leave));
+        self.asm.section(section);
+        self.asm.alu_imm(Alu::Cmp, R12, needs as i32);
+        self.asm.jcc(Cond::Below, leave);
+        if cost > 0 {
+            self.asm.alu_imm(Alu::Sub, R12, cost as i32);
         }
     }
 

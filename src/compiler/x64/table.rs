@@ -10,6 +10,7 @@
 //!   u16                   words that have to be on the stack
 //!   u16                   words that may be on it
 //!   u32                   bytes that the memory has to have
+//!   u32                   gas that has to remain
 //! ```
 
 use crate::{compiler::flow::Demand, frame::STACK_LIMIT};
@@ -22,7 +23,7 @@ pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
     for &(pc, ..) in destinations {
         bitmap[pc as usize / 64] |= 1 << (pc % 64);
     }
-    let mut table = Vec::with_capacity(8 + 12 * words + 12 * destinations.len());
+    let mut table = Vec::with_capacity(8 + 12 * words + 16 * destinations.len());
     table.extend_from_slice(&(words as u32).to_le_bytes());
     table.extend_from_slice(&(at as u32).to_le_bytes());
     for word in &bitmap {
@@ -40,6 +41,7 @@ pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
         table.extend_from_slice(&demand.needs.to_le_bytes());
         table.extend_from_slice(&room.to_le_bytes());
         table.extend_from_slice(&demand.memory.to_le_bytes());
+        table.extend_from_slice(&demand.gas.to_le_bytes());
     }
     table
 }
