@@ -40,6 +40,8 @@ pub mod artifact;
 #[cfg(not(loom))]
 mod backend;
 #[cfg(not(loom))]
+pub mod code;
+#[cfg(not(loom))]
 pub mod config;
 #[cfg(not(loom))]
 mod cpu_time;
