@@ -500,7 +500,9 @@ mod tests {
         let mut live: Vec<(NonNull<u8>, usize)> = Vec::new();
         let mut random = 1u64;
         let mut next = |n: u64| {
-            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            random = random
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (random >> 33) % n
         };
         for _ in 0..20_000 {

@@ -1,6 +1,8 @@
 //! What a command of [`JitBackend`](crate::JitBackend) can fail with.
 
-use crate::{RuntimeCacheKey, artifact::ArtifactError, engine::EngineError};
+use crate::{
+    artifact::ArtifactError, code::CodeError, engine::EngineError, program::RuntimeCacheKey,
+};
 use alloy_primitives::B256;
 use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
 
@@ -34,6 +36,8 @@ pub enum Error {
     },
     /// The engine refused the bytecode or the system refused the memory for its machine code.
     Engine(EngineError),
+    /// The system refused the memory for the machine code.
+    Code(CodeError),
     /// The compiler panicked; the worker that ran it goes on. Holds the panic's message.
     Panicked(String),
     /// The compilation finished but cost more processor time than its bytecode's length allows.
@@ -50,8 +54,9 @@ pub enum Error {
         /// [`RuntimeTuning::resident_code_cache_bytes`](crate::RuntimeTuning).
         max: usize,
     },
-    /// The compilation did not come back within
-    /// [`RuntimeTuning::job_abandon_after`](crate::RuntimeTuning) and was given up.
+    /// The compilation used more processor time than
+    /// [`RuntimeTuning::job_abandon_after`](crate::RuntimeTuning), was not back by then, and was
+    /// given up.
     Abandoned(Duration),
     /// The key failed before and its retry delay has not passed.
     RecentlyFailed {
@@ -63,8 +68,11 @@ pub enum Error {
     /// The request was overtaken by a clear command.
     Cleared(RuntimeCacheKey),
     /// Compilation is paused ([`JitBackend::pause`](crate::JitBackend::pause)); a wait for it
-    /// could last for ever.
+    /// could last for ever. What was asked for is still done after the pause, if that began later.
     Paused,
+    /// As many compilations as
+    /// [`RuntimeTuning::max_requested_jobs`](crate::RuntimeTuning) wait already.
+    QueueFull(usize),
     /// An artifact was asked for and no artifact store is configured.
     NoStore,
     /// The artifact store, or an artifact in it, failed.
@@ -80,6 +88,85 @@ pub enum Error {
     WouldDeadlock,
 }
 
+/// On whom it is that a compilation brought no program: what follows from a failure, in one place.
+///
+/// | | negative entry | rests, longer each time | evict and try again | counted as |
+/// |---|---|---|---|---|
+/// | `Code` | ineligible | yes | no | `failed_code` |
+/// | `Compiler` | failed | yes | no | `failed_compiler` |
+/// | `Budget` | failed | yes | no | `over_budget` |
+/// | `System` | none | no | yes | `failed_system` |
+/// | `Overtaken` | none | no | no | `overtaken` |
+/// | `Caller` | none | no | no | nothing: no compilation was under way |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Blame {
+    /// The bytecode's own: refused before code generation, by a rule that the same bytecode meets
+    /// again, whoever asks and when.
+    Code,
+    /// The compiler's: it panicked, or met something that it has no rule for.
+    Compiler,
+    /// It costs more time or space than its length allows.
+    Budget,
+    /// A condition of the system (memory, mappings, files): the code has no part in it.
+    System,
+    /// A clear command, a pause or the end of the backend came before it.
+    Overtaken,
+    /// The request could not be carried out as it was made.
+    Caller,
+}
+
+impl Blame {
+    /// Whether the key is remembered, and rests before it is tried again.
+    pub fn is_remembered(self) -> bool {
+        matches!(self, Self::Code | Self::Compiler | Self::Budget)
+    }
+}
+
+impl Error {
+    /// On whom it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Ineligible(_) => Blame::Code,
+            Self::Engine(error) => engine_blame(error),
+            Self::Panicked(_) => Blame::Compiler,
+            // Given up for the processor time it used, so not on a slow or a stopped machine.
+            Self::CompileTime { .. } | Self::LargerThanCache { .. } | Self::Abandoned(_) => {
+                Blame::Budget
+            }
+            Self::Code(_) | Self::Artifact(_) | Self::ArtifactGone(_) | Self::Spawn { .. } => {
+                Blame::System
+            }
+            Self::Cleared(_) | Self::Paused | Self::Stopped => Blame::Overtaken,
+            Self::Config(_)
+            | Self::CodeHashMismatch { .. }
+            | Self::RecentlyFailed { .. }
+            | Self::QueueFull(_)
+            | Self::NoStore
+            | Self::Forked
+            | Self::WouldDeadlock => Blame::Caller,
+        }
+    }
+}
+
+fn engine_blame(error: &EngineError) -> Blame {
+    match error {
+        EngineError::UnsupportedTarget(_)
+        | EngineError::UnsupportedFork(_)
+        | EngineError::Eof
+        | EngineError::BytecodeTooLong { .. }
+        | EngineError::TooManyResumePoints(_)
+        | EngineError::WideJumpTarget { .. } => Blame::Code,
+        EngineError::NativeTooLarge { .. } | EngineError::FrameTooLarge { .. } => Blame::Budget,
+        EngineError::System { .. } | EngineError::Dump(_) => Blame::System,
+        EngineError::UnknownConstruct(_)
+        | EngineError::FrontEnd(_)
+        | EngineError::Codegen(_)
+        | EngineError::Layout(_)
+        | EngineError::Relocation(_) => Blame::Compiler,
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,6 +177,7 @@ impl fmt::Display for Error {
                 write!(f, "the key names code {key}, the code given is {code}")
             }
             Self::Engine(error) => write!(f, "compilation failed: {error}"),
+            Self::Code(error) => write!(f, "no memory for the machine code: {error}"),
             Self::Panicked(message) => write!(f, "the compiler panicked: {message}"),
             Self::CompileTime { spent, allowed } => {
                 write!(f, "compilation took {spent:?}, allowed are {allowed:?}")
@@ -100,7 +188,9 @@ impl fmt::Display for Error {
                     "the program maps {len} bytes, the code cache holds {max}"
                 )
             }
-            Self::Abandoned(after) => write!(f, "compilation given up after {after:?}"),
+            Self::Abandoned(after) => {
+                write!(f, "compilation given up after {after:?} of processor time")
+            }
             Self::RecentlyFailed { attempts, retry_in } => {
                 write!(
                     f,
@@ -109,6 +199,7 @@ impl fmt::Display for Error {
             }
             Self::Cleared(key) => write!(f, "cleared before it was compiled: {key}"),
             Self::Paused => f.write_str("compilation is paused"),
+            Self::QueueFull(max) => write!(f, "{max} compilations are waiting already"),
             Self::NoStore => f.write_str("no artifact store is configured"),
             Self::Artifact(error) => write!(f, "artifact: {error}"),
             Self::ArtifactGone(key) => write!(f, "the artifact of {key} has gone"),
@@ -124,6 +215,7 @@ impl std::error::Error for Error {
         match self {
             Self::Config(error) => Some(error),
             Self::Engine(error) => Some(error),
+            Self::Code(error) => Some(error),
             Self::Artifact(error) => Some(&**error),
             _ => None,
         }
@@ -139,6 +231,12 @@ impl From<ConfigError> for Error {
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
+    }
+}
+
+impl From<CodeError> for Error {
+    fn from(error: CodeError) -> Self {
+        Self::Code(error)
     }
 }
 
@@ -261,3 +359,43 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_of_the_system_are_not_remembered() {
+        let system = CodeError::System {
+            call: "mmap",
+            errno: libc::ENOMEM,
+        };
+        let engine = EngineError::System {
+            call: "mprotect",
+            errno: libc::ENOMEM,
+        };
+        for error in [Error::Code(system), Error::Engine(engine)] {
+            assert_eq!(error.blame(), Blame::System, "{error}");
+            assert!(!error.blame().is_remembered());
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_the_codes_the_compilers_or_the_budgets() {
+        let too_large = EngineError::NativeTooLarge { len: 2, max: 1 };
+        let bug = EngineError::Codegen(String::new());
+        for (error, blame) in [
+            (Error::Ineligible(Ineligible::Empty), Blame::Code),
+            (Error::Engine(EngineError::Eof), Blame::Code),
+            (Error::Engine(too_large), Blame::Budget),
+            (Error::Engine(bug), Blame::Compiler),
+            (Error::Panicked(String::new()), Blame::Compiler),
+            (Error::Abandoned(Duration::ZERO), Blame::Budget),
+        ] {
+            assert_eq!(error.blame(), blame, "{error}");
+            assert!(blame.is_remembered());
+        }
+        assert!(!Error::Stopped.blame().is_remembered());
+        assert!(!Error::NoStore.blame().is_remembered());
+    }
+}

@@ -1,6 +1,10 @@
 //! What a caller is told about each compilation.
 
-use crate::{Error, RuntimeCacheKey, StoreError, engine::Tier};
+use crate::{
+    engine::Tier,
+    error::{Error, StoreError},
+    program::RuntimeCacheKey,
+};
 use std::{fmt, time::Duration};
 
 /// What a compilation was for.

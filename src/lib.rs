@@ -72,7 +72,7 @@ pub use {
         ProgramRef, Verdict, WeakJitBackend,
     },
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
-    error::{ConfigError, Error, Ineligible, Result, StoreError},
+    error::{Blame, ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
     program::{CompiledProgram, FrameError, ProgramKind, RuntimeCacheKey},
     stats::RuntimeStatsSnapshot,

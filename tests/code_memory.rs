@@ -53,7 +53,10 @@ fn programs_without_number_are_a_handful_of_mappings() {
     }
 
     // Every second one goes, and others come: holes split nothing.
-    programs.iter_mut().step_by(2).for_each(|program| *program = None);
+    programs
+        .iter_mut()
+        .step_by(2)
+        .for_each(|program| *program = None);
     let holes = mappings().len() - before;
     assert!(holes < 4 * usage.arenas + 16, "{holes} more mappings");
     for (n, program) in programs.iter_mut().enumerate().step_by(6) {
@@ -62,7 +65,11 @@ fn programs_without_number_are_a_handful_of_mappings() {
     let refilled = mappings().len() - before;
     assert!(refilled < 4 * usage.arenas + 16, "{refilled} more mappings");
     for (n, program) in programs.iter().enumerate() {
-        assert!(program.as_ref().is_none_or(|program| run(program) == n as u32));
+        assert!(
+            program
+                .as_ref()
+                .is_none_or(|program| run(program) == n as u32)
+        );
     }
     let some = programs[1].as_ref().unwrap();
     assert_eq!(rights(some), "r-xp");
