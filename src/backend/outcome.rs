@@ -66,7 +66,7 @@ impl Runtime {
         add(&self.shared.counters.artifacts_stored, 1);
         // S2: a clear of the store since then has taken it out again.
         let persist = self.shared.persist.as_ref();
-        if !persist.is_some_and(|store| store.epoch() == report.epoch) {
+        if persist.is_none_or(|store| store.epoch() != report.epoch) {
             return;
         }
         self.index.insert(report.key, len);
