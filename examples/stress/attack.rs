@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Programs that may be resident here: few, so that the limit is met.
 const PROGRAMS: usize = 2048;
 /// Tiny contracts asked for in one round.
-const TINY: u32 = 50;
+const TINY: u32 = 4;
 
 pub struct Attack {
     pub backend: JitBackend,

@@ -148,7 +148,14 @@ fn phase(
         let threads: Vec<_> = (1..=EXECUTION_THREADS)
             .map(|n| {
                 let stop = &stop;
-                scope.spawn(move || execute(backend, contracts, n * 0x9e37_79b9_7f4a_7c15, stop))
+                scope.spawn(move || {
+                    execute(
+                        backend,
+                        contracts,
+                        n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                        stop,
+                    )
+                })
             })
             .collect();
         let end = Instant::now() + time;
