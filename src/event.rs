@@ -1,6 +1,10 @@
 //! What a caller is told about each compilation.
 
-use crate::{Error, RuntimeCacheKey, StoreError, compiler::Tier};
+use crate::{
+    compiler::Tier,
+    error::{Error, StoreError},
+    key::RuntimeCacheKey,
+};
 use std::{fmt, time::Duration};
 
 /// What a compilation was for.

@@ -43,7 +43,7 @@ mod backend;
 #[cfg(not(loom))]
 mod chain;
 #[cfg(not(loom))]
-mod code;
+pub mod code;
 #[cfg(not(loom))]
 pub mod compiler;
 #[cfg(not(loom))]
@@ -79,7 +79,7 @@ pub use {
     chain::Chain,
     code::CodeError,
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
-    error::{ConfigError, Error, Ineligible, Result, StoreError},
+    error::{Blame, ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
     key::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},

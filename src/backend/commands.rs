@@ -1,11 +1,17 @@
 //! Commands: what a caller asks for by name, and may wait for.
 
 use super::{
-    AotRequest, JitBackend, LookupRequest,
+    JitBackend,
+    answers::{AotRequest, LookupRequest},
     core::Core,
+    persist::contained,
     request::{Command, Request, Road},
 };
-use crate::{Error, Result, RuntimeCacheKey, StoreError, stats};
+use crate::{
+    error::{Error, Result, StoreError},
+    key::RuntimeCacheKey,
+    stats,
+};
 use alloy_primitives::{Bytes, keccak256};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -60,7 +66,8 @@ impl JitBackend {
     ///
     /// Why it is not resident: any [`Error`] but the ones of configuration. A contract that failed
     /// is not compiled again before its retry delay has passed ([`Error::RecentlyFailed`]);
-    /// [`clear_resident`](Self::clear_resident) forgets failures.
+    /// [`clear_resident`](Self::clear_resident) forgets failures. A [`pause`](Self::pause) that
+    /// begins before a worker has taken the job answers [`Error::Paused`].
     pub fn compile_jit_sync(&self, request: LookupRequest) -> Result<()> {
         self.compile_sync(self.started()?, &request.key, &request.code, Road::Jit)
     }
@@ -183,12 +190,9 @@ impl JitBackend {
     pub fn clear_persisted(&self) -> Result<()> {
         let Some(core) = self.0.core.get() else {
             // Nothing runs that could store or load.
-            let cleared = self
-                .0
-                .config
-                .store
-                .as_ref()
-                .map_or(Ok(0), |store| store.clear());
+            let cleared = self.0.config.store.as_ref().map_or(Ok(0), |store| {
+                contained("clearing the store", || store.clear())
+            });
             return cleared
                 .map(drop)
                 .map_err(|error| Error::Artifact(error.into()));

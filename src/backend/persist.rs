@@ -8,22 +8,29 @@
 //! * **S2** An artifact of a request that was made before a clear of the store is not in the store
 //!   after it: the request carries the epoch of its making, a clear begins a new one, and a worker
 //!   stores under the shared side of the lock that a clear holds alone.
+//! * **S3** A store is the caller's code: each call of it is made by [`contained`], so that a panic
+//!   in it is a failure of the store and of nothing else.
 
-use super::compile::{Job, Made};
+use super::job::{Job, Made};
 use crate::{
-    CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig,
     artifact::{
         self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions, Environment,
         StoredArtifact,
     },
     chain::Chain,
     compiler::NativeCode,
-    error::StoreError,
+    config::RuntimeConfig,
+    error::{Error, Result, StoreError},
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
     stats::{Counters, add},
+    worker::panic_message,
 };
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -76,6 +83,19 @@ impl Index {
     }
 }
 
+/// S3.
+pub(super) fn contained<T>(
+    operation: &'static str,
+    call: impl FnOnce() -> Result<T, ArtifactError>,
+) -> Result<T, ArtifactError> {
+    // Unwind safety: the store is the caller's, who has to keep it usable; nothing of ours is half
+    // done.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        let message = format!("the store panicked: {}", panic_message(payload));
+        Err(ArtifactError::io(operation, io::Error::other(message)))
+    })
+}
+
 impl Persist {
     /// The store of a configuration, if it has one.
     pub(super) fn new(config: &RuntimeConfig) -> Result<Option<Self>> {
@@ -119,7 +139,7 @@ impl Persist {
     /// compiles.
     pub(super) fn index(&self, counters: &Counters) -> Index {
         let mut index = Index::default();
-        match self.store.load_all() {
+        match contained("listing the store", || self.store.load_all()) {
             Ok(found) => {
                 add(&counters.artifacts_rejected, found.rejected_count);
                 if let Some(rejected) = found.rejected.into_iter().next() {
@@ -191,7 +211,8 @@ impl Persist {
         if self.epoch() != job.epoch {
             return Err(Error::Cleared(job.key));
         }
-        Ok(self.store.store(&artifact).map(|len| (artifact, len)))
+        let stored = contained("storing an artifact", || self.store.store(&artifact));
+        Ok(stored.map(|len| (artifact, len)))
     }
 
     /// Loads an artifact that the index knows. One that is damaged is deleted from the store: no
@@ -202,7 +223,8 @@ impl Persist {
         let rules = self.chain.rules(key.spec_id);
         let build = self.build(key.spec_id).map_err(StoreError::from)?;
         let stored_key = ArtifactKey::new(key, build);
-        let found = self.store.load(&stored_key).and_then(|artifact| {
+        let loaded = contained("loading an artifact", || self.store.load(&stored_key));
+        let found = loaded.and_then(|artifact| {
             artifact
                 .map(|artifact| artifact::load(&artifact, key, rules, self.options))
                 .transpose()
@@ -212,7 +234,8 @@ impl Persist {
             Ok(None) => Err(Error::ArtifactGone(key)),
             Err(error) => {
                 if error.is_damage()
-                    && let Err(error) = self.store.delete(&stored_key)
+                    && let Err(error) =
+                        contained("deleting an artifact", || self.store.delete(&stored_key))
                 {
                     self.count(counters, error.into());
                 }
@@ -227,7 +250,8 @@ impl Persist {
     pub(super) fn clear(&self, counters: &Counters) -> Result<()> {
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.fetch_add(1, Relaxed);
-        self.store.clear().map(drop).map_err(|error| {
+        let cleared = contained("clearing the store", || self.store.clear());
+        cleared.map(drop).map_err(|error| {
             let error = StoreError::from(error);
             self.count(counters, error.clone());
             Error::Artifact(error)
