@@ -52,7 +52,7 @@
 
 use crate::{
     CompilationEvent,
-    artifact::ArtifactStore,
+    artifact::TrustedStore,
     error::{ConfigError, Ineligible},
 };
 use revmc::OptimizationLevel;
@@ -69,11 +69,11 @@ pub struct RuntimeConfig {
     pub enabled: bool,
     /// Name of the backend thread; workers append `-0`, `-1`, … Linux shows the first 15 bytes.
     pub thread_name: String,
-    /// Where artifacts are kept over restarts. Its index is read when the backend starts; an
+    /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is read when the backend starts; an
     /// artifact is loaded when it is first used. A store that fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
     /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
-    pub store: Option<Arc<dyn ArtifactStore>>,
+    pub store: Option<TrustedStore>,
     /// The numbers.
     pub tuning: RuntimeTuning,
     /// Where the compiler writes its intermediate results, for debugging.
@@ -205,7 +205,7 @@ pub struct RuntimeTuning {
     pub failure_retry_delay_max: Duration,
     /// Failed keys that are remembered; beyond, the ones that are next to be retried are forgotten.
     pub max_failures_remembered: usize,
-    /// Processor time that one compilation may take, apart from the length of the bytecode.
+    /// Processor time that one compilation may take, the store's part not counted, apart from the length of the bytecode.
     pub compile_time_base: Duration,
     /// Processor time that it may take in addition for each byte of bytecode.
     pub compile_time_per_byte: Duration,

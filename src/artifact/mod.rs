@@ -1,32 +1,41 @@
 //! Ahead-of-time artifacts: native code that outlives the process, and is treated as an attack.
 //!
 //! ```text
-//! NativeCode ─► build ─► StoredArtifact ─► ArtifactStore::store          (worker threads)
-//!                                             │
-//!                        ArtifactStore::load ─┴─► load ─► CompiledProgram (backend thread)
+//! code of a translator ─► build ─► Verified ─► TrustedStore::store        (worker threads)
+//!                                     │  ▲
+//!                             load ◄──┘  └──── TrustedStore::load         (worker threads)
 //! ```
+//!
+//! This room knows no translator. Whoever owns one says what its code depends on
+//! ([`determinants`]), hands in machine code, and takes the [`LoadedArtifact`] to make a program of
+//! it; what it has to keep beside the code is a sequence of bytes to this room.
 //!
 //! | part | job |
 //! |---|---|
-//! | [`ArtifactKey`], [`BuildId`] | which artifact is wanted |
-//! | [`ArtifactManifest`], [`Environment`], [`BuildOptions`] | what it says of itself, and what has to agree |
-//! | [`StoredArtifact`] | both and the library, as bytes |
-//! | [`ArtifactStore`], [`DirArtifactStore`], [`TempArtifactStore`] | keeping them |
+//! | [`Determinants`], [`BuildId`] | everything that decides the code, as one list |
+//! | [`ArtifactKey`] | which artifact is wanted |
+//! | [`ArtifactManifest`] | what it says of itself |
+//! | [`StoredArtifact`] | what its bytes say; believed by nobody |
+//! | [`Verified`], [`SealedArtifact`] | what may be loaded, and what may be stored |
+//! | [`ArtifactStore`], [`DirArtifactStore`], [`TempArtifactStore`] | keeping bytes |
+//! | [`TrustedStore`] | why what a store returns may run |
 //! | [`object`] | the shared object, written without a linker |
 //! | [`loader`] | from verified bytes to code in memory |
 //!
 //! # What stands between a file and its execution
 //!
-//! 1. [`DirArtifactStore`]: folder and file belong to this user and to nobody else; format,
-//!    lengths and digest of header and manifest; with a [`ManifestKey`], authenticity.
-//! 2. [`ArtifactManifest::check`]: versions, compiler, target, struct layouts, CPU features, code
-//!    hash, fork, options, symbol.
-//! 3. [`StoredArtifact::verify`]: lengths and keccak-256 of the library; the library is, byte for
-//!    byte, the fixed form around its machine code.
-//! 4. [`loader`]: the bytes that were verified are the bytes that are mapped.
+//! 1. [`TrustedStore`]: folder and file belong to this user and to nobody else; or the artifact was
+//!    written with the caller's [`ManifestKey`]; or the caller promises, in `unsafe` code.
+//! 2. [`StoredArtifact::from_bytes`]: format, lengths and digest of header and manifest.
+//! 3. [`StoredArtifact::verify`]: everything that decides the code, fact by fact; code hash, symbol,
+//!    lengths and keccak-256 of library and data; the library is, byte for byte, the fixed form
+//!    around its machine code.
+//! 4. [`load`]: takes a [`Verified`] artifact only, and compares it with the loading translator's own
+//!    list, so that no code runs under another's conventions.
+//! 5. [`loader`]: the bytes that were verified are the bytes that are mapped.
 //!
-//! The machine code itself cannot be judged: whoever can write the folder as this user, and has
-//! the manifest key if there is one, is trusted. Digests find accidents and stale files, ownership
+//! The machine code itself cannot be judged: whoever can write the folder as this user, or has the
+//! manifest key if there is one, is trusted. Digests find accidents and stale files, ownership
 //! keeps other users out, and the key (crate feature `hmac-manifest`) keeps out whoever writes the
 //! folder without it.
 //!
@@ -36,125 +45,151 @@
 //! # Platforms
 //!
 //! Linux on x86-64 (tested) and aarch64 (written by the same code, not tested on hardware).
-//! Elsewhere [`build`] and [`load`] are [`ArtifactError::Unsupported`]; stores need a Unix.
+//! Elsewhere building and loading are [`ArtifactError::Unsupported`]; stores need a Unix.
 
 mod auth;
 mod container;
+pub mod determinants;
 mod dir;
 mod error;
-mod host;
 mod key;
 pub mod loader;
 mod manifest;
 pub mod object;
+mod room;
 mod store;
 mod sys;
 mod temp;
+mod trusted;
+pub mod verified;
 
 pub use auth::ManifestKey;
-pub use container::{HEADER_LEN, StoredArtifact};
-pub use dir::{DirArtifactStore, DirOptions, StoreUsage};
+pub use container::{HEADER_LEN, MAX_DATA_LEN, StoredArtifact};
+pub use determinants::{BuildId, Determinants, FORMAT, Inputs};
+pub use dir::{DirArtifactStore, DirOptions};
 pub use error::{
     ArtifactError, AuthenticationProblem, FileProblem, FolderProblem, IoProblem, ManifestField,
 };
-pub use host::{BuildOptions, Environment, REVMC_VERSION};
-pub use key::{ArtifactKey, BuildId};
-pub use manifest::{ArtifactManifest, FORMAT, MAX_MANIFEST_LEN};
-pub use store::{ArtifactIndex, ArtifactStore, IndexEntry, Rejected};
+pub use key::ArtifactKey;
+pub use manifest::{ArtifactManifest, MAX_MANIFEST_LEN};
+pub use room::StoreUsage;
+pub use store::{ArtifactIndex, ArtifactStore, IndexEntry, Rejected, Stored};
 pub use temp::TempArtifactStore;
+pub use trusted::TrustedStore;
+pub use verified::{SealedArtifact, Verified};
 
-use crate::{
-    CompiledProgram, RuntimeCacheKey,
-    engine::{self, NativeCode},
-};
-use alloy_primitives::keccak256;
+use alloy_primitives::{B256, Bytes, keccak256};
 use loader::LoadedLibrary;
 use object::{Layout, Machine};
-use revmc::{EvmCompilerFn, RawEvmCompilerFn};
 use std::time::SystemTime;
 
-/// Makes an artifact of `code`, which this process compiled from `bytecode_len` bytes of bytecode
-/// with `options`. Pure computation: no compiler, assembler or linker runs, nothing is stored.
+/// Machine code of this process, to make an artifact of.
+pub(crate) struct Code<'a> {
+    /// keccak-256 of the bytecode.
+    pub(crate) code_hash: B256,
+    /// Bytes of bytecode.
+    pub(crate) bytecode_len: usize,
+    /// Everything else that decided the code.
+    pub(crate) determinants: &'a Determinants,
+    /// Bytes of machine code.
+    pub(crate) text_len: usize,
+    /// Entries of the table through which it calls out.
+    pub(crate) table_entries: usize,
+    /// What the translator needs beside the code.
+    pub(crate) data: Bytes,
+}
+
+/// Makes an artifact. `link` gives the machine code for a table that stands so many bytes after the
+/// code's first one. Pure computation: no compiler, assembler or linker runs, nothing is stored.
+///
+/// The crate's own translators call this, with code that they made by the facts they name: what
+/// comes out is trusted (V1).
 ///
 /// # Errors
 /// [`ArtifactError::Unsupported`] where artifacts are not implemented, [`ArtifactError::TooLarge`]
-/// for code beyond [`object::MAX_TEXT_LEN`], [`ArtifactError::Mismatch`] if `code` was compiled for
-/// another tier than `options` says, [`ArtifactError::Engine`] if the code cannot be linked.
-pub fn build(
-    program: RuntimeCacheKey,
-    bytecode_len: usize,
-    options: BuildOptions,
-    code: &NativeCode,
-) -> Result<StoredArtifact, ArtifactError> {
-    let bytecode_len = u32::try_from(bytecode_len).map_err(|_| ArtifactError::TooLarge {
-        what: "bytecode",
-        len: bytecode_len as u64,
-        limit: u32::MAX.into(),
-    })?;
-    if code.tier() != options.tier {
-        let found = BuildOptions {
-            tier: code.tier(),
-            ..options
-        };
-        return Err(ArtifactError::mismatch(
-            ManifestField::Options,
-            options,
-            found,
-        ));
-    }
+/// for code or data beyond their bounds, and what `link` fails with.
+pub(crate) fn build(
+    code: Code<'_>,
+    link: impl FnOnce(usize) -> Result<Vec<u8>, ArtifactError>,
+) -> Result<Verified, ArtifactError> {
+    let bound = |what, len: usize, limit: usize| {
+        let (found, limit_found) = (len as u64, limit as u64);
+        if len > limit {
+            return Err(ArtifactError::TooLarge {
+                what,
+                len: found,
+                limit: limit_found,
+            });
+        }
+        Ok(u32::try_from(len).unwrap_or(u32::MAX))
+    };
     let created = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let mut manifest = ArtifactManifest {
-        code_hash: program.code_hash,
-        spec_id: program.spec_id,
-        environment: Environment::host()?.clone(),
-        options,
-        bytecode_len,
-        resume_points: code.resume_points(),
+        code_hash: code.code_hash,
+        determinants: code.determinants.clone(),
+        bytecode_len: bound("bytecode", code.bytecode_len, u32::MAX as usize)?,
+        table_entries: bound(
+            "builtin table",
+            code.table_entries,
+            object::MAX_TABLE_ENTRIES,
+        )?,
         symbol: String::new(),
-        text_len: code.text_len() as u64,
+        text_len: code.text_len as u64,
         library_len: 0,
-        library_hash: Default::default(),
+        library_hash: B256::ZERO,
+        data_len: bound("data", code.data.len(), MAX_DATA_LEN)?,
+        data_hash: keccak256(&code.data),
         created: created.as_secs(),
     };
     manifest.symbol = manifest.expected_symbol();
-    let entries = manifest.environment.table_entries as usize;
-    let layout = Layout::new(Machine::host()?, &manifest.symbol, code.text_len(), entries)?;
-    let library = layout.write(&code.link(layout.table_offset())?)?;
+    let machine = Machine::host()?;
+    let layout = Layout::new(machine, &manifest.symbol, code.text_len, code.table_entries)?;
+    let library = layout.write(&link(layout.table_offset())?)?;
     manifest.library_len = library.len() as u64;
     manifest.library_hash = keccak256(&library);
-    Ok(StoredArtifact {
+    Ok(Verified::new(StoredArtifact {
         manifest,
         library: library.into(),
-    })
+        data: code.data,
+    }))
 }
 
-/// Verifies an artifact of `program`, compiled with `options`, and loads it into this process.
+/// An artifact in memory: its code ready to run, and what the translator kept beside it.
 ///
-/// Blocks for a keccak-256 over the library and some system calls; not for an execution thread.
+/// To run it takes `unsafe` code that knows the translator's conventions.
+#[derive(Debug)]
+pub struct LoadedArtifact {
+    /// The code; mapped while this lives.
+    pub library: LoadedLibrary,
+    /// The translator's data.
+    pub data: Bytes,
+    /// Bytes of bytecode that it was compiled from.
+    pub bytecode_len: usize,
+}
+
+/// Loads an artifact of `code_hash` into this process, for the translator whose code depends on
+/// `wanted` and calls out through `table`. Nothing of it runs.
+///
+/// Blocks on some system calls; not for an execution thread.
 ///
 /// # Errors
-/// As [`StoredArtifact::verify`], then as [`LoadedLibrary::open`].
+/// [`ArtifactError::Mismatch`] if it is another program's or another translator's, then as
+/// [`LoadedLibrary::open`].
 pub fn load(
-    artifact: &StoredArtifact,
-    program: RuntimeCacheKey,
-    options: BuildOptions,
-) -> Result<CompiledProgram, ArtifactError> {
-    let layout = artifact.verify(&program, options, Environment::host()?)?;
-    let library = LoadedLibrary::open(&layout, &artifact.library, engine::builtin_table())?;
-    // SAFETY: the text of a verified artifact (L1), mapped as long as the library lives (L3), is code
-    // that the engine made under the calling convention of `RawEvmCompilerFn`, with its entry at the
-    // first byte, for the layouts of this process. What this rests on is in the module's documentation.
-    let func = unsafe { std::mem::transmute::<*const u8, RawEvmCompilerFn>(library.entry()) };
-    let manifest = &artifact.manifest;
-    Ok(CompiledProgram::aot(
-        program,
-        options.tier,
-        manifest.bytecode_len as usize,
-        manifest.resume_points,
-        EvmCompilerFn::new(func),
-        library.mapped_len(),
-        Box::new(library),
-    ))
+    artifact: &Verified,
+    code_hash: B256,
+    wanted: &Determinants,
+    table: &[usize],
+) -> Result<LoadedArtifact, ArtifactError> {
+    let manifest = artifact.manifest();
+    manifest.check(code_hash, wanted)?;
+    let library = LoadedLibrary::open(&manifest.layout()?, artifact.library(), table)?;
+    Ok(LoadedArtifact {
+        library,
+        // A copy: what was read also holds the library.
+        data: Bytes::copy_from_slice(artifact.data()),
+        bytecode_len: manifest.bytecode_len as usize,
+    })
 }

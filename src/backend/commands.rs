@@ -139,7 +139,7 @@ impl JitBackend {
     /// // A node keeps its artifacts in a `DirArtifactStore`.
     /// let store = Arc::new(TempArtifactStore::new(DirOptions::default())?);
     /// let mut config = RuntimeConfig::default();
-    /// config.store = Some(store.clone());
+    /// config.store = Some(store.clone().into());
     /// let backend = JitBackend::new(config)?;
     /// let (code_hash, spec_id) = (keccak256(&code), SpecId::CANCUN);
     /// backend.prepare_aot(AotRequest { code_hash, code, spec_id });

@@ -80,6 +80,12 @@ impl Runtime {
                 self.index.insert(key, len);
             }
         }
+        for displaced in &made.displaced {
+            self.index.remove(displaced);
+            if let Lookup::Negative(Verdict::Indexed) = self.writer.get(displaced) {
+                self.writer.remove(displaced);
+            }
+        }
         let resident = match self.writer.get(&key) {
             Lookup::Hit(program) => Some(program.tier()),
             _ => None,
