@@ -1,7 +1,7 @@
 //! Artifacts of revmc's translator: what its code depends on, and how it becomes one and comes back.
 //!
-//! [`artifact`](crate::artifact) keeps machine code without knowing whose it is; this is what it has
-//! to be told about the code of [`engine`](crate::engine). That code reads private layouts of revm's
+//! [`artifact`] keeps machine code without knowing whose it is; this is what it has
+//! to be told about the code of [`engine`]. That code reads private layouts of revm's
 //! types and calls builtins by their place in a table, so it depends on the Rust compiler, on the
 //! layouts that were found in the process, and on the table's length, besides what every translator
 //! depends on.
@@ -28,6 +28,9 @@ use std::{any::TypeId, fmt, panic::Location, sync::OnceLock};
 
 /// The version of `revmc` that this crate is built with; `Cargo.toml` pins it.
 pub const REVMC_VERSION: &str = "0.1.0";
+
+/// The version of the interpreter whose gas rules `revmc` translates by; `Cargo.toml` pins it.
+pub const INTERPRETER_VERSION: &str = "6.0.0";
 
 /// The version of Cranelift's register allocator; `Cargo.toml` pins it, as it does not tell.
 pub const REGALLOC_VERSION: &str = "0.15.2";
@@ -82,7 +85,7 @@ impl Host {
         static HOST: OnceLock<Result<Host, EngineError>> = OnceLock::new();
         let host = HOST.get_or_init(|| {
             Ok(Self {
-                translator: format!("revmc {REVMC_VERSION}"),
+                translator: format!("revmc {REVMC_VERSION} revm-interpreter {INTERPRETER_VERSION}"),
                 generator: format!(
                     "cranelift-codegen {} regalloc2 {REGALLOC_VERSION}",
                     cranelift_codegen::VERSION
@@ -239,7 +242,11 @@ mod tests {
     #[test]
     fn the_pinned_versions_are_the_ones_named() {
         let manifest = include_str!("../Cargo.toml");
-        for (name, version) in [("revmc", REVMC_VERSION), ("regalloc2", REGALLOC_VERSION)] {
+        for (name, version) in [
+            ("revmc", REVMC_VERSION),
+            ("revm-interpreter", INTERPRETER_VERSION),
+            ("regalloc2", REGALLOC_VERSION),
+        ] {
             let pin = format!("\n{name} = {{ version = \"={version}\"");
             assert!(manifest.contains(&pin), "{pin}");
         }

@@ -113,15 +113,11 @@ pub(crate) fn build(
     link: impl FnOnce(usize) -> Result<Vec<u8>, ArtifactError>,
 ) -> Result<Verified, ArtifactError> {
     let bound = |what, len: usize, limit: usize| {
-        let (found, limit_found) = (len as u64, limit as u64);
         if len > limit {
-            return Err(ArtifactError::TooLarge {
-                what,
-                len: found,
-                limit: limit_found,
-            });
+            let (len, limit) = (len as u64, limit as u64);
+            return Err(ArtifactError::TooLarge { what, len, limit });
         }
-        Ok(u32::try_from(len).unwrap_or(u32::MAX))
+        Ok(len as u32)
     };
     let created = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -192,4 +188,85 @@ pub fn load(
         data: Bytes::copy_from_slice(artifact.data()),
         bytecode_len: manifest.bytecode_len as usize,
     })
+}
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// `mov eax, 42; ret`
+    const TEXT: [u8; 6] = [0xb8, 42, 0, 0, 0, 0xc3];
+
+    fn inputs(abi_version: u32) -> Determinants {
+        Determinants::new(&Inputs {
+            translator: "test",
+            generator: "hand 1.0",
+            compiler_version: 1,
+            abi_version,
+            rules: "none",
+            options: "none",
+            cpu_features: &[],
+            further: &[],
+        })
+        .unwrap()
+    }
+
+    fn made(code_hash: B256, determinants: &Determinants, data: Bytes) -> Verified {
+        let code = Code {
+            code_hash,
+            bytecode_len: 7,
+            determinants,
+            text_len: TEXT.len(),
+            table_entries: 0,
+            data,
+        };
+        build(code, |_| Ok(TEXT.to_vec())).unwrap()
+    }
+
+    /// A translator with a table of data beside its code, and none of functions.
+    #[test]
+    fn code_without_builtins_and_its_data_come_back() {
+        let store = TrustedStore::from(TempArtifactStore::new(DirOptions::default()).unwrap());
+        let (wanted, code_hash) = (inputs(1), B256::repeat_byte(1));
+        for data in [Bytes::new(), (0..=255).cycle().take(100_000).collect()] {
+            let verified = made(code_hash, &wanted, data.clone());
+            store.store(&verified).unwrap();
+            let found = store.load(code_hash, &wanted).unwrap().unwrap();
+            let loaded = load(&found, code_hash, &wanted, &[]).unwrap();
+            assert_eq!((&loaded.data, loaded.bytecode_len), (&data, 7));
+            let entry = loaded.library.entry();
+            // SAFETY: V1: the code is the function above, mapped as long as `loaded` lives (L3).
+            let run = unsafe { std::mem::transmute::<*const u8, extern "C" fn() -> u32>(entry) };
+            assert_eq!(run(), 42);
+        }
+    }
+
+    /// A verified artifact is no other program's, and no other translator's.
+    #[test]
+    fn what_is_verified_is_loaded_as_itself_only() {
+        let (wanted, code_hash) = (inputs(1), B256::repeat_byte(1));
+        let verified = made(code_hash, &wanted, Bytes::new());
+        let field = |result: Result<LoadedArtifact, ArtifactError>| match result {
+            Err(ArtifactError::Mismatch { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            field(load(&verified, code_hash, &inputs(2), &[])),
+            ManifestField::Determinant("abi-version".into())
+        );
+        assert_eq!(
+            field(load(&verified, B256::repeat_byte(2), &wanted, &[])),
+            ManifestField::CodeHash
+        );
+        assert_eq!(
+            field(load(&verified, code_hash, &wanted, &[0])),
+            ManifestField::TableEntries
+        );
+        let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+        store.store(&verified.seal(None).unwrap()).unwrap();
+        let trusted = TrustedStore::from(store);
+        assert!(trusted.load(code_hash, &inputs(2)).unwrap().is_none());
+        assert!(trusted.load(code_hash, &wanted).unwrap().is_some());
+    }
 }

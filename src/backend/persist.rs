@@ -148,7 +148,7 @@ impl Persist {
     /// Makes an artifact of what was compiled, stores it, and loads it. Where one of these fails, the
     /// program serves this process all the same, as a JIT program (S3).
     pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
-        let started = thread_time();
+        let (started, wall) = (thread_time(), Instant::now());
         let (stored, loaded) = match self.store(job, code, counters)? {
             Ok((artifact, stored)) => {
                 let loaded = aot::load(&artifact, job.key, self.options);
@@ -168,7 +168,8 @@ impl Persist {
         add(&counters.artifacts_displaced, removed.len());
         let spent = match (started, thread_time()) {
             (Some(started), Some(ended)) => ended.saturating_sub(started),
-            _ => Duration::ZERO,
+            // As the worker does, where the system does not tell.
+            _ => wall.elapsed(),
         };
         Ok(Made {
             program,
