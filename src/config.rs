@@ -59,7 +59,7 @@
 //! | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 
 use crate::{
-    artifact::ArtifactStore,
+    artifact::TrustedStore,
     chain::Chain,
     compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
@@ -80,11 +80,12 @@ pub struct RuntimeConfig {
     pub thread_name: String,
     /// The rules at each fork: what instructions cost, and which have their standard meaning.
     pub chain: Chain,
-    /// Where artifacts are kept over restarts. Its index is read when the backend starts; an
+    /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is
+    /// read when the backend starts; an
     /// artifact is loaded when it is first used. A store that fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
     /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
-    pub store: Option<Arc<dyn ArtifactStore>>,
+    pub store: Option<TrustedStore>,
     /// The numbers.
     pub tuning: RuntimeTuning,
     /// Where the compiler writes its intermediate results, for debugging.
@@ -226,7 +227,7 @@ pub struct RuntimeTuning {
     pub failure_retry_delay_max: Duration,
     /// Failed keys that are remembered; beyond, the ones that are next to be retried are forgotten.
     pub max_failures_remembered: usize,
-    /// Processor time that one compilation may take, apart from the length of the bytecode.
+    /// Processor time that one compilation may take, the store's part not counted, apart from the length of the bytecode.
     pub compile_time_base: Duration,
     /// Processor time that it may take in addition for each byte of bytecode.
     pub compile_time_per_byte: Duration,

@@ -46,7 +46,8 @@ pub struct CompilationEvent {
     pub tier: Tier,
     /// Wall-clock time the worker spent, from taking the job to the finished program.
     pub duration: Duration,
-    /// Processor time of the same; equals `duration` where the system does not tell.
+    /// Processor time of the same; equals `duration` where the system does not tell. The store's part
+    /// of it is not measured against the budget.
     pub cpu_time: Duration,
     /// Bytes of bytecode.
     pub bytecode_len: usize,

@@ -30,12 +30,15 @@
 //! | [`resident`] | the map, usable by itself |
 //! | [`compiler`] | the compiler, usable by itself |
 //! | [`Chain`] | the rules of a chain other than mainnet |
+//! | [`artifact`], [`aot`] | native code that outlives the process, and what may be loaded |
 //!
 //! This crate writes no log and knows no metrics library. `examples/metrics.rs` wires
 //! [`RuntimeStatsSnapshot::values`] to an exporter, `examples/logging.rs` the `on_compilation`
 //! callback to a log.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
+#[cfg(not(loom))]
+pub mod aot;
 #[cfg(not(loom))]
 pub mod artifact;
 #[cfg(not(loom))]

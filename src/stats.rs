@@ -51,7 +51,9 @@
 //! | `artifacts_stored` | counter | artifacts written to the store |
 //! | `artifacts_loaded` | counter | artifacts loaded from the store |
 //! | `artifacts_rejected` | counter | artifacts that failed verification |
+//! | `artifacts_displaced` | counter | artifacts that a full store removed for others |
 //! | `store_errors` | counter | failures of the store |
+//! | `store_full` | counter | artifacts not stored because the store was full |
 //! | `map_capacity` | gauge | slots of the map |
 //! | `map_max_probe` | gauge | longest probe in the map |
 //! | `map_tombstones` | gauge | slots of the map that once held an entry |
@@ -190,8 +192,12 @@ stats! {
         artifacts_loaded,
         /// Artifacts that failed verification.
         artifacts_rejected,
+        /// Artifacts that a full store removed to make room for others.
+        artifacts_displaced,
         /// Failures of the store.
         store_errors,
+        /// Artifacts that were not stored because the store was full, or had just said so.
+        store_full,
         /// Slots of the map.
         map_capacity,
         /// Longest probe in the map.

@@ -4,7 +4,6 @@ use super::{
     JitBackend,
     answers::{AotRequest, LookupRequest},
     core::Core,
-    persist::contained,
     request::{Command, Request, Road},
 };
 use crate::{
@@ -146,7 +145,7 @@ impl JitBackend {
     /// // A node keeps its artifacts in a `DirArtifactStore`.
     /// let store = Arc::new(TempArtifactStore::new(DirOptions::default())?);
     /// let mut config = RuntimeConfig::default();
-    /// config.store = Some(store.clone());
+    /// config.store = Some(store.clone().into());
     /// let backend = JitBackend::new(config)?;
     /// let (code_hash, spec_id) = (keccak256(&code), SpecId::CANCUN);
     /// backend.prepare_aot(AotRequest { code_hash, code, spec_id });
@@ -190,9 +189,12 @@ impl JitBackend {
     pub fn clear_persisted(&self) -> Result<()> {
         let Some(core) = self.0.core.get() else {
             // Nothing runs that could store or load.
-            let cleared = self.0.config.store.as_ref().map_or(Ok(0), |store| {
-                contained("clearing the store", || store.clear())
-            });
+            let cleared = self
+                .0
+                .config
+                .store
+                .as_ref()
+                .map_or(Ok(0), |store| store.clear());
             return cleared
                 .map(drop)
                 .map_err(|error| Error::Artifact(error.into()));

@@ -120,8 +120,9 @@ impl CompileWork {
         spent: Spent,
     ) -> Result<Made> {
         let made = outcome.unwrap_or_else(|message| Err(Error::Panicked(message)))?;
-        if made.stored.is_none() {
-            check_time(&self.tuning, job, spent.cpu)?;
+        // Loading an artifact compiles nothing, and what the store takes is not the compiler's (S3).
+        if job.kind != CompilationKind::Load && made.stored.is_none() {
+            check_time(&self.tuning, job, spent.cpu.saturating_sub(made.store_time))?;
         }
         Ok(made)
     }
@@ -140,7 +141,7 @@ impl Work for CompileWork {
     }
 
     fn finished(&self, job: Job, outcome: Result<Result<Made>, String>, spent: Spent) {
-        let outcome = self.verdict(&job, outcome, spent);
+        let mut outcome = self.verdict(&job, outcome, spent);
         let event = self.on_compilation.as_ref().map(|callback| {
             let event = CompilationEvent {
                 key: job.key,
@@ -170,6 +171,10 @@ impl Work for CompileWork {
             kind: job.kind,
             epoch: job.epoch,
             stored: outcome.as_ref().ok().and_then(|made| made.stored),
+            displaced: outcome
+                .as_mut()
+                .map(|made| std::mem::take(&mut made.displaced))
+                .unwrap_or_default(),
             outcome: outcome.map(|made| made.program),
             cpu: spent.cpu,
         };

@@ -49,8 +49,12 @@ pub(super) struct Made {
     pub(super) program: CompiledProgram,
     /// Bytes that its artifact takes in the store, if one was stored.
     pub(super) stored: Option<u64>,
+    /// What was taken out of the store for it.
+    pub(super) displaced: Vec<RuntimeCacheKey>,
     /// Why the program is not that of an artifact although it should be.
     pub(super) store_error: Option<StoreError>,
+    /// Processor time that artifact and store took. The budget is for the compiler alone (S3).
+    pub(super) store_time: Duration,
 }
 
 impl From<CompiledProgram> for Made {
@@ -58,7 +62,9 @@ impl From<CompiledProgram> for Made {
         Self {
             program,
             stored: None,
+            displaced: Vec::new(),
             store_error: None,
+            store_time: Duration::ZERO,
         }
     }
 }
@@ -74,6 +80,8 @@ pub(super) struct Report {
     pub(super) outcome: Result<CompiledProgram>,
     /// Bytes that the artifact takes in the store, if one was stored, whatever the outcome.
     pub(super) stored: Option<u64>,
+    /// What was taken out of the store for it.
+    pub(super) displaced: Vec<RuntimeCacheKey>,
     /// Processor time it took.
     pub(super) cpu: Duration,
 }

@@ -61,6 +61,12 @@ impl Runtime {
 
     /// An artifact that was stored counts, whatever became of who wanted it.
     fn note_stored(&mut self, report: &Report) {
+        for displaced in &report.displaced {
+            self.index.remove(displaced);
+            if let Lookup::Negative(Verdict::Indexed) = self.writer.get(displaced) {
+                self.writer.remove(displaced);
+            }
+        }
         let Some(len) = report.stored else {
             return;
         };

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     artifact::{
-        ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, DirOptions, StoredArtifact,
-        TempArtifactStore,
+        ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, DirOptions, SealedArtifact,
+        Stored, TempArtifactStore, TrustedStore,
     },
     code::CodeError,
     compiler::{CompileError, Tier},
@@ -463,11 +463,11 @@ impl ArtifactStore for PanickingStore {
         panic!("a bug in load_all")
     }
 
-    fn load(&self, _: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
         panic!("a bug in load")
     }
 
-    fn store(&self, _: &StoredArtifact) -> Result<u64, ArtifactError> {
+    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
         panic!("a bug in store")
     }
 
@@ -484,7 +484,8 @@ impl ArtifactStore for PanickingStore {
 #[test]
 fn a_store_that_panics_is_a_store_that_fails() {
     let config = RuntimeConfig {
-        store: Some(Arc::new(PanickingStore)),
+        // SAFETY: V1: it returns no bytes at all.
+        store: Some(unsafe { TrustedStore::promised(Arc::new(PanickingStore)) }),
         aot: true,
         ..RuntimeConfig::default()
     };
@@ -529,7 +530,7 @@ fn with_store(tuning: RuntimeTuning, compiler: impl Compiler) -> Bench {
     let store = TempArtifactStore::new(DirOptions::default()).unwrap();
     let config = RuntimeConfig {
         tuning,
-        store: Some(Arc::new(store)),
+        store: Some(store.into()),
         ..RuntimeConfig::default()
     };
     Bench::with_config(config, compiler)
