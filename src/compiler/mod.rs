@@ -10,6 +10,8 @@ mod rules;
 
 pub use error::CompileError;
 pub use isa::cpu_features;
+#[cfg(feature = "revmc")]
+pub(crate) use isa::isa;
 pub use program::{EntryPoint, NativeCode};
 pub use rules::{Rules, StaticGas};
 

@@ -7,7 +7,7 @@ use super::{
     emit::{Emit, Limb},
     word::Word,
 };
-use alloy_primitives::U256;
+use revmc::primitives::U256;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC};
 
 impl Emit {

@@ -5,8 +5,8 @@
 //! 128-bit additions, which x86-64 and aarch64 both do in two instructions.
 
 use super::emit::{Emit, Limb, Region};
-use crate::engine::builtins::Helper;
-use alloy_primitives::U256;
+use crate::revmc::builtins::Helper;
+use revmc::primitives::U256;
 use cranelift_codegen::ir::{
     self, InstBuilder,
     condcodes::{CondCode, IntCC},

@@ -1,0 +1,22 @@
+//! revmc's translator against revm 10's interpreter.
+
+#[path = "../common/asm.rs"]
+mod asm;
+mod case;
+mod differential;
+mod driver;
+mod edge_programs;
+mod frames;
+#[path = "../common/generate.rs"]
+mod generate;
+mod native;
+mod opcodes;
+#[path = "../common/programs.rs"]
+mod programs;
+mod refused;
+#[path = "../common/rng.rs"]
+mod rng;
+#[path = "../common/shrink.rs"]
+mod shrink;
+mod verdict;
+mod world;
