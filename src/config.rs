@@ -10,10 +10,11 @@
 //! |---|---|---|
 //! | `enabled` | `true` | start now, rather than at the first `set_enabled(true)` |
 //! | `thread_name` | `"revmc-jit"` | name of the backend thread; workers append `-N` |
+//! | `chain` | mainnet | the rules at each fork |
 //! | `store` | none | where artifacts are kept |
 //! | `tuning` | see below | the numbers |
 //! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
-//! | `debug_assertions` | `false` | compile checks of the engine's own assumptions in |
+//! | `debug_assertions` | `false` | compile checks of the compiler's own assumptions in |
 //! | `aot` | `false` | observed misses become artifacts in the store, not JIT programs |
 //! | `blocking` | `false` | a miss compiles before `lookup` returns (tests, fuzzing) |
 //! | `symmetric_fences` | `false` | keep the lookup inside Rust's formal memory model; a few ns |
@@ -29,7 +30,7 @@
 //! | `hot_gas_per_miss` | 100,000 | gas | reported interpreter gas that weighs as much as one miss |
 //! | `hotness_slots` | 32,768 | keys | size of the miss counter, 8 bytes a slot |
 //! | `hotness_age_interval` | 5 min | time | miss counts are halved so often |
-//! | `jit_max_bytecode_len` | 24 KiB | bytes | longer bytecode is not compiled |
+//! | `jit_max_bytecode_len` | 64 KiB | bytes | longer bytecode is not compiled |
 //! | `jit_max_pending_jobs` | 2048 | jobs | observed compilations waiting; more are refused |
 //! | `jit_worker_count` | cores / 4, 1 to 4 | threads | compile threads |
 //! | `jit_opt_level` | `Default` | | optimisation of JIT programs (in the end) |
@@ -51,11 +52,11 @@
 //! | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 
 use crate::{
-    CompilationEvent,
+    Chain, CompilationEvent,
     artifact::ArtifactStore,
+    compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
 };
-use crate::compiler::OptimizationLevel;
 use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
 /// What is called after every compilation; see [`RuntimeConfig::on_compilation`].
@@ -69,6 +70,8 @@ pub struct RuntimeConfig {
     pub enabled: bool,
     /// Name of the backend thread; workers append `-0`, `-1`, … Linux shows the first 15 bytes.
     pub thread_name: String,
+    /// The rules at each fork: what instructions cost, and which have their standard meaning.
+    pub chain: Chain,
     /// Where artifacts are kept over restarts. Its index is read when the backend starts; an
     /// artifact is loaded when it is first used. A store that fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
@@ -78,7 +81,7 @@ pub struct RuntimeConfig {
     pub tuning: RuntimeTuning,
     /// Where the compiler writes its intermediate results, for debugging.
     pub dump_dir: Option<PathBuf>,
-    /// Whether compiled code checks the engine's own assumptions as it runs.
+    /// Whether compiled code checks the compiler's own assumptions as it runs.
     pub debug_assertions: bool,
     /// Whether observed misses become artifacts rather than JIT programs. Needs a store.
     pub aot: bool,
@@ -102,6 +105,7 @@ impl Default for RuntimeConfig {
         Self {
             enabled: true,
             thread_name: "revmc-jit".to_owned(),
+            chain: Chain::mainnet(),
             store: None,
             tuning: RuntimeTuning::default(),
             dump_dir: None,
@@ -119,6 +123,7 @@ impl fmt::Debug for RuntimeConfig {
         f.debug_struct("RuntimeConfig")
             .field("enabled", &self.enabled)
             .field("thread_name", &self.thread_name)
+            .field("chain", &self.chain)
             .field("store", &self.store)
             .field("tuning", &self.tuning)
             .field("dump_dir", &self.dump_dir)
@@ -231,7 +236,7 @@ impl Default for RuntimeTuning {
             hot_gas_per_miss: 100_000,
             hotness_slots: 32 * 1024,
             hotness_age_interval: Duration::from_secs(5 * 60),
-            jit_max_bytecode_len: 24 * 1024,
+            jit_max_bytecode_len: MAX_CODE_LEN,
             jit_max_pending_jobs: 2048,
             jit_worker_count: (cores / 4).clamp(1, 4),
             jit_opt_level: OptimizationLevel::Default,

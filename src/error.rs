@@ -1,6 +1,6 @@
 //! What a command of [`JitBackend`](crate::JitBackend) can fail with.
 
-use crate::{RuntimeCacheKey, artifact::ArtifactError, engine::EngineError};
+use crate::{RuntimeCacheKey, artifact::ArtifactError, code::CodeError, compiler::CompileError};
 use alloy_primitives::B256;
 use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
 
@@ -32,8 +32,10 @@ pub enum Error {
         /// keccak-256 of the code that came with it.
         code: B256,
     },
-    /// The engine refused the bytecode or the system refused the memory for its machine code.
-    Engine(EngineError),
+    /// The compiler refused the bytecode.
+    Compile(CompileError),
+    /// The system refused memory for the machine code.
+    Code(CodeError),
     /// The compiler panicked; the worker that ran it goes on. Holds the panic's message.
     Panicked(String),
     /// The compilation finished but cost more processor time than its bytecode's length allows.
@@ -89,7 +91,8 @@ impl fmt::Display for Error {
             Self::CodeHashMismatch { key, code } => {
                 write!(f, "the key names code {key}, the code given is {code}")
             }
-            Self::Engine(error) => write!(f, "compilation failed: {error}"),
+            Self::Compile(error) => write!(f, "compilation failed: {error}"),
+            Self::Code(error) => write!(f, "no memory for the machine code: {error}"),
             Self::Panicked(message) => write!(f, "the compiler panicked: {message}"),
             Self::CompileTime { spent, allowed } => {
                 write!(f, "compilation took {spent:?}, allowed are {allowed:?}")
@@ -123,7 +126,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
-            Self::Engine(error) => Some(error),
+            Self::Compile(error) => Some(error),
+            Self::Code(error) => Some(error),
             Self::Artifact(error) => Some(&**error),
             _ => None,
         }
@@ -136,9 +140,15 @@ impl From<ConfigError> for Error {
     }
 }
 
-impl From<EngineError> for Error {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
+impl From<CompileError> for Error {
+    fn from(error: CompileError) -> Self {
+        Self::Compile(error)
+    }
+}
+
+impl From<CodeError> for Error {
+    fn from(error: CodeError) -> Self {
+        Self::Code(error)
     }
 }
 

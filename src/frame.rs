@@ -128,7 +128,8 @@ pub struct Shims {
     pub grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
     /// Arithmetic on words: operands as the instruction takes them from the stack, the first from its
     /// top. `out` may be one of them. Indexed by [`Arithmetic`].
-    pub arithmetic: [unsafe extern "C" fn(out: *mut Word, operands: *const Word); Arithmetic::COUNT],
+    pub arithmetic:
+        [unsafe extern "C" fn(out: *mut Word, operands: *const Word); Arithmetic::COUNT],
 }
 
 /// The helpers of [`Shims::arithmetic`]; `operands` points to the *topmost* operand and the others

@@ -15,7 +15,7 @@
 //!
 //! The backend thread receives the message and admits it: is the code eligible, is its hash the
 //! key's, is it neither resident, nor under way, nor resting after a failure? A worker compiles it
-//! ([`engine`]: revmc's translator onto Cranelift) within a budget of time and size. The
+//! ([`compiler`]) within a budget of time and size. The
 //! backend thread publishes the program in the map, or a negative entry with a growing retry
 //! delay. What stays hot is compiled again, optimised; what is not used, or does not fit, goes.
 //!
@@ -28,7 +28,8 @@
 //! | [`stats`] | every counter and gauge |
 //! | [`CompilationEvent`] | what is told about each compilation |
 //! | [`resident`] | the map, usable by itself |
-//! | [`engine`] | the compiler, usable by itself |
+//! | [`compiler`] | the compiler, usable by itself |
+//! | [`Chain`] | the rules of a chain other than mainnet |
 //!
 //! This crate writes no log and knows no metrics library. `examples/metrics.rs` wires
 //! [`RuntimeStatsSnapshot::values`] to an exporter, `examples/logging.rs` the `on_compilation`
@@ -40,21 +41,25 @@ pub mod artifact;
 #[cfg(not(loom))]
 mod backend;
 #[cfg(not(loom))]
+mod chain;
+#[cfg(not(loom))]
+mod code;
+#[cfg(not(loom))]
+pub mod compiler;
+#[cfg(not(loom))]
 pub mod config;
 #[cfg(not(loom))]
 mod cpu_time;
 #[cfg(not(loom))]
-pub mod engine;
-#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod event;
-#[cfg(all(feature = "revm", not(loom)))]
-pub mod evm;
 #[cfg(not(loom))]
-mod host;
+pub mod frame;
 #[cfg(not(loom))]
 mod hotness;
+#[cfg(not(loom))]
+mod key;
 #[cfg(not(loom))]
 mod program;
 pub mod resident;
@@ -69,22 +74,22 @@ pub use {
         AotRequest, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest,
         ProgramRef, Verdict, WeakJitBackend,
     },
+    chain::Chain,
+    code::CodeError,
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
     error::{ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
-    program::{CompiledProgram, FrameError, ProgramKind, RuntimeCacheKey},
+    key::RuntimeCacheKey,
+    program::{CompiledProgram, ProgramKind},
     stats::RuntimeStatsSnapshot,
 };
-
-/// The types of revmc and revm that this crate's API exposes.
-#[cfg(not(loom))]
-pub use revmc;
 
 /// The EVM types that the API speaks, at the version it speaks.
 #[cfg(not(loom))]
 pub mod primitives {
+    pub use crate::compiler::OptimizationLevel;
     pub use alloy_primitives::{B256, Bytes, keccak256};
-    pub use revmc::{OptimizationLevel, primitives::SpecId};
+    pub use revm_interpreter::primitives::hardfork::SpecId;
 }
 
 /// Its example is compiled and run.

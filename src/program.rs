@@ -82,7 +82,10 @@ impl CompiledProgram {
     }
 
     /// Wraps code that an artifact's loader has verified and mapped; dropping `backing` unmaps it.
-    #[expect(clippy::too_many_arguments, reason = "what an artifact's manifest says")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what an artifact's manifest says"
+    )]
     pub(crate) fn aot(
         key: RuntimeCacheKey,
         rules: Arc<Rules>,
@@ -140,6 +143,12 @@ impl CompiledProgram {
             Backing::Other(machine) => machine.downcast_ref(),
             _ => None,
         }
+    }
+
+    /// The same program, said to come from elsewhere.
+    #[cfg(test)]
+    pub(crate) fn said_to_be(self, kind: ProgramKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// A copy with a reference count of its own, over the same machine code.

@@ -24,7 +24,7 @@ use super::{
     manifest::{ArtifactManifest, FORMAT, MAX_MANIFEST_LEN},
     object::Layout,
 };
-use crate::RuntimeCacheKey;
+use crate::{RuntimeCacheKey, compiler::Rules};
 use alloy_primitives::{B256, Bytes, Keccak256, keccak256};
 
 /// Length of the fixed header in bytes.
@@ -57,10 +57,11 @@ impl StoredArtifact {
     pub fn verify(
         &self,
         program: &RuntimeCacheKey,
+        rules: &Rules,
         options: BuildOptions,
         host: &Environment,
     ) -> Result<Layout<'_>, ArtifactError> {
-        self.manifest.check(program, options, host)?;
+        self.manifest.check(program, rules, options, host)?;
         let found = self.library.len() as u64;
         let expected = self.manifest.library_len;
         if found != expected {

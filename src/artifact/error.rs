@@ -1,6 +1,5 @@
 //! What can go wrong with a stored artifact, named so that an operator can act on it.
 
-use crate::engine::EngineError;
 use std::{fmt, io, path::PathBuf};
 
 /// A manifest fact that has to hold before an artifact may be loaded.
@@ -13,23 +12,19 @@ pub enum ManifestField {
     CodeHash,
     /// The fork whose rules are compiled in.
     Spec,
-    /// Version of this crate.
-    CrateVersion,
-    /// Version of the `revmc` front end.
-    RevmcVersion,
-    /// Version of the code generator and of the builtin table's order.
-    EngineVersion,
-    /// The Rust compiler that built the embedding program.
-    Rustc,
-    /// Architecture, operating system and C library.
+    /// Id of the rules that are compiled in.
+    Rules,
+    /// Version of the native frame.
+    AbiVersion,
+    /// Version of the compiler.
+    CompilerVersion,
+    /// Architecture and operating system.
     Target,
-    /// Fingerprint of the struct layouts that generated code reads and writes.
-    LayoutFingerprint,
     /// Optimisation tier, gas metering and debug assertions.
     Options,
     /// Name of the exported function.
     Symbol,
-    /// Number of entries in the builtin table.
+    /// Number of entries in the builtin table, or of entry points.
     TableEntries,
     /// Length of the machine code in bytes.
     TextLen,
@@ -44,15 +39,13 @@ impl fmt::Display for ManifestField {
         f.write_str(match self {
             Self::CodeHash => "code hash",
             Self::Spec => "fork",
-            Self::CrateVersion => "crate version",
-            Self::RevmcVersion => "revmc version",
-            Self::EngineVersion => "engine version",
-            Self::Rustc => "rustc",
+            Self::Rules => "rules",
+            Self::AbiVersion => "ABI version",
+            Self::CompilerVersion => "compiler version",
             Self::Target => "target",
-            Self::LayoutFingerprint => "layout fingerprint",
             Self::Options => "options",
             Self::Symbol => "symbol",
-            Self::TableEntries => "builtin table length",
+            Self::TableEntries => "table length",
             Self::TextLen => "text length",
             Self::LibraryLen => "library length",
             Self::LibraryHash => "library keccak-256",
@@ -257,8 +250,6 @@ pub enum ArtifactError {
         /// What is missing.
         what: &'static str,
     },
-    /// The engine failed: an unknown struct layout, or code that cannot be linked.
-    Engine(EngineError),
     /// The system refused to load the verified bytes.
     Loader {
         /// The step that failed.
@@ -341,7 +332,6 @@ impl ArtifactError {
             | Self::Object { .. }
             | Self::File { .. } => true,
             Self::Unsupported { .. }
-            | Self::Engine(_)
             | Self::Loader { .. }
             | Self::TooManyLoaded { .. }
             | Self::Folder { .. }
@@ -356,7 +346,7 @@ impl ArtifactError {
     /// announces: a [refusal](Self::is_refusal) by every process that could ask for that name.
     ///
     /// Not so a refusal for the sake of the key or the bounds of this process's store, of this CPU,
-    /// or of who owns the file. (Format, versions and layouts are part of the name.)
+    /// or of who owns the file. (Format, versions and rules are part of the name.)
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -410,7 +400,6 @@ impl fmt::Display for ArtifactError {
                 )
             }
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
-            Self::Engine(error) => write!(f, "engine: {error}"),
             Self::Loader { step, message } => write!(f, "loading failed at {step}: {message}"),
             Self::TooManyLoaded { limit } => write!(f, "{limit} artifacts are loaded already"),
             Self::Folder { path, problem } => write!(f, "folder {} {problem}", path.display()),
@@ -425,17 +414,10 @@ impl fmt::Display for ArtifactError {
     }
 }
 
-impl From<EngineError> for ArtifactError {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
 impl std::error::Error for ArtifactError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::Engine(error) => Some(error),
             _ => None,
         }
     }

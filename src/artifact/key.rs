@@ -5,13 +5,13 @@ use super::{
     host::{BuildOptions, Environment},
     manifest::FORMAT,
 };
-use crate::RuntimeCacheKey;
+use crate::{RuntimeCacheKey, compiler::Rules};
 use alloy_primitives::{B256, hex, keccak256};
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::fmt;
 
-/// Everything but code and fork that decides which artifact is wanted: format, versions, compiler,
-/// target, layouts and options, hashed.
+/// Everything but code and fork that decides which artifact is wanted: format, versions, target,
+/// rules and options, hashed.
 ///
 /// CPU features are not in it: they are checked as a subset, so that a folder shared by machines
 /// with different CPUs settles on code that runs on all of them.
@@ -19,33 +19,27 @@ use std::fmt;
 pub struct BuildId([u8; 16]);
 
 impl BuildId {
-    /// The build that `environment` makes with `options`.
-    pub fn new(environment: &Environment, options: BuildOptions) -> Self {
+    /// What `environment` makes with `options` for the rules with this [id](Rules::id).
+    pub fn new(environment: &Environment, options: BuildOptions, rules: B256) -> Self {
         let Environment {
-            crate_version,
-            revmc_version,
-            engine_version,
-            rustc,
+            abi_version,
+            compiler_version,
             target,
             cpu_features: _,
-            layout_fingerprint,
-            table_entries,
         } = environment;
-        let text = format!(
-            "{FORMAT}\n{crate_version}\n{revmc_version}\n{engine_version}\n{rustc}\n{target}\n\
-             {layout_fingerprint}\n{table_entries}\n{options}\n"
-        );
+        let text =
+            format!("{FORMAT}\n{abi_version}\n{compiler_version}\n{target}\n{rules}\n{options}\n");
         let mut id = [0; 16];
         id.copy_from_slice(&keccak256(text)[..16]);
         Self(id)
     }
 
-    /// The build that this process makes with `options`.
+    /// What this process makes with `options` for `rules`.
     ///
     /// # Errors
     /// As [`Environment::host`].
-    pub fn host(options: BuildOptions) -> Result<Self, ArtifactError> {
-        Ok(Self::new(Environment::host()?, options))
+    pub fn host(options: BuildOptions, rules: &Rules) -> Result<Self, ArtifactError> {
+        Ok(Self::new(Environment::host()?, options, rules.id()))
     }
 }
 
@@ -68,7 +62,7 @@ pub struct ArtifactKey {
     pub code_hash: B256,
     /// The fork whose rules are compiled in.
     pub spec_id: SpecId,
-    /// Program, compiler, layouts and options.
+    /// Compiler, ABI, target, rules and options.
     pub build: BuildId,
 }
 
@@ -109,7 +103,7 @@ impl ArtifactKey {
         let mut part = || parts.next();
         let mut key = Self {
             code_hash: B256::ZERO,
-            spec_id: SpecId::LATEST,
+            spec_id: SpecId::default(),
             build: BuildId([0; 16]),
         };
         let mut spec = [0];
@@ -145,8 +139,8 @@ mod tests {
             name.to_uppercase(),
             format!("0x{name}"),
             format!("{name}.aot"),
-            name.replace("-11-", "-77-"),
-            name.replace("-11-", "-011-"),
+            name.replace("-0b-", "-77-"),
+            name.replace("-0b-", "-00b-"),
             name.replace(".aot", "-00.aot"),
             name[1..].into(),
             "..".into(),

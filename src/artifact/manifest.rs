@@ -11,13 +11,13 @@ use super::{
     key::{ArtifactKey, BuildId},
     object::{Layout, Machine},
 };
-use crate::RuntimeCacheKey;
+use crate::{RuntimeCacheKey, compiler::Rules};
 use alloy_primitives::{B256, hex};
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{fmt::Write, str::FromStr};
 
 /// The one artifact format that is read and written.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Bound of an encoded manifest's length in bytes.
 pub const MAX_MANIFEST_LEN: usize = 4096;
@@ -32,17 +32,20 @@ pub struct ArtifactManifest {
     pub code_hash: B256,
     /// The fork whose rules are compiled in.
     pub spec_id: SpecId,
+    /// [`Rules::id`] of those rules.
+    pub rules: B256,
     /// The process that compiled it; its CPU features are those that the code may use.
     pub environment: Environment,
     /// The settings it was compiled with.
     pub options: BuildOptions,
     /// Length of the bytecode in bytes.
     pub bytecode_len: u32,
-    /// The highest index at which a suspended frame can be resumed.
-    pub resume_points: u32,
+    /// How many program counters a frame can enter at: the length of the table behind the machine
+    /// code.
+    pub entries: u32,
     /// Name of the exported function.
     pub symbol: String,
-    /// Length of the machine code in bytes.
+    /// Length of the machine code and the entry table in bytes.
     pub text_len: u64,
     /// Length of the shared object in bytes.
     pub library_len: u64,
@@ -58,12 +61,12 @@ impl ArtifactManifest {
         ArtifactKey {
             code_hash: self.code_hash,
             spec_id: self.spec_id,
-            build: BuildId::new(&self.environment, self.options),
+            build: BuildId::new(&self.environment, self.options, self.rules),
         }
     }
 
     /// The symbol that follows from the other fields: code hash, fork, length of the bytecode,
-    /// highest resume index. As the library holds it too, none of them can be changed in the
+    /// number of entries. As the library holds it too, none of them can be changed in the
     /// manifest alone.
     pub fn expected_symbol(&self) -> String {
         format!(
@@ -71,12 +74,12 @@ impl ArtifactManifest {
             hex::encode(self.code_hash),
             self.spec_id as u8,
             self.bytecode_len,
-            self.resume_points
+            self.entries
         )
     }
 
     /// Checks every claim but those about the library's bytes: that this is `program`, compiled
-    /// with `options`, for the process that `host` describes.
+    /// for `rules` with `options`, for the process that `host` describes.
     ///
     /// # Errors
     /// [`ArtifactError::Mismatch`] with the first field that does not hold,
@@ -84,6 +87,7 @@ impl ArtifactManifest {
     pub fn check(
         &self,
         program: &RuntimeCacheKey,
+        rules: &Rules,
         options: BuildOptions,
         host: &Environment,
     ) -> Result<(), ArtifactError> {
@@ -99,6 +103,14 @@ impl ArtifactManifest {
             let (expected, found) = (spec_name(program.spec_id), spec_name(self.spec_id));
             return Err(ArtifactError::mismatch(
                 ManifestField::Spec,
+                expected,
+                found,
+            ));
+        }
+        if self.rules != rules.id() {
+            let (expected, found) = (rules.id(), self.rules);
+            return Err(ArtifactError::mismatch(
+                ManifestField::Rules,
                 expected,
                 found,
             ));
@@ -128,8 +140,7 @@ impl ArtifactManifest {
     /// length is not the one that follows from the machine code's.
     pub fn layout(&self) -> Result<Layout<'_>, ArtifactError> {
         let text_len = usize::try_from(self.text_len).unwrap_or(usize::MAX);
-        let entries = self.environment.table_entries as usize;
-        let layout = Layout::new(Machine::host()?, &self.symbol, text_len, entries)?;
+        let layout = Layout::new(Machine::host()?, &self.symbol, text_len, 0)?;
         if self.library_len != layout.file_len() as u64 {
             let (expected, found) = (layout.file_len(), self.library_len);
             return Err(ArtifactError::mismatch(
@@ -151,17 +162,14 @@ impl ArtifactManifest {
         };
         line("code-hash", &self.code_hash);
         line("fork", &spec_name(self.spec_id));
-        line("crate", &environment.crate_version);
-        line("revmc", &environment.revmc_version);
-        line("engine", &environment.engine_version);
-        line("rustc", &environment.rustc);
+        line("rules", &self.rules);
+        line("abi", &environment.abi_version);
+        line("compiler", &environment.compiler_version);
         line("target", &environment.target);
         line("cpu-features", &environment.cpu_features.join(","));
-        line("layout-fingerprint", &environment.layout_fingerprint);
-        line("builtins", &environment.table_entries);
         line("options", &self.options);
         line("bytecode-len", &self.bytecode_len);
-        line("resume-points", &self.resume_points);
+        line("entries", &self.entries);
         line("symbol", &self.symbol);
         line("text-len", &self.text_len);
         line("library-len", &self.library_len);
@@ -195,20 +203,17 @@ impl ArtifactManifest {
         let manifest = Self {
             code_hash: lines.read("code-hash")?,
             spec_id: spec_of(lines.value("fork")?).ok_or(malformed("fork"))?,
+            rules: lines.read("rules")?,
             environment: Environment {
-                crate_version: lines.read("crate")?,
-                revmc_version: lines.read("revmc")?,
-                engine_version: lines.read("engine")?,
-                rustc: lines.read("rustc")?,
+                abi_version: lines.read("abi")?,
+                compiler_version: lines.read("compiler")?,
                 target: lines.read("target")?,
                 cpu_features: features_of(lines.value("cpu-features")?)
                     .ok_or(malformed("cpu-features"))?,
-                layout_fingerprint: lines.read("layout-fingerprint")?,
-                table_entries: lines.read("builtins")?,
             },
             options: BuildOptions::parse(lines.value("options")?).ok_or(malformed("options"))?,
             bytecode_len: lines.read("bytecode-len")?,
-            resume_points: lines.read("resume-points")?,
+            entries: lines.read("entries")?,
             symbol: lines.read("symbol")?,
             text_len: lines.read("text-len")?,
             library_len: lines.read("library-len")?,
@@ -222,7 +227,7 @@ impl ArtifactManifest {
     }
 }
 
-/// Number and name: the numbers depend on the features that `revm-primitives` is built with.
+/// Number and name: the numbers change with the forks that revm knows.
 fn spec_name(spec_id: SpecId) -> String {
     format!("{}:{spec_id:?}", spec_id as u8)
 }

@@ -19,8 +19,8 @@
 //!
 //! 1. [`DirArtifactStore`]: folder and file belong to this user and to nobody else; format,
 //!    lengths and digest of header and manifest; with a [`ManifestKey`], authenticity.
-//! 2. [`ArtifactManifest::check`]: versions, compiler, target, struct layouts, CPU features, code
-//!    hash, fork, options, symbol.
+//! 2. [`ArtifactManifest::check`]: versions of ABI and compiler, target, CPU features, code hash,
+//!    fork, rules, options, symbol.
 //! 3. [`StoredArtifact::verify`]: lengths and keccak-256 of the library; the library is, byte for
 //!    byte, the fixed form around its machine code.
 //! 4. [`loader`]: the bytes that were verified are the bytes that are mapped.
@@ -57,7 +57,7 @@ pub use dir::{DirArtifactStore, DirOptions, StoreUsage};
 pub use error::{
     ArtifactError, AuthenticationProblem, FileProblem, FolderProblem, IoProblem, ManifestField,
 };
-pub use host::{BuildOptions, Environment, REVMC_VERSION};
+pub use host::{BuildOptions, Environment};
 pub use key::{ArtifactKey, BuildId};
 pub use manifest::{ArtifactManifest, FORMAT, MAX_MANIFEST_LEN};
 pub use store::{ArtifactIndex, ArtifactStore, IndexEntry, Rejected};
@@ -65,23 +65,24 @@ pub use temp::TempArtifactStore;
 
 use crate::{
     CompiledProgram, RuntimeCacheKey,
-    engine::{self, NativeCode},
+    compiler::{NativeCode, Rules},
+    frame::Entry,
 };
 use alloy_primitives::keccak256;
 use loader::LoadedLibrary;
 use object::{Layout, Machine};
-use revmc::{EvmCompilerFn, RawEvmCompilerFn};
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 /// Makes an artifact of `code`, which this process compiled from `bytecode_len` bytes of bytecode
-/// with `options`. Pure computation: no compiler, assembler or linker runs, nothing is stored.
+/// for `rules` with `options`. Pure computation: no compiler, assembler or linker runs, nothing is stored.
 ///
 /// # Errors
 /// [`ArtifactError::Unsupported`] where artifacts are not implemented, [`ArtifactError::TooLarge`]
 /// for code beyond [`object::MAX_TEXT_LEN`], [`ArtifactError::Mismatch`] if `code` was compiled for
-/// another tier than `options` says, [`ArtifactError::Engine`] if the code cannot be linked.
+/// another tier than `options` says.
 pub fn build(
     program: RuntimeCacheKey,
+    rules: &Rules,
     bytecode_len: usize,
     options: BuildOptions,
     code: &NativeCode,
@@ -105,23 +106,24 @@ pub fn build(
     let created = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
+    let image = code.image();
     let mut manifest = ArtifactManifest {
         code_hash: program.code_hash,
         spec_id: program.spec_id,
+        rules: rules.id(),
         environment: Environment::host()?.clone(),
         options,
         bytecode_len,
-        resume_points: code.resume_points(),
+        entries: code.entries().len() as u32,
         symbol: String::new(),
-        text_len: code.text_len() as u64,
+        text_len: image.len() as u64,
         library_len: 0,
         library_hash: Default::default(),
         created: created.as_secs(),
     };
     manifest.symbol = manifest.expected_symbol();
-    let entries = manifest.environment.table_entries as usize;
-    let layout = Layout::new(Machine::host()?, &manifest.symbol, code.text_len(), entries)?;
-    let library = layout.write(&code.link(layout.table_offset())?)?;
+    let layout = Layout::new(Machine::host()?, &manifest.symbol, image.len(), 0)?;
+    let library = layout.write(&image)?;
     manifest.library_len = library.len() as u64;
     manifest.library_hash = keccak256(&library);
     Ok(StoredArtifact {
@@ -130,7 +132,8 @@ pub fn build(
     })
 }
 
-/// Verifies an artifact of `program`, compiled with `options`, and loads it into this process.
+/// Verifies an artifact of `program`, compiled for `rules` with `options`, and loads it into this
+/// process.
 ///
 /// Blocks for a keccak-256 over the library and some system calls; not for an execution thread.
 ///
@@ -139,21 +142,29 @@ pub fn build(
 pub fn load(
     artifact: &StoredArtifact,
     program: RuntimeCacheKey,
+    rules: &Arc<Rules>,
     options: BuildOptions,
 ) -> Result<CompiledProgram, ArtifactError> {
-    let layout = artifact.verify(&program, options, Environment::host()?)?;
-    let library = LoadedLibrary::open(&layout, &artifact.library, engine::builtin_table())?;
-    // SAFETY: the text of a verified artifact (L1), mapped as long as the library lives (L3), is code
-    // that the engine made under the calling convention of `RawEvmCompilerFn`, with its entry at the
-    // first byte, for the layouts of this process. What this rests on is in the module's documentation.
-    let func = unsafe { std::mem::transmute::<*const u8, RawEvmCompilerFn>(library.entry()) };
+    let layout = artifact.verify(&program, rules, options, Environment::host()?)?;
     let manifest = &artifact.manifest;
+    let image = layout.verify(&artifact.library)?;
+    let entries = NativeCode::entries_of(image, manifest.entries as usize).ok_or(
+        ArtifactError::Malformed {
+            what: "entry table",
+        },
+    )?;
+    let library = LoadedLibrary::open(&layout, &artifact.library, &[])?;
+    // SAFETY: the text of a verified artifact (L1), mapped as long as the library lives (L3), is code
+    // that the compiler made for this ABI version, with its entry at the first byte. What this rests
+    // on is in the module's documentation.
+    let entry = unsafe { std::mem::transmute::<*const u8, Entry>(library.entry()) };
     Ok(CompiledProgram::aot(
         program,
+        Arc::clone(rules),
         options.tier,
         manifest.bytecode_len as usize,
-        manifest.resume_points,
-        EvmCompilerFn::new(func),
+        entries,
+        entry,
         library.mapped_len(),
         Box::new(library),
     ))

@@ -4,8 +4,9 @@ use super::{core::Shared, request::Command};
 use crate::{
     CompilationEvent, CompilationKind, CompiledProgram, Error, Result, RuntimeCacheKey,
     RuntimeConfig, RuntimeTuning,
+    chain::Chain,
+    compiler::{self, CompileError, CompileOptions, Tier},
     config::OnCompilation,
-    engine::{self, CompileOptions, EngineError, Tier},
     error::StoreError,
     stats,
     worker::{Spent, Work, panic_message},
@@ -62,6 +63,7 @@ pub(super) struct Engine {
     tuning: RuntimeTuning,
     debug_assertions: bool,
     dump_dir: Option<PathBuf>,
+    chain: Chain,
     shared: Arc<Shared>,
 }
 
@@ -71,12 +73,14 @@ impl Engine {
             tuning,
             debug_assertions,
             ref dump_dir,
+            ref chain,
             ..
         } = *config;
         Self {
             tuning,
             debug_assertions,
             dump_dir: dump_dir.clone(),
+            chain: chain.clone(),
             shared,
         }
     }
@@ -96,12 +100,13 @@ impl Compiler for Engine {
             debug_assertions: self.debug_assertions,
             dump_dir: self.dump_dir.clone(),
         };
-        let code = engine::compile(&job.code, job.key.spec_id, &options)?;
+        let rules = self.chain.rules(job.key.spec_id);
+        let code = compiler::compile(&job.code, rules, &options)?;
         if job.kind == CompilationKind::Aot {
             let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
             return persist.keep(job, &code, counters);
         }
-        Ok(CompiledProgram::jit(job.key, job.code.len(), &code)?.into())
+        Ok(CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), &code)?.into())
     }
 }
 
@@ -202,13 +207,10 @@ pub(super) fn is_ineligible(error: &Error) -> bool {
     matches!(
         error,
         Error::Ineligible(_)
-            | Error::Engine(
-                EngineError::UnsupportedTarget(_)
-                    | EngineError::UnsupportedFork(_)
-                    | EngineError::Eof
-                    | EngineError::BytecodeTooLong { .. }
-                    | EngineError::TooManyResumePoints(_)
-                    | EngineError::WideJumpTarget { .. }
+            | Error::Compile(
+                CompileError::UnsupportedTarget(_)
+                    | CompileError::Reserved
+                    | CompileError::BytecodeTooLong { .. }
             )
     )
 }
@@ -219,6 +221,10 @@ pub(super) fn is_over_budget(error: &Error) -> bool {
         error,
         Error::CompileTime { .. }
             | Error::LargerThanCache { .. }
-            | Error::Engine(EngineError::NativeTooLarge { .. })
+            | Error::Compile(
+                CompileError::NativeTooLarge { .. }
+                    | CompileError::TooComplex { .. }
+                    | CompileError::FrameTooLarge { .. }
+            )
     )
 }

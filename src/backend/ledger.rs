@@ -58,14 +58,14 @@ impl Ledger {
     /// Enters a program, in place of the key's former one. `candidate` is its bytecode, if it is
     /// to be optimised when it stays hot.
     pub(super) fn insert(&mut self, program: &CompiledProgram, candidate: Option<Bytes>) {
-        self.remove(&program.key);
-        let (kind, bytes) = (program.kind, program.mapped_len());
+        self.remove(&program.key());
+        let (kind, bytes) = (program.kind(), program.mapped_len());
         let held = self.held_mut(kind);
         held.programs += 1;
         held.bytes += bytes;
         self.candidates += usize::from(candidate.is_some());
         self.entries.insert(
-            program.key,
+            program.key(),
             Entry {
                 kind,
                 bytes,
@@ -180,7 +180,7 @@ mod tests {
         let mut keys = Vec::new();
         for (i, size) in sizes.iter().enumerate() {
             let program = program(i as u8, *size);
-            keys.push(program.key);
+            keys.push(program.key());
             ledger.insert(&program, None);
         }
         (ledger, keys)
@@ -245,14 +245,14 @@ mod tests {
         let mut ledger = Ledger::default();
         let program = program(1, 100);
         ledger.insert(&program, Some(Bytes::from_static(&[1, 2])));
-        assert!(!ledger.warm(&program.key, 3));
-        assert!(!ledger.warm(&program.key, 3));
-        assert!(ledger.warm(&program.key, 3));
+        assert!(!ledger.warm(&program.key(), 3));
+        assert!(!ledger.warm(&program.key(), 3));
+        assert!(ledger.warm(&program.key(), 3));
         assert_eq!(
-            ledger.take_candidate(&program.key),
+            ledger.take_candidate(&program.key()),
             Some(Bytes::from_static(&[1, 2]))
         );
-        assert!(!ledger.warm(&program.key, 3) && !ledger.has_candidates());
-        assert_eq!(ledger.take_candidate(&program.key), None);
+        assert!(!ledger.warm(&program.key(), 3) && !ledger.has_candidates());
+        assert_eq!(ledger.take_candidate(&program.key()), None);
     }
 }

@@ -85,7 +85,7 @@ use std::{
 ///
 /// backend.compile_jit_sync(LookupRequest { key, code: code.clone() })?;
 /// let program = backend.lookup_ref(&key, &code).program().expect("it was just compiled");
-/// assert_eq!(program.key, key);
+/// assert_eq!(program.key(), key);
 /// # Ok::<(), revmc_jit::Error>(())
 /// ```
 #[derive(Clone)]

@@ -55,7 +55,7 @@ impl Runtime {
 
     fn check_size(&self, made: Made) -> Result<Made> {
         let len = made.program.mapped_len();
-        let max = self.budget(made.program.kind).bytes;
+        let max = self.budget(made.program.kind()).bytes;
         if len <= max {
             Ok(made)
         } else {
@@ -97,7 +97,7 @@ impl Runtime {
     }
 
     fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
-        let (key, kind) = (pending.key, program.kind);
+        let (key, kind) = (pending.key, program.kind());
         let improvable = kind == ProgramKind::Jit
             && self.tuning.jit_tiered
             && can_improve(program.tier(), self.best_tier());

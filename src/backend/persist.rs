@@ -13,12 +13,15 @@ use super::compile::{Job, Made};
 use crate::{
     CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig,
     artifact::{
-        self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions, StoredArtifact,
+        self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions, Environment,
+        StoredArtifact,
     },
-    engine::NativeCode,
+    chain::Chain,
+    compiler::NativeCode,
     error::StoreError,
     stats::{Counters, add},
 };
+use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
     sync::{
@@ -32,7 +35,7 @@ use std::{
 pub(super) struct Persist {
     store: Arc<dyn ArtifactStore>,
     options: BuildOptions,
-    build: BuildId,
+    chain: Chain,
     /// Shared by those who store, exclusive for a clear (S2).
     gate: RwLock<()>,
     epoch: AtomicU64,
@@ -84,11 +87,12 @@ impl Persist {
             tier,
             debug_assertions: config.debug_assertions,
         };
-        let build = BuildId::host(options).map_err(StoreError::from)?;
+        // Says now where artifacts are not supported.
+        Environment::host().map_err(StoreError::from)?;
         Ok(Some(Self {
             store: Arc::clone(store),
             options,
-            build,
+            chain: config.chain.clone(),
             gate: RwLock::new(()),
             epoch: AtomicU64::new(0),
             last_error: Mutex::new(None),
@@ -97,6 +101,11 @@ impl Persist {
 
     pub(super) fn options(&self) -> BuildOptions {
         self.options
+    }
+
+    /// What this process makes for a fork.
+    fn build(&self, spec_id: SpecId) -> Result<BuildId, ArtifactError> {
+        BuildId::host(self.options, self.chain.rules(spec_id))
     }
 
     /// The epoch that a request made now belongs to.
@@ -116,11 +125,15 @@ impl Persist {
                 if let Some(rejected) = found.rejected.into_iter().next() {
                     self.note(rejected.error.into());
                 }
-                for entry in found
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.key.build == self.build)
-                {
+                let mut builds = HashMap::new();
+                for entry in &found.entries {
+                    let spec_id = entry.key.spec_id;
+                    let build = builds
+                        .entry(spec_id)
+                        .or_insert_with(|| self.build(spec_id).ok());
+                    if *build != Some(entry.key.build) {
+                        continue;
+                    }
                     index.insert(entry.key.program(), entry.stored_len);
                 }
             }
@@ -132,9 +145,10 @@ impl Persist {
     /// Stores what was compiled and loads it from what was stored. Where one of these fails, the
     /// program serves this process all the same, as a JIT program.
     pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
+        let rules = self.chain.rules(job.key.spec_id);
         let (stored, loaded) = match self.store(job, code)? {
             Ok((artifact, len)) => {
-                let loaded = artifact::load(&artifact, job.key, self.options);
+                let loaded = artifact::load(&artifact, job.key, rules, self.options);
                 (Some(len), loaded.map_err(StoreError::from))
             }
             Err(error) => (None, Err(StoreError::from(error))),
@@ -143,7 +157,8 @@ impl Persist {
             Ok(program) => (program, None),
             Err(error) => {
                 self.count(counters, error.clone());
-                let program = CompiledProgram::jit(job.key, job.code.len(), code)?;
+                let program =
+                    CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), code)?;
                 (program, Some(error))
             }
         };
@@ -160,7 +175,13 @@ impl Persist {
         job: &Job,
         code: &NativeCode,
     ) -> Result<Result<(StoredArtifact, u64), ArtifactError>> {
-        let made = artifact::build(job.key, job.code.len(), self.options, code);
+        let made = artifact::build(
+            job.key,
+            self.chain.rules(job.key.spec_id),
+            job.code.len(),
+            self.options,
+            code,
+        );
         let artifact = match made {
             Ok(artifact) => artifact,
             Err(error) => return Ok(Err(error)),
@@ -178,10 +199,12 @@ impl Persist {
     /// whole one in between, that one is deleted, and compiled again some day.) What others may be
     /// able to use stays: another key's, another CPU's.
     pub(super) fn load(&self, key: RuntimeCacheKey, counters: &Counters) -> Result<Made> {
-        let stored_key = ArtifactKey::new(key, self.build);
+        let rules = self.chain.rules(key.spec_id);
+        let build = self.build(key.spec_id).map_err(StoreError::from)?;
+        let stored_key = ArtifactKey::new(key, build);
         let found = self.store.load(&stored_key).and_then(|artifact| {
             artifact
-                .map(|artifact| artifact::load(&artifact, key, self.options))
+                .map(|artifact| artifact::load(&artifact, key, rules, self.options))
                 .transpose()
         });
         match found {

@@ -269,7 +269,7 @@ impl Runtime {
         let mut idle = Vec::new();
         self.writer.for_each(|key, found, used| {
             if let Lookup::Hit(program) = found
-                && program.kind == ProgramKind::Jit
+                && program.kind() == ProgramKind::Jit
                 && tick.saturating_sub(used) >= limit
             {
                 idle.push(*key);

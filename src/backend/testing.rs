@@ -1,7 +1,7 @@
 //! Programs and compilers for the tests of this folder, and a backend thread's state whose time
 //! the test makes pass.
 //!
-//! * **T1** The programs of these tests are one function that reads none of its arguments.
+//! * **T1** The programs of these tests are one function that does not read its argument.
 
 use super::{
     compile::{CompileWork, Compiler, Job, Made},
@@ -10,18 +10,15 @@ use super::{
     runtime::Runtime,
 };
 use crate::{
-    CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey, RuntimeConfig,
+    Chain, CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey, RuntimeConfig,
     RuntimeStatsSnapshot, RuntimeTuning,
-    compiler::Tier,
+    compiler::{EntryPoint, Tier},
+    frame::{Exit, NativeFrame},
     resident::{self, Lookup},
     worker::Pool,
 };
 use alloy_primitives::{B256, Bytes, keccak256};
-use revmc::{
-    EvmCompilerFn, EvmContext, EvmStack,
-    interpreter::{Contract, Gas, InstructionResult},
-    primitives::{Env, SpecId},
-};
+use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     any::Any,
     sync::{
@@ -39,20 +36,13 @@ pub(super) fn key(n: u8) -> RuntimeCacheKey {
     }
 }
 
-/// The program of every contract here: it ends the frame.
+/// The program of every contract here: it leaves at once.
 ///
 /// # Safety
 ///
-/// None is needed: it reads none of its arguments (T1).
-unsafe extern "C" fn stop(
-    _: *mut Gas,
-    _: *mut EvmStack,
-    _: *mut usize,
-    _: *const Env,
-    _: *const Contract,
-    _: *mut EvmContext<'_>,
-) -> InstructionResult {
-    InstructionResult::Stop
+/// None is needed: it does not read its argument (T1).
+unsafe extern "C" fn stop(_: *mut NativeFrame) -> Exit {
+    Exit::LEAVE
 }
 
 fn made(
@@ -62,10 +52,10 @@ fn made(
     mapped: usize,
     backing: Box<dyn Any + Send + Sync>,
 ) -> CompiledProgram {
-    let func = EvmCompilerFn::new(stop);
-    let mut program = CompiledProgram::aot(key, tier, len, 0, func, mapped, backing);
-    program.kind = ProgramKind::Jit;
-    program
+    let rules = Chain::mainnet().rules(key.spec_id).clone();
+    let entries = vec![EntryPoint { pc: 0, operand: 0 }];
+    CompiledProgram::aot(key, rules, tier, len, entries, stop, mapped, backing)
+        .said_to_be(ProgramKind::Jit)
 }
 
 /// A program that maps `mapped` bytes, for a key made of `n`.

@@ -399,7 +399,7 @@ fn a_dropped_backend_leaves_no_compiler_behind() {
     drop(backend);
     assert!(weak.upgrade().is_none());
     // What callers hold stays valid.
-    assert_eq!(program.key, contract(1).0);
+    assert_eq!(program.key(), contract(1).0);
 }
 
 #[test]

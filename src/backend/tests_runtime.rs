@@ -9,7 +9,7 @@ use super::{
 use crate::{
     CompilationKind, Error, ProgramKind, RuntimeTuning,
     artifact::loader::max_loaded,
-    engine::{EngineError, Tier},
+    compiler::{CompileError, Tier},
     resident::Lookup,
 };
 use std::{
@@ -170,7 +170,7 @@ fn a_bomb_is_paid_once_per_rest() {
     let count = compiled.clone();
     let bomb = With(move |_: &_| {
         count.fetch_add(1, Relaxed);
-        Err(Error::Engine(EngineError::NativeTooLarge {
+        Err(Error::Compile(CompileError::NativeTooLarge {
             len: 2,
             max: 1,
         }))
@@ -220,8 +220,8 @@ fn a_panic_is_an_error_and_is_remembered() {
 }
 
 #[test]
-fn what_the_engine_cannot_take_is_ineligible() {
-    let refuse = With(|_: &_| Err(Error::Engine(EngineError::Eof)));
+fn what_the_compiler_cannot_take_is_ineligible() {
+    let refuse = With(|_: &_| Err(Error::Compile(CompileError::Reserved)));
     let mut bench = Bench::new(tuning(), refuse);
     bench.observe(&contract(1));
     bench.settle();
@@ -504,11 +504,7 @@ fn a_full_cache_drops_the_least_recently_used() {
 fn no_more_artifacts_are_resident_than_can_be_loaded() {
     let mut bench = Bench::new(
         one_tier(tuning()),
-        With(|job: &Job| {
-            let mut program = page(job)?;
-            program.kind = ProgramKind::Aot;
-            Ok(program)
-        }),
+        With(|job: &Job| Ok(page(job)?.said_to_be(ProgramKind::Aot))),
     );
     let limit = bench.runtime.budget(ProgramKind::Aot).programs;
     assert!(limit < max_loaded());
