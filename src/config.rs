@@ -11,6 +11,7 @@
 //! | `enabled` | `true` | start now, rather than at the first `set_enabled(true)` |
 //! | `thread_name` | `"revmc-jit"` | name of the backend thread; workers append `-N` |
 //! | `chain` | mainnet | the rules at each fork |
+//! | `front_end` | this crate's compiler | what compiles |
 //! | `store` | none | where artifacts are kept |
 //! | `tuning` | see below | the numbers |
 //! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
@@ -52,7 +53,7 @@
 //! | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 
 use crate::{
-    Chain, CompilationEvent,
+    Chain, CompilationEvent, FrontEnd,
     artifact::ArtifactStore,
     compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
@@ -72,6 +73,9 @@ pub struct RuntimeConfig {
     pub thread_name: String,
     /// The rules at each fork: what instructions cost, and which have their standard meaning.
     pub chain: Chain,
+    /// What compiles. Another front end than this crate's compiler makes programs for another EVM's
+    /// frames, and no artifacts: it needs `store` to be `None`.
+    pub front_end: FrontEnd,
     /// Where artifacts are kept over restarts. Its index is read when the backend starts; an
     /// artifact is loaded when it is first used. A store that fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
@@ -106,6 +110,7 @@ impl Default for RuntimeConfig {
             enabled: true,
             thread_name: "revmc-jit".to_owned(),
             chain: Chain::mainnet(),
+            front_end: FrontEnd::default(),
             store: None,
             tuning: RuntimeTuning::default(),
             dump_dir: None,
@@ -124,6 +129,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("enabled", &self.enabled)
             .field("thread_name", &self.thread_name)
             .field("chain", &self.chain)
+            .field("front_end", &self.front_end)
             .field("store", &self.store)
             .field("tuning", &self.tuning)
             .field("dump_dir", &self.dump_dir)
@@ -154,6 +160,9 @@ impl RuntimeConfig {
         }
         if self.aot && self.store.is_none() {
             return Err(ConfigError::AotWithoutStore);
+        }
+        if self.front_end.translator().is_some() && self.store.is_some() {
+            return Err(ConfigError::StoreWithoutCompiler);
         }
         self.tuning.validate()
     }

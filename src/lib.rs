@@ -57,12 +57,16 @@ mod event;
 #[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]
+mod front_end;
+#[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
 mod key;
 #[cfg(not(loom))]
 mod program;
 pub mod resident;
+#[cfg(all(feature = "revmc", not(loom)))]
+pub mod revmc;
 #[cfg(not(loom))]
 pub mod stats;
 #[cfg(not(loom))]
@@ -79,6 +83,7 @@ pub use {
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
     error::{ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
+    front_end::FrontEnd,
     key::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},
     stats::RuntimeStatsSnapshot,

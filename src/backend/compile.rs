@@ -2,7 +2,7 @@
 
 use super::{core::Shared, request::Command};
 use crate::{
-    CompilationEvent, CompilationKind, CompiledProgram, Error, Result, RuntimeCacheKey,
+    CompilationEvent, CompilationKind, CompiledProgram, Error, FrontEnd, Result, RuntimeCacheKey,
     RuntimeConfig, RuntimeTuning,
     chain::Chain,
     compiler::{self, CompileError, CompileOptions, Tier},
@@ -64,6 +64,7 @@ pub(super) struct Engine {
     debug_assertions: bool,
     dump_dir: Option<PathBuf>,
     chain: Chain,
+    front_end: FrontEnd,
     shared: Arc<Shared>,
 }
 
@@ -74,6 +75,7 @@ impl Engine {
             debug_assertions,
             ref dump_dir,
             ref chain,
+            front_end,
             ..
         } = *config;
         Self {
@@ -81,6 +83,7 @@ impl Engine {
             debug_assertions,
             dump_dir: dump_dir.clone(),
             chain: chain.clone(),
+            front_end,
             shared,
         }
     }
@@ -101,6 +104,10 @@ impl Compiler for Engine {
             dump_dir: self.dump_dir.clone(),
         };
         let rules = self.chain.rules(job.key.spec_id);
+        if let Some(translator) = self.front_end.translator() {
+            let program = translator.compile(job.key, rules, &job.code, &options)?;
+            return Ok(program.into());
+        }
         let code = compiler::compile(&job.code, rules, &options)?;
         if job.kind == CompilationKind::Aot {
             let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
@@ -208,7 +215,8 @@ pub(super) fn is_ineligible(error: &Error) -> bool {
         error,
         Error::Ineligible(_)
             | Error::Compile(
-                CompileError::UnsupportedTarget(_)
+                CompileError::Unsupported(_)
+                    | CompileError::UnsupportedTarget(_)
                     | CompileError::Reserved
                     | CompileError::BytecodeTooLong { .. }
             )
