@@ -44,7 +44,14 @@ impl Translate for Revmc {
         let program = compile(code, spec_id, options).and_then(|code| Program::new(&code))?;
         let (tier, mapped) = (program.tier(), program.mapped_len());
         let rules = Arc::clone(rules);
-        Ok(CompiledProgram::other(key, rules, tier, code.len(), mapped, Box::new(program)))
+        Ok(CompiledProgram::other(
+            key,
+            rules,
+            tier,
+            code.len(),
+            mapped,
+            Box::new(program),
+        ))
     }
 }
 
@@ -92,7 +99,10 @@ const FORKS: [(KeySpecId, SpecId); 12] = [
 
 /// revm 10's name for a fork, up to Cancun.
 fn spec_id(key: KeySpecId) -> Option<SpecId> {
-    FORKS.iter().find(|(ours, _)| *ours == key).map(|(_, its)| *its)
+    FORKS
+        .iter()
+        .find(|(ours, _)| *ours == key)
+        .map(|(_, its)| *its)
 }
 
 /// The fork in a [`RuntimeCacheKey`] for a fork of revm 10: that whose rules it has. `None` past
@@ -107,7 +117,9 @@ pub fn key_spec_id(spec_id: SpecId) -> Option<KeySpecId> {
         return Some(KeySpecId::PETERSBURG);
     }
     let mut forks = FORKS.iter().rev();
-    forks.find(|(_, its)| *its as u8 <= spec_id as u8).map(|(ours, _)| *ours)
+    forks
+        .find(|(_, its)| *its as u8 <= spec_id as u8)
+        .map(|(ours, _)| *ours)
 }
 
 #[cfg(test)]

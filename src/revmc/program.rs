@@ -139,8 +139,7 @@ impl Program {
         let memory = code.map()?;
         // SAFETY: P1: the text is complete and executable and starts with a function of this
         // signature.
-        let entry =
-            unsafe { mem::transmute::<*mut u8, RawEvmCompilerFn>(memory.base().as_ptr()) };
+        let entry = unsafe { mem::transmute::<*mut u8, RawEvmCompilerFn>(memory.base().as_ptr()) };
         Ok(Self {
             func: EvmCompilerFn::new(entry),
             code_hash: code.code_hash,

@@ -11,7 +11,11 @@ fn generated_programs() {
         if native::compare(&program.case()).is_err() {
             let small = shrink(program, |p| native::compare(&p.case()).is_err());
             let case = small.case();
-            panic!("seed {seed}: {:?}\n{case}\n{:?}", native::compare(&case).err(), small.items);
+            panic!(
+                "seed {seed}: {:?}\n{case}\n{:?}",
+                native::compare(&case).err(),
+                small.items
+            );
         }
     }
 }

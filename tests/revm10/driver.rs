@@ -9,7 +9,9 @@ use revmc_jit::revmc::interpreter::{
     CreateScheme, Gas, Host, InstructionResult, Interpreter, InterpreterAction, InterpreterResult,
     MAX_CODE_SIZE, SharedMemory, gas,
 };
-use revmc_jit::revmc::primitives::{Address, B256, Bytecode, Bytes, SpecId, U256, keccak256, spec_to_generic};
+use revmc_jit::revmc::primitives::{
+    Address, B256, Bytecode, Bytes, SpecId, U256, keccak256, spec_to_generic,
+};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 

@@ -2,12 +2,12 @@
 //! read, and how it is left.
 
 use super::asm::asm;
+use revmc_jit::compiler::CompileOptions;
 use revmc_jit::revmc::interpreter::{
     CallOutcome, Contract, DummyHost, Gas, InstructionResult, Interpreter, InterpreterAction,
     InterpreterResult, SharedMemory,
 };
 use revmc_jit::revmc::primitives::{Address, B256, Bytecode, Bytes, SpecId, U256};
-use revmc_jit::compiler::CompileOptions;
 use revmc_jit::revmc::{FrameError, MAX_GAS, Program, compile};
 
 /// Calls, then returns its memory's first word plus the call's success.
@@ -45,11 +45,7 @@ fn refused(program: &Program, frame: &mut Interpreter) -> FrameError {
     error
 }
 
-fn run(
-    program: &Program,
-    frame: &mut Interpreter,
-    memory: &mut SharedMemory,
-) -> InterpreterAction {
+fn run(program: &Program, frame: &mut Interpreter, memory: &mut SharedMemory) -> InterpreterAction {
     program
         .run_frame(frame, memory, &mut DummyHost::default())
         .expect("a frame of this program")

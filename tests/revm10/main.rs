@@ -2,6 +2,7 @@
 
 #[path = "../common/asm.rs"]
 mod asm;
+mod backend;
 mod case;
 mod differential;
 mod driver;
@@ -18,5 +19,7 @@ mod refused;
 mod rng;
 #[path = "../common/shrink.rs"]
 mod shrink;
+#[cfg(feature = "revm-10")]
+mod transactions;
 mod verdict;
 mod world;

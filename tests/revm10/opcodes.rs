@@ -4,10 +4,10 @@ use super::asm::{asm, opcode_named};
 use super::case::{Case, FORKS, actor};
 use super::native::{TIERS, check};
 use super::programs::{self, ALL, Program};
+use revmc_jit::compiler::{CompileError, CompileOptions};
 use revmc_jit::revmc::interpreter::InstructionResult;
 use revmc_jit::revmc::interpreter::opcode::{self, OpCode};
 use revmc_jit::revmc::primitives::{SpecId, U256};
-use revmc_jit::compiler::{CompileError, CompileOptions};
 use revmc_jit::revmc::{TranslateError, compile};
 
 /// Calldata for programs that read it: a zero word, then 33 and an odd tail.
@@ -131,7 +131,13 @@ fn code_that_begins_like_eof_is_refused() {
                 ..CompileOptions::default()
             };
             let refused = compile(code, SpecId::CANCUN, &options);
-            assert!(matches!(refused, Err(TranslateError::Compile(CompileError::Reserved))), "{code:?}");
+            assert!(
+                matches!(
+                    refused,
+                    Err(TranslateError::Compile(CompileError::Reserved))
+                ),
+                "{code:?}"
+            );
         }
     }
 }

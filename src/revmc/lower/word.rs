@@ -6,12 +6,12 @@
 
 use super::emit::{Emit, Limb, Region};
 use crate::revmc::builtins::Helper;
-use revmc::primitives::U256;
 use cranelift_codegen::ir::{
     self, InstBuilder,
     condcodes::{CondCode, IntCC},
     types,
 };
+use revmc::primitives::U256;
 
 /// A 256-bit value, least significant limb first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
