@@ -9,7 +9,8 @@ use revmc_jit::revmc::interpreter::{
 use revmc_jit::revmc::{Program, front_end, primitives};
 use revmc_jit::{
     Chain, ConfigError, Error, FrontEnd, InterpretReason, JitBackend, LookupDecision,
-    LookupRequest, RuntimeCacheKey, RuntimeConfig, compiler::Rules,
+    LookupRequest, RuntimeCacheKey, RuntimeConfig,
+    compiler::{CompileError, Rules},
 };
 use std::sync::Arc;
 
@@ -59,30 +60,31 @@ fn its_programs_run_frames_of_revm_10() {
     assert_eq!(result.output[31], 42);
 }
 
+/// The backend says why, and remembers it.
+fn refused(backend: &JitBackend, request: LookupRequest) {
+    let error = backend.compile_jit_sync(request.clone()).unwrap_err();
+    let unsupported = matches!(error, Error::Compile(CompileError::Unsupported(_)));
+    assert!(unsupported, "{error:?}");
+    let decision = backend.lookup(request);
+    let LookupDecision::Interpret(reason) = decision else {
+        panic!("compiled: {decision:?}");
+    };
+    assert_eq!(reason, InterpretReason::Ineligible);
+}
+
 #[test]
 fn what_it_does_not_take_is_ineligible() {
     let backend = JitBackend::new(config()).unwrap();
-    for request in [
-        request(&asm("PUSH9 11 JUMP JUMPDEST"), SpecId::CANCUN),
-        request(&asm("1"), SpecId::PRAGUE),
-    ] {
-        let decision = backend.lookup(request);
-        let LookupDecision::Interpret(reason) = decision else {
-            panic!("compiled: {decision:?}");
-        };
-        assert_eq!(reason, InterpretReason::Ineligible);
-    }
+    let wide = asm("PUSH9 11 JUMP JUMPDEST");
+    refused(&backend, request(&wide, SpecId::CANCUN));
+    refused(&backend, request(&asm("1"), SpecId::PRAGUE));
 }
 
 #[test]
 fn rules_other_than_mainnets_are_not_its_own() {
     let chain = Chain::new(|_| Rules::new([1; 256], 0..=255));
     let backend = JitBackend::new(RuntimeConfig { chain, ..config() }).unwrap();
-    let decision = backend.lookup(request(&asm("1"), SpecId::CANCUN));
-    assert!(matches!(
-        decision,
-        LookupDecision::Interpret(InterpretReason::Ineligible)
-    ));
+    refused(&backend, request(&asm("1"), SpecId::CANCUN));
 }
 
 #[test]
