@@ -12,7 +12,7 @@
 use crate::{
     code::{CodeError, CodeMemory},
     compiler::{EntryPoint, NativeCode, Rules, Tier},
-    frame::Entry,
+    frame::{Entry, STACK_LIMIT},
     key::RuntimeCacheKey,
 };
 use std::{any::Any, fmt, mem, sync::Arc};
@@ -166,14 +166,29 @@ impl CompiledProgram {
         self.entry
     }
 
-    /// The operand with which a frame at `pc` enters, if it can.
-    pub(crate) fn entry_at(&self, pc: usize) -> Option<u64> {
-        if pc == 0 {
-            return self.entries.first().map(|entry| entry.operand.into());
-        }
-        let pc = u32::try_from(pc).ok()?;
-        let found = self.entries.binary_search_by_key(&pc, |entry| entry.pc);
-        Some(self.entries[found.ok()?].operand.into())
+    /// The operand with which a frame enters that stands at `pc`, with `words` on its stack,
+    /// `memory_len` bytes of memory and `gas`, if it can.
+    #[inline]
+    pub(crate) fn entry_at(
+        &self,
+        pc: usize,
+        words: usize,
+        memory_len: usize,
+        gas: u64,
+    ) -> Option<u64> {
+        let entry = if pc == 0 {
+            self.entries.first()?
+        } else {
+            let pc = u32::try_from(pc).ok()?;
+            let found = self.entries.binary_search_by_key(&pc, |entry| entry.pc);
+            &self.entries[found.ok()?]
+        };
+        let demand = entry.demand;
+        let met = words >= demand.needs.into()
+            && words + usize::from(demand.grows) <= STACK_LIMIT
+            && memory_len >= demand.memory as usize
+            && gas >= demand.gas.into();
+        met.then_some(entry.operand.into())
     }
 
     /// What was compiled.

@@ -3,12 +3,21 @@
 //! A pure function of the bytecode, the [`Rules`], the options and the machine: the same input gives
 //! the same bytes. This room knows no threads, no stores and no EVM but what the rules say.
 
+mod address;
+mod blocks;
+mod decode;
+mod effect;
 mod error;
+mod flow;
 mod isa;
 mod program;
 mod rules;
+#[cfg(target_arch = "x86_64")]
+mod x64;
 
+pub use effect::{Effect, effect};
 pub use error::CompileError;
+pub use flow::Demand;
 pub use isa::cpu_features;
 #[cfg(feature = "revmc")]
 pub(crate) use isa::isa;
@@ -23,6 +32,9 @@ pub const COMPILER_VERSION: u32 = 1;
 
 /// The largest code that the newest supported fork allows to be deployed, in bytes: EIP-7954, Amsterdam.
 pub const MAX_CODE_LEN: usize = 0x10000;
+
+/// Bytecode beyond is never taken: a program counter and an opcode fit 32 bits.
+pub const MAX_BYTECODE_LEN: usize = 1 << 24;
 
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,15 +115,37 @@ impl Default for CompileOptions {
 /// met.
 pub fn compile(
     bytecode: &[u8],
-    _rules: &Rules,
+    rules: &Rules,
     options: &CompileOptions,
 ) -> Result<NativeCode, CompileError> {
     if bytecode.first() == Some(&0xef) {
         return Err(CompileError::Reserved);
     }
-    if bytecode.len() > options.max_bytecode_len {
-        let (len, max) = (bytecode.len(), options.max_bytecode_len);
+    let max = options.max_bytecode_len.min(MAX_BYTECODE_LEN);
+    if bytecode.len() > max {
+        let len = bytecode.len();
         return Err(CompileError::BytecodeTooLong { len, max });
     }
-    Err(CompileError::Codegen("not yet".into()))
+    let insts = decode::decode(bytecode, rules);
+    let blocks = blocks::split(&insts);
+    let flow = flow::follow(bytecode, &insts, &blocks, rules);
+    let sums = address::sums(bytecode, &insts, &blocks);
+    #[cfg(target_arch = "x86_64")]
+    if x64::supported() {
+        let (text, entries) = x64::emit(
+            bytecode,
+            &insts,
+            &blocks,
+            &flow,
+            &sums,
+            rules,
+            options.max_native_len,
+        )?;
+        return Ok(NativeCode {
+            text,
+            entries,
+            tier: options.tier,
+        });
+    }
+    Err(CompileError::UnsupportedTarget("no code generator for this machine".into()))
 }

@@ -1,6 +1,6 @@
 //! Machine code before it has an address.
 
-use super::Tier;
+use super::{Tier, flow::Demand};
 
 /// Where a frame can enter machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,12 @@ pub struct EntryPoint {
     pub pc: u32,
     /// What [`NativeFrame::entry`](crate::frame::NativeFrame::entry) is then.
     pub operand: u32,
+    /// What the frame has to meet.
+    pub demand: Demand,
 }
+
+/// Bytes of an entry in an [`image`](NativeCode::image).
+const ENTRY_LEN: usize = 20;
 
 /// Position-independent machine code of one contract: no reference leads out of it. The entry point
 /// is its first byte.
@@ -49,6 +54,10 @@ impl NativeCode {
         for entry in &self.entries {
             image.extend_from_slice(&entry.pc.to_le_bytes());
             image.extend_from_slice(&entry.operand.to_le_bytes());
+            image.extend_from_slice(&entry.demand.needs.to_le_bytes());
+            image.extend_from_slice(&entry.demand.grows.to_le_bytes());
+            image.extend_from_slice(&entry.demand.memory.to_le_bytes());
+            image.extend_from_slice(&entry.demand.gas.to_le_bytes());
         }
         image
     }
@@ -56,13 +65,22 @@ impl NativeCode {
     /// The `count` entries at the end of an [`image`](Self::image); `None` if they are not a table
     /// that the compiler could have made.
     pub fn entries_of(image: &[u8], count: usize) -> Option<Vec<EntryPoint>> {
-        let at = image.len().checked_sub(count.checked_mul(8)?)?;
+        let at = image.len().checked_sub(count.checked_mul(ENTRY_LEN)?)?;
         let half = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
         let entries: Vec<EntryPoint> = image[at..]
-            .chunks_exact(8)
+            .chunks_exact(ENTRY_LEN)
             .map(|entry| {
-                let (pc, operand) = (half(&entry[..4])?, half(&entry[4..])?);
-                Some(EntryPoint { pc, operand })
+                let words = half(&entry[8..12])?;
+                Some(EntryPoint {
+                    pc: half(&entry[..4])?,
+                    operand: half(&entry[4..8])?,
+                    demand: Demand {
+                        needs: words as u16,
+                        grows: (words >> 16) as u16,
+                        memory: half(&entry[12..16])?,
+                        gas: half(&entry[16..])?,
+                    },
+                })
             })
             .collect::<Option<_>>()?;
         let sorted = entries.windows(2).all(|pair| pair[0].pc < pair[1].pc);

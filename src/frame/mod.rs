@@ -11,7 +11,8 @@
 //! * **F1** At entry the frame is *canonical*: the words of the operand stack stand at
 //!   `stack .. top`, the first at the bottom; `gas` is what remains; `memory` and `memory_len`
 //!   (a multiple of 32) are the frame's memory; `entry` is the operand that the program's entry
-//!   table gives for the program counter at which the frame stands.
+//!   table gives for the program counter at which the frame stands, and the frame meets that entry's
+//!   demand.
 //! * **F2** `stack` has room for 1,024 words, and is aligned to 8.
 //! * **F3** At exit the frame is canonical again, and `pc` is the program counter at which to go on, as
 //!   the [`Exit`] says. Native code has done all that comes before `pc` and nothing that comes at or
@@ -26,6 +27,10 @@
 //!
 //! Field offsets are part of the ABI; `compiler` takes them from the constants below.
 
+pub mod arithmetic;
+#[cfg(target_arch = "x86_64")]
+pub mod x64;
+
 use std::{ffi::c_void, mem::offset_of};
 
 /// The version of this contract. Part of every artifact's key.
@@ -38,8 +43,20 @@ pub const MAX_NATIVE_STACK: usize = 64 << 10;
 /// Words that an operand stack holds (Yellow Paper, section 9.1).
 pub const STACK_LIMIT: usize = 1024;
 
+/// Gas for static costs that machine code has made sure of ahead, at most: after memory has grown so
+/// much is left, or machine code leaves.
+pub const GAS_AHEAD: u32 = 1000;
+
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
+
+/// The second argument of [`Shims::boundary`].
+pub const fn boundary_operand(pc: u32, opcode: u8) -> u64 {
+    pc as u64 | (opcode as u64) << BOUNDARY_OPCODE_SHIFT
+}
+
+/// Where the opcode stands in a [`boundary_operand`], behind the program counter.
+pub const BOUNDARY_OPCODE_SHIFT: u32 = 24;
 
 /// A 256-bit word: four 64-bit limbs, the least significant first.
 pub type Word = [u64; 4];
@@ -100,6 +117,8 @@ pub struct NativeFrame {
     pub shims: *const Shims,
     /// The shims' own.
     pub context: *mut c_void,
+    /// Machine code's own: operands and result of [`arithmetic`].
+    pub scratch: [Word; 3],
     /// What ADDRESS pushes.
     pub address: Word,
     /// What CALLER pushes.
@@ -111,55 +130,39 @@ pub struct NativeFrame {
     /// Bytes of return data, what RETURNDATASIZE pushes: of the last call, so it changes only while
     /// the frame is suspended, or in a boundary instruction.
     pub returndata_len: u64,
-    /// Machine code's own: room for operands of helpers.
-    pub scratch: [Word; 4],
 }
 
 /// Functions that machine code calls through the frame.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Shims {
-    /// Runs the instruction at the program counter `pc` of the caller's own instruction table, whose
-    /// static gas has been charged. [`Exit::GO_ON`] if the frame stands behind the instruction as the
+    /// The routines of the x86-64 emitter, which it reaches with short displacements.
+    #[cfg(target_arch = "x86_64")]
+    pub routines: x64::Routines,
+    /// Runs an instruction of the caller's own instruction table, whose static gas has been charged;
+    /// which one, [`boundary_operand`] says. [`Exit::GO_ON`] if the frame stands behind the instruction as the
     /// compiler expects: program counter and stack length are those of `compiler::effect`.
-    pub boundary: unsafe extern "C" fn(frame: *mut NativeFrame, pc: u64) -> Exit,
+    pub boundary: unsafe extern "C" fn(frame: *mut NativeFrame, operand: u64) -> Exit,
     /// Grows the memory to hold `end` bytes and charges for it: 1, or 0 with nothing changed if that
     /// cannot be done or paid.
     pub grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
-    /// Arithmetic on words: operands as the instruction takes them from the stack, the first from its
-    /// top. `out` may be one of them. Indexed by [`Arithmetic`].
-    pub arithmetic:
-        [unsafe extern "C" fn(out: *mut Word, operands: *const Word); Arithmetic::COUNT],
+    /// Arithmetic on words, by [`arithmetic::Operator`].
+    pub arithmetic: [arithmetic::Operation; arithmetic::COUNT],
 }
 
-/// The helpers of [`Shims::arithmetic`]; `operands` points to the *topmost* operand and the others
-/// follow at lower addresses, as on the operand stack.
-#[repr(usize)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// MUL.
-    Mul,
-    /// DIV.
-    Div,
-    /// SDIV.
-    Sdiv,
-    /// MOD.
-    Mod,
-    /// SMOD.
-    Smod,
-    /// ADDMOD.
-    Addmod,
-    /// MULMOD.
-    Mulmod,
-}
-
-impl Arithmetic {
-    /// How many there are.
-    pub const COUNT: usize = 7;
-
-    /// Offset in [`Shims`].
-    pub const fn offset(self) -> i32 {
-        (offset_of!(Shims, arithmetic) + self as usize * size_of::<usize>()) as i32
+impl Shims {
+    /// The table with these two shims.
+    pub const fn new(
+        boundary: unsafe extern "C" fn(frame: *mut NativeFrame, operand: u64) -> Exit,
+        grow: unsafe extern "C" fn(frame: *mut NativeFrame, end: u64) -> u64,
+    ) -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            routines: x64::ROUTINES,
+            boundary,
+            grow,
+            arithmetic: arithmetic::OPERATIONS,
+        }
     }
 }
 
@@ -195,4 +198,5 @@ offsets! {
     SCRATCH = NativeFrame.scratch,
     BOUNDARY = Shims.boundary,
     GROW = Shims.grow,
+    ARITHMETIC = Shims.arithmetic,
 }

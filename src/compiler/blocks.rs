@@ -1,0 +1,125 @@
+//! Pass 2: instructions to basic blocks, and blocks to runs.
+//!
+//! Contract: a block is entered at its first instruction only, and left after its last one only, but
+//! for leaves. It begins at the start of the code, at a JUMPDEST, behind a jump, and behind an
+//! instruction that the interpreter steps over. A *run* is a part of a block between two canonical
+//! points: it begins where its block does or behind a boundary instruction, and ends with the next
+//! boundary instruction or with the block.
+
+use super::{
+    decode::Inst,
+    effect::{Class, op},
+    rules::Rules,
+};
+
+/// A basic block.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    /// Its instructions.
+    pub(super) first: u32,
+    pub(super) end: u32,
+    pub(super) pc: u32,
+    /// Words that have to be on the stack at its start for none of its instructions to underflow.
+    pub(super) needs: u16,
+    /// Words by which the stack grows at most above its height at the start.
+    pub(super) grows: u16,
+    /// What the height changes by from start to end.
+    pub(super) delta: i32,
+    /// Whether a jump can lead to it.
+    pub(super) jumpdest: bool,
+    /// Whether a frame can enter it from outside: the start, and behind what the interpreter steps over.
+    pub(super) enterable: bool,
+    /// Whether control can get there at all, taking every JUMPDEST for reachable.
+    pub(super) live: bool,
+}
+
+/// The blocks of a program and where their instructions' program counters lead.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    pub(super) blocks: Vec<Block>,
+    /// Program counter and block of each JUMPDEST, in order.
+    pub(super) jumpdests: Vec<(u32, u32)>,
+}
+
+impl Blocks {
+    /// The block that a jump to `pc` leads to.
+    pub(super) fn target(&self, pc: u32) -> Option<u32> {
+        let found = self.jumpdests.binary_search_by_key(&pc, |&(at, _)| at);
+        found.ok().map(|index| self.jumpdests[index].1)
+    }
+}
+
+/// Splits the instructions into blocks.
+pub(super) fn split(insts: &[Inst]) -> Blocks {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut jumpdests = Vec::new();
+    let mut first = 0;
+    // What stands before the block: does control fall into it, is it entered from outside?
+    let (mut falls, mut enters) = (false, true);
+    while first < insts.len() {
+        let jumpdest = is_jumpdest(&insts[first]);
+        let mut height = 0i32;
+        let (mut needs, mut grows) = (0, 0);
+        let mut end = first;
+        while end < insts.len() {
+            let inst = &insts[end];
+            if end > first && is_jumpdest(inst) {
+                break;
+            }
+            end += 1;
+            if matches!(inst.class, Class::Step | Class::End) {
+                // The interpreter checks these itself.
+                break;
+            }
+            needs = needs.max(i32::from(inst.inputs) - height);
+            height += i32::from(inst.outputs) - i32::from(inst.inputs);
+            grows = grows.max(height);
+            if is_jump(inst) {
+                break;
+            }
+        }
+        let last = &insts[end - 1];
+        if jumpdest {
+            jumpdests.push((insts[first].pc, blocks.len() as u32));
+        }
+        blocks.push(Block {
+            first: first as u32,
+            end: end as u32,
+            pc: insts[first].pc,
+            needs: u16::try_from(needs.max(0)).unwrap_or(u16::MAX),
+            grows: u16::try_from(grows).unwrap_or(u16::MAX),
+            delta: height,
+            jumpdest,
+            enterable: enters,
+            live: jumpdest || falls || enters,
+        });
+        let live = jumpdest || falls || enters;
+        falls = live && !matches!(last.class, Class::End | Class::Step) && last.opcode != op::JUMP
+            || live && last.opcode == op::JUMPI && last.class == Class::Native;
+        enters = live && last.class == Class::Step;
+        first = end;
+    }
+    Blocks { blocks, jumpdests }
+}
+
+fn is_jumpdest(inst: &Inst) -> bool {
+    inst.opcode == op::JUMPDEST && inst.class == Class::Native
+}
+
+fn is_jump(inst: &Inst) -> bool {
+    matches!(inst.opcode, op::JUMP | op::JUMPI) && inst.class == Class::Native
+}
+
+/// Static gas of the run that starts at instruction `at`, a boundary instruction at its end
+/// included, but not one that the interpreter steps over.
+pub(super) fn run_gas(insts: &[Inst], at: u32, end: u32, rules: &Rules) -> u32 {
+    let mut gas = 0;
+    for inst in &insts[at as usize..end as usize] {
+        match inst.class {
+            Class::Native => gas += u32::from(rules.gas_of(inst.opcode)),
+            Class::Boundary => return gas + u32::from(rules.gas_of(inst.opcode)),
+            Class::Step | Class::End => return gas,
+        }
+    }
+    gas
+}

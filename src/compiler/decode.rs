@@ -1,0 +1,79 @@
+//! Pass 1: bytes to instructions.
+//!
+//! Contract: the instructions are those that the interpreter would meet running straight through the
+//! code, PUSH data skipped; a PUSH whose data the end of the code cuts reads zeros; behind the last
+//! one stands a STOP, as in the interpreter's padding. JUMPDESTs inside PUSH data are none.
+//!
+//! An immediate of DUPN, SWAPN or EXCHANGE is never 0x5b or a PUSH (EIP-8024), so that the jump
+//! destinations do not depend on whether it is one.
+
+use super::{
+    effect::{Class, class, decode_pair, decode_single, effect, op},
+    rules::Rules,
+};
+use alloy_primitives::U256;
+
+/// One instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inst {
+    pub(super) pc: u32,
+    pub(super) opcode: u8,
+    pub(super) class: Class,
+    /// DUPN, SWAPN, EXCHANGE: the immediate.
+    pub(super) immediate: u8,
+    /// Words that have to be on the stack.
+    pub(super) inputs: u16,
+    /// Words that are in their place afterwards.
+    pub(super) outputs: u16,
+}
+
+impl Inst {
+    /// The value of a PUSH.
+    pub(super) fn pushed(&self, code: &[u8]) -> U256 {
+        let len = (self.opcode - op::PUSH0) as usize;
+        let start = (self.pc as usize + 1).min(code.len());
+        let data = &code[start..(start + len).min(code.len())];
+        let mut bytes = [0; 32];
+        bytes[32 - len..32 - len + data.len()].copy_from_slice(data);
+        U256::from_be_bytes(bytes)
+    }
+}
+
+/// The instructions of `code`.
+pub(super) fn decode(code: &[u8], rules: &Rules) -> Vec<Inst> {
+    let mut insts = Vec::with_capacity(code.len() / 2 + 1);
+    let mut pc = 0;
+    loop {
+        // At and behind the end: the padding.
+        let opcode = code.get(pc).copied().unwrap_or(op::STOP);
+        let mut class = class(opcode, rules);
+        let immediate = code.get(pc + 1).copied().unwrap_or(0);
+        let wide = |n: Option<(u16, u16)>| n.map(|(inputs, outputs)| (inputs, outputs, 2));
+        let with_immediate = match opcode {
+            op::DUPN => wide(decode_single(immediate).map(|n| (n, n + 1))),
+            op::SWAPN => wide(decode_single(immediate).map(|n| (n + 1, n + 1))),
+            op::EXCHANGE => wide(decode_pair(immediate).map(|(n, m)| (n.max(m) + 1, n.max(m) + 1))),
+            _ => None,
+        };
+        let (inputs, outputs, len) = match (effect(opcode), with_immediate) {
+            (Some(effect), _) => (effect.inputs, effect.outputs, effect.len as usize),
+            (None, Some(found)) if class == Class::Native => found,
+            (None, _) => {
+                class = Class::Step;
+                (0, 0, 1)
+            }
+        };
+        insts.push(Inst {
+            pc: pc as u32,
+            opcode,
+            class,
+            immediate,
+            inputs,
+            outputs,
+        });
+        if pc >= code.len() {
+            return insts;
+        }
+        pc += len;
+    }
+}

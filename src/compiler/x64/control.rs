@@ -1,0 +1,140 @@
+//! Jumps, boundary instructions, and what the interpreter steps over.
+
+use super::{
+    asm::{Cond, Gpr, Mem, R15, RBP, RDI, RSI, Section},
+    emit::{Emitter, SCRATCH, routine},
+};
+use crate::{
+    compiler::{decode::Inst, effect::op, flow::Target},
+    frame::{boundary_operand, x64::Routines},
+};
+use std::mem::offset_of;
+
+impl Emitter<'_> {
+    /// JUMP or JUMPI, at the end of block `index`.
+    pub(super) fn jump(&mut self, index: usize, inst: &Inst) {
+        let conditional = inst.opcode == op::JUMPI;
+        let Some(&target) = self.state.stack.last() else {
+            return;
+        };
+        let destination = |pc| u32::try_from(pc).ok().and_then(|pc| self.blocks.target(pc));
+        if let Some(target) = self.known(target)
+            && destination(target).is_none()
+        {
+            // JUMP fails; JUMPI fails, or does nothing.
+            return if conditional {
+                self.step_here(inst)
+            } else {
+                self.leave_here(inst)
+            };
+        }
+        let Target::Block(target) = self.flow[index].target else {
+            return self.jump_by_table(index, inst, conditional);
+        };
+        let label = self.labels[target as usize];
+        let popped = self.state.pop();
+        self.state.unpin(popped);
+        if !conditional {
+            self.flush();
+            self.move_top(self.height());
+            if target as usize != index + 1 {
+                self.asm.jmp(label);
+            }
+            return;
+        }
+        let Some(&condition) = self.state.stack.last() else {
+            return;
+        };
+        if let Some(condition) = self.known(condition) {
+            let popped = self.state.pop();
+            self.state.unpin(popped);
+            self.flush();
+            self.move_top(self.height());
+            if condition.is_zero() {
+                self.fall(index);
+            } else {
+                self.asm.jmp(label);
+            }
+            return;
+        }
+        let taken = match self.state.at(condition).flags {
+            Some(cond) if self.state.flags == Some(condition) => cond,
+            _ => {
+                self.prepare(1, 1, 0);
+                self.test(condition);
+                Cond::NotEqual
+            }
+        };
+        let popped = self.state.pop();
+        self.state.unpin(popped);
+        // Neither changes the flags.
+        self.flush();
+        self.move_top(self.height());
+        self.asm.jcc(taken, label);
+        self.fall(index);
+    }
+
+    /// A jump whose target is not known here.
+    fn jump_by_table(&mut self, index: usize, inst: &Inst, conditional: bool) {
+        self.flush();
+        self.move_top(self.height());
+        let (stub, end) = (
+            if conditional { self.jumpi } else { self.jump },
+            self.asm.label(),
+        );
+        if conditional {
+            self.asm.vload(SCRATCH, Mem::at(RBP, -64));
+            self.asm.vptest(SCRATCH, SCRATCH);
+            self.asm.jcc(Cond::Equal, end);
+        }
+        self.asm.mov_imm(RSI, inst.pc.into());
+        self.asm.jmp(stub);
+        self.asm.bind(end);
+        if conditional {
+            self.move_top(-2);
+            self.fall(index);
+        }
+        self.uses_table[usize::from(conditional)] = true;
+    }
+
+    /// The program's own parts of the routines for jumps.
+    pub(super) fn table_jumps(&mut self) {
+        let section = self.asm.section(Section::Cold);
+        for (used, label, opcode, routine) in [
+            (self.uses_table[0], self.jump, op::JUMP, offset_of!(Routines, jump)),
+            (self.uses_table[1], self.jumpi, op::JUMPI, offset_of!(Routines, jumpi)),
+        ] {
+            if used {
+                self.asm.bind(label);
+                self.asm.mov_imm(Gpr(10), self.rules.gas_of(opcode).into());
+                self.asm.lea_table(RDI);
+                self.asm.jmp_mem(Mem::at(R15, routine as i32));
+            }
+        }
+        self.asm.section(section);
+    }
+
+    /// An instruction of the caller's table. Its static gas is part of the run that it ends.
+    pub(super) fn boundary(&mut self, inst: &Inst) {
+        self.flush();
+        self.move_top(self.height());
+        self.asm.mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
+        self.asm.call_mem(routine!(boundary));
+        self.state.cross(inst.inputs, inst.outputs);
+    }
+
+    /// An instruction that the interpreter steps over, whose gas was not charged.
+    pub(super) fn step(&mut self, inst: &Inst) {
+        self.flush();
+        self.move_top(self.height());
+        self.asm.mov_imm(RSI, inst.pc.into());
+        self.asm.jmp_mem(routine!(step));
+    }
+
+    /// The same for one whose gas was charged.
+    fn step_here(&mut self, inst: &Inst) {
+        self.save_flags();
+        self.give_back(self.rules.gas_of(inst.opcode).into());
+        self.step(inst);
+    }
+}

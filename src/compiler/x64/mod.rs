@@ -1,0 +1,46 @@
+//! Machine code for x86-64, in one pass over the blocks.
+//!
+//! The emitter keeps a virtual operand stack: PUSH, DUP, SWAP and POP change only that, words are
+//! computed where they are used, and the words of the stack go to memory at canonical points, each at
+//! most once. Within a run a word is a constant, a slot of the stack in memory, a field of the frame,
+//! one to four limbs in general-purpose registers, a vector register, or a comparison in the flags.
+//!
+//! # Leaves
+//!
+//! A run begins at a canonical point with one subtraction of its static gas. While it has not written
+//! memory that the interpreter can see, whatever fails goes back to that point: gas is given back
+//! and the interpreter does the run's pure instructions again. Later failures write the stack back
+//! and go to the instruction itself.
+//!
+//! | file | job |
+//! |---|---|
+//! | `asm` | encodings |
+//! | `state` | where words are |
+//! | `emit` | blocks, runs, leaves, flushes |
+//! | `select` | which instruction is whose |
+//! | `words` | arithmetic and comparison |
+//! | `bits` | logic and shifts |
+//! | `memory` | memory and call data |
+//! | `control` | jumps and boundaries |
+//! | `table` | the jump table |
+
+mod asm;
+mod bits;
+mod control;
+mod emit;
+mod memory;
+mod select;
+mod state;
+mod table;
+mod words;
+
+pub(super) use emit::emit;
+
+/// Whether this machine has all that the emitted code and its routines use.
+pub(super) fn supported() -> bool {
+    std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("bmi2")
+        && std::is_x86_feature_detected!("lzcnt")
+        && std::is_x86_feature_detected!("movbe")
+        && std::is_x86_feature_detected!("popcnt")
+}

@@ -1,0 +1,413 @@
+//! The routines that programs of the x86-64 emitter share: one copy for all of them.
+//!
+//! # Registers
+//!
+//! While a program runs:
+//!
+//! * **X1** `rbx` is the frame's address plus [`BIAS`], `rbp` the top of the stack at the last canonical
+//!   point, `r12` the gas, `r13` the memory's base, `r15` the [`Shims`](super::Shims); `rsp` is a
+//!   multiple of 16 outside routines.
+//! * **X2** `ymm13` has the bits set that a memory offset below 2^32 does not have, `ymm14` orders the
+//!   bytes of each half of a word the other way round, `ymm15` is zero.
+//! * **X3** `rax`, `rdi`, `ymm0` and `ymm1` hold nothing over a routine. All other registers survive
+//!   those that say so.
+//!
+//! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
+
+use super::{Exit, GAS_AHEAD, at};
+use std::arch::naked_asm;
+
+/// `rbx` minus the frame's address: more of its fields are in reach of a short displacement.
+pub const BIAS: i32 = 128;
+
+/// Gas that is left after every boundary instruction: with less, the interpreter goes on.
+pub const RESERVE: u32 = 256;
+
+/// A routine; called by machine code only.
+pub type Routine = unsafe extern "C" fn();
+
+/// The routines' addresses, in the order of their displacements.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Routines {
+    /// Takes `rdi`, the frame, and `rsi`, the text's base; enters at the frame's `entry`.
+    pub enter: Routine,
+    /// Takes `esi`, the program counter: ends with [`Exit::LEAVE`].
+    pub leave: Routine,
+    /// The same with [`Exit::STEP`].
+    pub step: Routine,
+    /// Takes `esi`, the shim's operand; what is not in X1 and X2 is lost. Ends the run if the shim says
+    /// so, or if less than [`RESERVE`] remains.
+    pub boundary: Routine,
+    /// Takes `rdi`, the length that is needed, and pays with what is left over [`GAS_AHEAD`]. The zero flag says that it cannot be had. All
+    /// registers but `rdi` survive.
+    pub grow: Routine,
+    /// Takes `edi`, an operator, and its operands in the frame's scratch; gives `ymm0`. All registers
+    /// but X3's survive.
+    pub arithmetic: Routine,
+    /// Takes `rdi`, an offset; gives `ymm0`. All registers but X3's survive.
+    pub calldataload: Routine,
+    /// Takes `rdi`, the jump table, `esi`, the program counter, and `r10`, the gas that the
+    /// instruction was charged; the target is the word under the top. Takes it from the stack and jumps
+    /// there, or gives the gas back and leaves.
+    pub jump: Routine,
+    /// The same for JUMPI, whose condition holds: takes two words.
+    pub jumpi: Routine,
+}
+
+/// The routines.
+pub const ROUTINES: Routines = Routines {
+    enter,
+    leave,
+    step,
+    boundary,
+    grow,
+    arithmetic,
+    calldataload,
+    jump,
+    jumpi,
+};
+
+/// The constants of X2.
+#[repr(C, align(32))]
+struct Masks([[u64; 4]; 2]);
+
+static MASKS: Masks = Masks([
+    [0xffff_ffff_0000_0000, u64::MAX, u64::MAX, u64::MAX],
+    [
+        0x0809_0a0b_0c0d_0e0f,
+        0x0001_0203_0405_0607,
+        0x0809_0a0b_0c0d_0e0f,
+        0x0001_0203_0405_0607,
+    ],
+]);
+
+#[unsafe(naked)]
+unsafe extern "C" fn enter() {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "lea rbx, [rdi + {bias}]",
+        "mov rbp, [rdi + {top}]",
+        "mov r12, [rdi + {gas}]",
+        "mov r13, [rdi + {memory}]",
+        "mov r15, [rdi + {shims}]",
+        "add rsi, [rdi + {entry}]",
+        "vmovdqa ymm13, [rip + {masks}]",
+        "vmovdqa ymm14, [rip + {masks} + 32]",
+        "vpxor xmm15, xmm15, xmm15",
+        "jmp rsi",
+        bias = const BIAS,
+        top = const at::TOP,
+        gas = const at::GAS,
+        memory = const at::MEMORY,
+        shims = const at::SHIMS,
+        entry = const at::ENTRY,
+        masks = sym MASKS,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn leave() {
+    naked_asm!(
+        "mov eax, {exit}",
+        "jmp {finish}",
+        exit = const Exit::LEAVE.0,
+        finish = sym finish,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn step() {
+    naked_asm!(
+        "mov eax, {exit}",
+        "jmp {finish}",
+        exit = const Exit::STEP.0,
+        finish = sym finish,
+    )
+}
+
+/// Writes the frame back, with the program counter in `esi`, and returns `eax` to the adapter.
+#[unsafe(naked)]
+unsafe extern "C" fn finish() {
+    naked_asm!(
+        "mov [rbx + {top}], rbp",
+        "mov [rbx + {gas}], r12",
+        "mov [rbx + {pc}], rsi",
+        "jmp {unwind}",
+        top = const at::TOP - BIAS,
+        gas = const at::GAS - BIAS,
+        pc = const at::PC - BIAS,
+        unwind = sym unwind,
+    )
+}
+
+/// Undoes `enter`.
+#[unsafe(naked)]
+unsafe extern "C" fn unwind() {
+    naked_asm!(
+        "vzeroupper",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn boundary() {
+    naked_asm!(
+        "mov [rbx + {top}], rbp",
+        "mov [rbx + {gas}], r12",
+        "vzeroupper",
+        "lea rdi, [rbx - {bias}]",
+        "sub rsp, 8",
+        "call [r15 + {shim}]",
+        "add rsp, 8",
+        "test eax, eax",
+        "jnz 2f",
+        "mov rbp, [rbx + {top}]",
+        "mov r12, [rbx + {gas}]",
+        "mov r13, [rbx + {memory}]",
+        "vmovdqa ymm13, [rip + {masks}]",
+        "vmovdqa ymm14, [rip + {masks} + 32]",
+        "vpxor xmm15, xmm15, xmm15",
+        "mov eax, {diverged}",
+        "cmp r12, {reserve}",
+        "jb 2f",
+        "ret",
+        // The frame is as the shim left it. The return address goes, too.
+        "2:",
+        "add rsp, 8",
+        "jmp {unwind}",
+        bias = const BIAS,
+        top = const at::TOP - BIAS,
+        gas = const at::GAS - BIAS,
+        memory = const at::MEMORY - BIAS,
+        shim = const at::BOUNDARY,
+        reserve = const RESERVE,
+        diverged = const Exit::DIVERGED.0,
+        masks = sym MASKS,
+        unwind = sym unwind,
+    )
+}
+
+/// The common part of the routines that call Rust from the middle of a run: takes what to call in
+/// `rax` and its arguments in `rdi` and `rsi`, and saves what X3 does not give away.
+#[unsafe(naked)]
+unsafe extern "C" fn call_saving() {
+    naked_asm!(
+        "push rcx",
+        "push rdx",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "sub rsp, 360",
+        "vmovdqu [rsp], ymm2",
+        "vmovdqu [rsp + 32], ymm3",
+        "vmovdqu [rsp + 64], ymm4",
+        "vmovdqu [rsp + 96], ymm5",
+        "vmovdqu [rsp + 128], ymm6",
+        "vmovdqu [rsp + 160], ymm7",
+        "vmovdqu [rsp + 192], ymm8",
+        "vmovdqu [rsp + 224], ymm9",
+        "vmovdqu [rsp + 256], ymm10",
+        "vmovdqu [rsp + 288], ymm11",
+        "vmovdqu [rsp + 320], ymm12",
+        "vzeroupper",
+        "call rax",
+        "vmovdqu ymm2, [rsp]",
+        "vmovdqu ymm3, [rsp + 32]",
+        "vmovdqu ymm4, [rsp + 64]",
+        "vmovdqu ymm5, [rsp + 96]",
+        "vmovdqu ymm6, [rsp + 128]",
+        "vmovdqu ymm7, [rsp + 160]",
+        "vmovdqu ymm8, [rsp + 192]",
+        "vmovdqu ymm9, [rsp + 224]",
+        "vmovdqu ymm10, [rsp + 256]",
+        "vmovdqu ymm11, [rsp + 288]",
+        "vmovdqu ymm12, [rsp + 320]",
+        "vmovdqa ymm13, [rip + {masks}]",
+        "vmovdqa ymm14, [rip + {masks} + 32]",
+        "vpxor xmm15, xmm15, xmm15",
+        "add rsp, 360",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdx",
+        "pop rcx",
+        "ret",
+        masks = sym MASKS,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn grow() {
+    naked_asm!(
+        "push rax",
+        "push rsi",
+        "sub rsp, 72",
+        "vmovdqu [rsp], ymm0",
+        "vmovdqu [rsp + 32], ymm1",
+        // What the way ahead needs is not there for memory.
+        "xor eax, eax",
+        "sub r12, {ahead}",
+        "jb 2f",
+        "mov [rbx + {gas}], r12",
+        "mov rsi, rdi",
+        "lea rdi, [rbx - {bias}]",
+        "mov rax, [r15 + {shim}]",
+        "call {call}",
+        "mov r12, [rbx + {gas}]",
+        "mov r13, [rbx + {memory}]",
+        "2:",
+        "add r12, {ahead}",
+        "vmovdqu ymm0, [rsp]",
+        "vmovdqu ymm1, [rsp + 32]",
+        "add rsp, 72",
+        "test eax, eax",
+        // `pop` leaves the flags alone.
+        "pop rsi",
+        "pop rax",
+        "ret",
+        bias = const BIAS,
+        gas = const at::GAS - BIAS,
+        memory = const at::MEMORY - BIAS,
+        shim = const at::GROW,
+        ahead = const GAS_AHEAD,
+        call = sym call_saving,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn arithmetic() {
+    naked_asm!(
+        "push rsi",
+        "mov eax, edi",
+        "mov rax, [r15 + rax * 8 + {operations}]",
+        "lea rdi, [rbx + {scratch}]",
+        "mov rsi, rdi",
+        "call {call}",
+        "vmovdqu ymm0, [rbx + {scratch}]",
+        "pop rsi",
+        "ret",
+        operations = const at::ARITHMETIC,
+        scratch = const at::SCRATCH - BIAS,
+        call = sym call_saving,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn calldataload() {
+    naked_asm!(
+        "mov rax, [rbx + {len}]",
+        "sub rax, rdi",
+        "jbe 3f",
+        "add rdi, [rbx + {data}]",
+        "cmp rax, 32",
+        "jb 4f",
+        "vpermq ymm0, [rdi], 0x4e",
+        "vpshufb ymm0, ymm0, ymm14",
+        "ret",
+        // Behind the end.
+        "3:",
+        "vpxor xmm0, xmm0, xmm0",
+        "ret",
+        // Over the end: zeros follow.
+        "4:",
+        "push rcx",
+        "push rsi",
+        "sub rsp, 40",
+        "vmovdqu [rsp], ymm15",
+        "mov rsi, rdi",
+        "mov rdi, rsp",
+        "mov rcx, rax",
+        "rep movsb",
+        "vpermq ymm0, [rsp], 0x4e",
+        "vpshufb ymm0, ymm0, ymm14",
+        "add rsp, 40",
+        "pop rsi",
+        "pop rcx",
+        "ret",
+        len = const at::CALLDATA_LEN - BIAS,
+        data = const at::CALLDATA - BIAS,
+    )
+}
+
+/// Bytes that JUMP and JUMPI take from the stack.
+const WORD: i32 = 32;
+
+macro_rules! jump {
+    ($name:ident, $words:literal) => {
+        /// See [`Routines`]; the table's form is `compiler::x64::table`'s.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "mov rax, [rbp - 32]",
+                "mov rcx, [rbp - 24]",
+                "or rcx, [rbp - 16]",
+                "or rcx, [rbp - 8]",
+                "jnz 2f",
+                "mov rcx, rax",
+                "shr rcx, 6",
+                "mov edx, [rdi]",
+                "cmp rcx, rdx",
+                "jae 2f",
+                "mov r8, [rdi + rcx * 8 + 8]",
+                "bt r8, rax",
+                "jnc 2f",
+                "and eax, 63",
+                "bzhi r8, r8, rax",
+                "popcnt r8, r8",
+                "lea r9, [rdi + rdx * 8 + 8]",
+                "add r8d, [r9 + rcx * 4]",
+                "lea r9, [r9 + rdx * 4]",
+                "shl r8, 4",
+                "add r9, r8",
+                // What the destination demands.
+                "lea rax, [rbp - {taken}]",
+                "sub rax, [rbx + {stack}]",
+                "shr rax, 5",
+                "movzx ecx, word ptr [r9 + 4]",
+                "cmp eax, ecx",
+                "jb 2f",
+                "movzx ecx, word ptr [r9 + 6]",
+                "cmp eax, ecx",
+                "ja 2f",
+                "mov ecx, [r9 + 8]",
+                "cmp [rbx + {memory_len}], rcx",
+                "jb 2f",
+                "mov ecx, [r9 + 12]",
+                "cmp r12, rcx",
+                "jb 2f",
+                "mov edx, [rdi + 4]",
+                "mov r8d, [r9]",
+                "sub rdi, rdx",
+                "add rdi, r8",
+                "sub rbp, {taken}",
+                "jmp rdi",
+                "2:",
+                "add r12, r10",
+                "jmp {leave}",
+                taken = const $words * WORD,
+                stack = const at::STACK - BIAS,
+                memory_len = const at::MEMORY_LEN - BIAS,
+                leave = sym leave,
+            )
+        }
+    };
+}
+
+jump!(jump, 1);
+jump!(jumpi, 2);
