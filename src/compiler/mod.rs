@@ -147,5 +147,7 @@ pub fn compile(
             tier: options.tier,
         });
     }
-    Err(CompileError::UnsupportedTarget("no code generator for this machine".into()))
+    Err(CompileError::UnsupportedTarget(
+        "no code generator for this machine".into(),
+    ))
 }

@@ -17,6 +17,8 @@ mod programs;
 mod refused;
 #[path = "../common/rng.rs"]
 mod rng;
+#[cfg(feature = "revm-10")]
+mod second_opinion;
 #[path = "../common/shrink.rs"]
 mod shrink;
 #[cfg(feature = "revm-10")]

@@ -14,7 +14,7 @@ use revmc_jit::revmc::evm::revm::{Database, Evm, inspector_handle_register};
 use revmc_jit::revmc::{front_end, key_spec_id};
 use revmc_jit::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
 
-fn config() -> RuntimeConfig {
+pub fn config() -> RuntimeConfig {
     RuntimeConfig {
         front_end: front_end(),
         ..RuntimeConfig::default()
@@ -22,8 +22,7 @@ fn config() -> RuntimeConfig {
 }
 
 /// A backend in which whatever was called once is native, at one tier.
-fn blocking(tier: Tier) -> JitBackend {
-    let mut config = config();
+pub fn blocking(mut config: RuntimeConfig, tier: Tier) -> JitBackend {
     config.blocking = true;
     config.tuning.jit_tiered = false;
     config.tuning.jit_opt_level = match tier {
@@ -65,7 +64,7 @@ fn transact(code: &[u8], spec_id: SpecId, backend: Option<&JitBackend>) -> Resul
 #[test]
 fn transactions_end_as_interpreted() {
     for tier in [Tier::Baseline, Tier::Optimized] {
-        let backend = blocking(tier);
+        let backend = blocking(config(), tier);
         let (mut natively, mut halted) = (0, 0);
         for (name, text) in ALL.iter().flat_map(|(_, table)| *table) {
             for spec_id in [SpecId::HOMESTEAD, SpecId::ISTANBUL, SpecId::CANCUN] {
@@ -279,7 +278,7 @@ fn code_of_another_length_than_its_hash_says_is_interpreted() {
 
 #[test]
 fn an_inspector_sees_every_frame_interpreted() {
-    let backend = blocking(Tier::Baseline);
+    let backend = blocking(config(), Tier::Baseline);
     let mut evm = Evm::builder()
         .with_db(database())
         .with_external_context(NoOpInspector)
@@ -299,7 +298,7 @@ fn an_inspector_sees_every_frame_interpreted() {
 
 #[test]
 fn a_change_of_the_fork_changes_the_programs() {
-    let backend = blocking(Tier::Baseline);
+    let backend = blocking(config(), Tier::Baseline);
     let mut evm = Evm::builder()
         .with_db(database())
         .with_spec_id(SpecId::CANCUN)
