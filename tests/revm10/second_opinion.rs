@@ -36,6 +36,9 @@ struct Left {
     changed: BTreeMap<U256, U256>,
 }
 
+/// Address, topics and data.
+type Log = ([u8; 20], Vec<[u8; 32]>, Vec<u8>);
+
 /// What a transaction shows.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
@@ -43,14 +46,13 @@ struct Outcome {
     end: &'static str,
     gas_used: u64,
     output: Vec<u8>,
-    /// Address, topics and data.
-    logs: Vec<([u8; 20], Vec<[u8; 32]>, Vec<u8>)>,
+    logs: Vec<Log>,
     accounts: BTreeMap<[u8; 20], Left>,
 }
 
 /// [`Outcome`] of a transaction. The two versions' types have the same names for the same things.
 macro_rules! outcome {
-    ($result:ident, $done:expr) => {{
+    ($result:ident, $gas_used:ident, $done:expr) => {{
         let done = $done;
         let (end, output) = match &done.result {
             $result::Success { output, .. } => ("success", output.data().to_vec()),
@@ -80,7 +82,7 @@ macro_rules! outcome {
         });
         Outcome {
             end,
-            gas_used: done.result.gas_used(),
+            gas_used: done.result.$gas_used(),
             output,
             logs: logs.collect(),
             accounts: accounts.collect(),
@@ -161,7 +163,7 @@ fn on_revm_10(case: &Case, backend: &JitBackend) -> Outcome {
         })
         .build();
     let done = evm.transact().unwrap();
-    outcome!(ExecutionResult, done)
+    outcome!(ExecutionResult, gas_used, done)
 }
 
 fn today(case: &Case, _backend: &JitBackend) -> Outcome {
@@ -204,7 +206,7 @@ fn today(case: &Case, _backend: &JitBackend) -> Outcome {
             ..TxEnv::default()
         })
         .unwrap();
-    outcome!(ExecutionResult, done)
+    outcome!(ExecutionResult, tx_gas_used, done)
 }
 
 #[test]
