@@ -17,6 +17,8 @@
 //!
 //! let mut evm = Evm::builder()
 //!     .with_db(db)
+//!     // The builder's default, the latest fork it has heard of, is interpreted.
+//!     .with_spec_id(SpecId::CANCUN)
 //!     .append_handler_register_box(handle_register(backend.clone()))
 //!     .modify_tx_env(|tx| tx.transact_to = TxKind::Call(target))
 //!     .build();
