@@ -5,6 +5,7 @@
 
 mod address;
 mod blocks;
+mod clif;
 mod decode;
 mod effect;
 mod error;
@@ -129,7 +130,7 @@ pub fn compile(
     let flow = flow::follow(bytecode, &insts, &blocks, rules);
     let sums = address::sums(bytecode, &insts, &blocks);
     #[cfg(target_arch = "x86_64")]
-    if x64::supported() {
+    if x64::supported() && options.tier == Tier::Baseline {
         let (text, entries) = x64::emit(
             bytecode,
             &insts,
@@ -145,5 +146,18 @@ pub fn compile(
             tier: options.tier,
         });
     }
-    Err(CompileError::UnsupportedTarget("no code generator for this machine".into()))
+    let program = clif::Program {
+        code: bytecode,
+        insts: &insts,
+        blocks: &blocks,
+        flow: &flow,
+        sums: &sums,
+        rules,
+    };
+    let (text, entries) = clif::emit(program, options)?;
+    Ok(NativeCode {
+        text,
+        entries,
+        tier: options.tier,
+    })
 }
