@@ -25,6 +25,8 @@ impl Generator<'_> {
         let Some(carried) = self.loops.carried(index) else {
             return;
         };
+        let lowest = carried.iter().map(|word| word.position).min().unwrap_or(0);
+        self.state.ensure(lowest.unsigned_abs() as u16);
         let block = self.bodies[index];
         let top = self.e.func.dfg.append_block_param(block, types::I64);
         self.state.top = Some((top, self.start));
