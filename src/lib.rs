@@ -64,6 +64,8 @@ mod key;
 mod program;
 pub mod resident;
 #[cfg(not(loom))]
+pub mod revm;
+#[cfg(not(loom))]
 pub mod stats;
 #[cfg(not(loom))]
 mod worker;
@@ -89,7 +91,7 @@ pub use {
 pub mod primitives {
     pub use crate::compiler::OptimizationLevel;
     pub use alloy_primitives::{B256, Bytes, keccak256};
-    pub use revm_interpreter::primitives::hardfork::SpecId;
+    pub use revm_interpreter::{primitives::hardfork::SpecId, state::Bytecode};
 }
 
 /// Its example is compiled and run.

@@ -121,7 +121,7 @@ impl CompiledProgram {
     }
 
     /// The raw entry point.
-    pub(crate) fn entry(&self) -> Entry {
+    pub(crate) fn entry_point(&self) -> Entry {
         self.entry
     }
 

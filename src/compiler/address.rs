@@ -60,7 +60,9 @@ pub(super) fn sums(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<bool> {
                     continue;
                 }
                 op::SWAP1..=op::SWAP16 => {
-                    let other = stack.len().checked_sub((inst.opcode - op::SWAP1) as usize + 2);
+                    let other = stack
+                        .len()
+                        .checked_sub((inst.opcode - op::SWAP1) as usize + 2);
                     if let Some(other) = other {
                         let top = stack.len() - 1;
                         stack.swap(top, other);

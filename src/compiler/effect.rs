@@ -53,14 +53,14 @@ pub const fn effect(opcode: u8) -> Option<Effect> {
     use op::*;
     Some(match opcode {
         STOP | JUMPDEST | INVALID => of(0, 0),
-        ADD | MUL | SUB | DIV | SDIV | MOD | SMOD | EXP | SIGNEXTEND | LT | GT | SLT | SGT | EQ | AND
-        | OR | XOR | BYTE | SHL | SHR | SAR | KECCAK256 => of(2, 1),
+        ADD | MUL | SUB | DIV | SDIV | MOD | SMOD | EXP | SIGNEXTEND | LT | GT | SLT | SGT | EQ
+        | AND | OR | XOR | BYTE | SHL | SHR | SAR | KECCAK256 => of(2, 1),
         ADDMOD | MULMOD => of(3, 1),
-        ISZERO | NOT | CLZ | BALANCE | CALLDATALOAD | EXTCODESIZE | EXTCODEHASH | BLOCKHASH | BLOBHASH
-        | MLOAD | SLOAD | TLOAD => of(1, 1),
-        ADDRESS | ORIGIN | CALLER | CALLVALUE | CALLDATASIZE | CODESIZE | GASPRICE | RETURNDATASIZE
-        | COINBASE | TIMESTAMP | NUMBER | DIFFICULTY | GASLIMIT | CHAINID | SELFBALANCE | BASEFEE
-        | BLOBBASEFEE | SLOTNUM | PC | MSIZE | GAS | PUSH0 => of(0, 1),
+        ISZERO | NOT | CLZ | BALANCE | CALLDATALOAD | EXTCODESIZE | EXTCODEHASH | BLOCKHASH
+        | BLOBHASH | MLOAD | SLOAD | TLOAD => of(1, 1),
+        ADDRESS | ORIGIN | CALLER | CALLVALUE | CALLDATASIZE | CODESIZE | GASPRICE
+        | RETURNDATASIZE | COINBASE | TIMESTAMP | NUMBER | DIFFICULTY | GASLIMIT | CHAINID
+        | SELFBALANCE | BASEFEE | BLOBBASEFEE | SLOTNUM | PC | MSIZE | GAS | PUSH0 => of(0, 1),
         CALLDATACOPY | CODECOPY | RETURNDATACOPY | MCOPY => of(3, 0),
         EXTCODECOPY => of(4, 0),
         POP | JUMP | SELFDESTRUCT => of(1, 0),
@@ -116,10 +116,51 @@ pub fn class(opcode: u8, rules: &Rules) -> Class {
         {
             Class::Step
         }
-        ADD | MUL | SUB | DIV | SDIV | MOD | SMOD | ADDMOD | MULMOD | SIGNEXTEND | LT | GT | SLT | SGT
-        | EQ | ISZERO | AND | OR | XOR | NOT | BYTE | SHL | SHR | SAR | CLZ | ADDRESS | CALLER
-        | CALLVALUE | CALLDATALOAD | CALLDATASIZE | CODESIZE | RETURNDATASIZE | POP | MLOAD | MSTORE
-        | MSTORE8 | JUMP | JUMPI | PC | MSIZE | GAS | JUMPDEST | PUSH0..=SWAP16 | DUPN | SWAPN
+        ADD
+        | MUL
+        | SUB
+        | DIV
+        | SDIV
+        | MOD
+        | SMOD
+        | ADDMOD
+        | MULMOD
+        | SIGNEXTEND
+        | LT
+        | GT
+        | SLT
+        | SGT
+        | EQ
+        | ISZERO
+        | AND
+        | OR
+        | XOR
+        | NOT
+        | BYTE
+        | SHL
+        | SHR
+        | SAR
+        | CLZ
+        | ADDRESS
+        | CALLER
+        | CALLVALUE
+        | CALLDATALOAD
+        | CALLDATASIZE
+        | CODESIZE
+        | RETURNDATASIZE
+        | POP
+        | MLOAD
+        | MSTORE
+        | MSTORE8
+        | JUMP
+        | JUMPI
+        | PC
+        | MSIZE
+        | GAS
+        | JUMPDEST
+        | PUSH0..=SWAP16
+        | DUPN
+        | SWAPN
         | EXCHANGE
             if rules.is_standard(opcode) =>
         {

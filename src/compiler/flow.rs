@@ -76,12 +76,7 @@ pub(super) struct Flow {
 }
 
 /// Follows the blocks.
-pub(super) fn follow(
-    code: &[u8],
-    insts: &[Inst],
-    blocks: &Blocks,
-    rules: &Rules,
-) -> Vec<Flow> {
+pub(super) fn follow(code: &[u8], insts: &[Inst], blocks: &Blocks, rules: &Rules) -> Vec<Flow> {
     let mut flow: Vec<Flow> = (0..blocks.blocks.len())
         .map(|index| scan(code, insts, blocks, index))
         .collect();
@@ -133,7 +128,11 @@ fn scan(code: &[u8], insts: &[Inst], blocks: &Blocks, index: usize) -> Flow {
                 continue;
             }
             op::SWAPN if native => {
-                exchange(&mut stack, 0, decode_single(inst.immediate).unwrap_or(0).into());
+                exchange(
+                    &mut stack,
+                    0,
+                    decode_single(inst.immediate).unwrap_or(0).into(),
+                );
                 continue;
             }
             op::EXCHANGE if native => {
@@ -259,7 +258,11 @@ fn memory(blocks: &Blocks, flow: &mut [Flow]) {
     // Every visit of a block lowers it: the bounds are a few constants.
     let mut visits = 8 * flow.len();
     while let Some(index) = work.pop() {
-        let here = if least[index] == ANY { first } else { least[index] };
+        let here = if least[index] == ANY {
+            first
+        } else {
+            least[index]
+        };
         least[index] = here;
         let end = here.max(flow[index].reaches);
         for next in successors(&flow[index], index) {

@@ -155,17 +155,32 @@ mod tests {
         let (one, min) = (U256::ONE, U256::ONE << 255);
         let minus = |n: u64| U256::from(n).wrapping_neg();
         assert_eq!(evaluate(Operator::Sdiv, &[min, minus(1)]), min);
-        assert_eq!(evaluate(Operator::Sdiv, &[minus(7), U256::from(2)]), minus(3));
-        assert_eq!(evaluate(Operator::Smod, &[minus(7), U256::from(2)]), minus(1));
+        assert_eq!(
+            evaluate(Operator::Sdiv, &[minus(7), U256::from(2)]),
+            minus(3)
+        );
+        assert_eq!(
+            evaluate(Operator::Smod, &[minus(7), U256::from(2)]),
+            minus(1)
+        );
         assert_eq!(evaluate(Operator::Smod, &[U256::from(7), minus(2)]), one);
         for operator in [Operator::Div, Operator::Sdiv, Operator::Mod, Operator::Smod] {
             assert_eq!(evaluate(operator, &[one, U256::ZERO]), U256::ZERO);
         }
-        assert_eq!(evaluate(Operator::Addmod, &[U256::MAX, U256::MAX, U256::ZERO]), U256::ZERO);
-        assert_eq!(evaluate(Operator::Mulmod, &[U256::MAX, U256::MAX, U256::from(7)]), U256::ONE);
+        assert_eq!(
+            evaluate(Operator::Addmod, &[U256::MAX, U256::MAX, U256::ZERO]),
+            U256::ZERO
+        );
+        assert_eq!(
+            evaluate(Operator::Mulmod, &[U256::MAX, U256::MAX, U256::from(7)]),
+            U256::ONE
+        );
         assert_eq!(evaluate(Operator::Sar, &[U256::MAX, min]), U256::MAX);
         assert_eq!(evaluate(Operator::Shl, &[U256::from(256), one]), U256::ZERO);
-        assert_eq!(evaluate(Operator::Signextend, &[U256::ZERO, U256::from(0x80)]), minus(0x80));
+        assert_eq!(
+            evaluate(Operator::Signextend, &[U256::ZERO, U256::from(0x80)]),
+            minus(0x80)
+        );
         assert_eq!(evaluate(Operator::Signextend, &[U256::from(31), min]), min);
     }
 }

@@ -77,7 +77,11 @@ impl Emitter<'_> {
         let (a, b) = (self.state.pop(), self.state.pop());
         self.spread(a, 0);
         self.spread(b, 1);
-        let (a, b) = if self.known(a).is_some() { (b, a) } else { (a, b) };
+        let (a, b) = if self.known(a).is_some() {
+            (b, a)
+        } else {
+            (a, b)
+        };
         let count = limbs_of(bits).max(1);
         let mut regs = [RAX; 4];
         for (i, reg) in regs[..count].iter_mut().enumerate() {
@@ -107,7 +111,11 @@ impl Emitter<'_> {
         f: impl FnOnce(&mut Self, super::asm::Ymm, super::asm::Ymm, super::asm::Rm),
     ) {
         let (a, b) = (self.state.pop(), self.state.pop());
-        let (a, b) = if self.known(a).is_some() { (b, a) } else { (a, b) };
+        let (a, b) = if self.known(a).is_some() {
+            (b, a)
+        } else {
+            (a, b)
+        };
         let to = self.state.take_vector();
         let left = self.vector_in(a, to);
         let right = self.vector_rm(b, SCRATCH);
@@ -134,7 +142,9 @@ impl Emitter<'_> {
             return self.limbwise(Alu::Xor, 256);
         }
         self.prepare(2, 1, 1);
-        self.vectorwise(256, |emitter, to, left, right| emitter.asm.vpxor(to, left, right));
+        self.vectorwise(256, |emitter, to, left, right| {
+            emitter.asm.vpxor(to, left, right)
+        });
     }
 
     pub(super) fn byte(&mut self) {

@@ -101,8 +101,18 @@ impl Emitter<'_> {
     pub(super) fn table_jumps(&mut self) {
         let section = self.asm.section(Section::Cold);
         for (used, label, opcode, routine) in [
-            (self.uses_table[0], self.jump, op::JUMP, offset_of!(Routines, jump)),
-            (self.uses_table[1], self.jumpi, op::JUMPI, offset_of!(Routines, jumpi)),
+            (
+                self.uses_table[0],
+                self.jump,
+                op::JUMP,
+                offset_of!(Routines, jump),
+            ),
+            (
+                self.uses_table[1],
+                self.jumpi,
+                op::JUMPI,
+                offset_of!(Routines, jumpi),
+            ),
         ] {
             if used {
                 self.asm.bind(label);
@@ -118,7 +128,8 @@ impl Emitter<'_> {
     pub(super) fn boundary(&mut self, inst: &Inst) {
         self.flush();
         self.move_top(self.height());
-        self.asm.mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
+        self.asm
+            .mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
         self.asm.call_mem(routine!(boundary));
         self.state.cross(inst.inputs, inst.outputs);
     }

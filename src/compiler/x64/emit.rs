@@ -1,7 +1,9 @@
 //! Blocks and runs, flushes and leaves.
 
 use super::{
-    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Place, R12, RAX, RBP, RBX, RSI, Rm, Section, Ymm},
+    asm::{
+        Alu, Assembler, Cond, Gpr, Label, Mem, Place, R12, RAX, RBP, RBX, RSI, Rm, Section, Ymm,
+    },
     state::{CYCLE, Limbs, Move, Source, State, Val},
     table::table,
 };
@@ -266,8 +268,7 @@ impl Emitter<'_> {
         let leave = self.asm.label();
         let section = self.asm.section(Section::Cold);
         self.asm.bind(leave);
-        self.asm
-            .mov_imm(RSI, self.blocks.blocks[next].pc.into());
+        self.asm.mov_imm(RSI, self.blocks.blocks[next].pc.into());
         self.asm.jmp_mem(routine!(leave));
         self.asm.section(section);
         // Both bounds in one comparison: what is below the lower one wraps.
@@ -527,9 +528,12 @@ impl Emitter<'_> {
 
     /// The scratch is about to hold something else.
     pub(super) fn unspread(&mut self, value: Val) {
-        if self.state.at(value).frame.is_some_and(|frame| {
-            (at::SCRATCH..at::SCRATCH + 96).contains(&frame)
-        }) {
+        if self
+            .state
+            .at(value)
+            .frame
+            .is_some_and(|frame| (at::SCRATCH..at::SCRATCH + 96).contains(&frame))
+        {
             self.state.at_mut(value).frame = None;
         }
     }

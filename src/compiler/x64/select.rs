@@ -28,7 +28,8 @@ impl Emitter<'_> {
             op::PUSH0..=op::PUSH32 => self.push_constant(inst.pushed(self.code)),
             op::DUP1..=op::DUP16 => self.state.dup((inst.opcode - op::DUP1) as usize + 1),
             op::SWAP1..=op::SWAP16 => {
-                self.state.exchange(0, (inst.opcode - op::SWAP1) as usize + 1);
+                self.state
+                    .exchange(0, (inst.opcode - op::SWAP1) as usize + 1);
             }
             op::DUPN => {
                 if let Some(n) = decode_single(inst.immediate) {

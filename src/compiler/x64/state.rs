@@ -110,9 +110,14 @@ pub(super) enum Source {
 /// A step of a flush.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Move {
-    Store { slot: i32, from: Source },
+    Store {
+        slot: i32,
+        from: Source,
+    },
     /// Into the vector register that breaks cycles; later sources that were this slot are that register.
-    Save { slot: i32 },
+    Save {
+        slot: i32,
+    },
 }
 
 /// The vector register that breaks cycles of a flush.

@@ -18,7 +18,9 @@ use crate::{compiler::flow::Demand, frame::STACK_LIMIT};
 /// The table for `destinations`: program counters in order, with their offsets in the text and what
 /// they demand.
 pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
-    let words = destinations.last().map_or(0, |&(pc, ..)| pc as usize / 64 + 1);
+    let words = destinations
+        .last()
+        .map_or(0, |&(pc, ..)| pc as usize / 64 + 1);
     let mut bitmap = vec![0u64; words];
     for &(pc, ..) in destinations {
         bitmap[pc as usize / 64] |= 1 << (pc % 64);

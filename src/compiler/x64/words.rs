@@ -67,7 +67,11 @@ impl Emitter<'_> {
         self.prepare(2, 6, 0);
         let (a, b) = self.two();
         // A constant second.
-        let (a, b) = if self.known(a).is_some() { (b, a) } else { (a, b) };
+        let (a, b) = if self.known(a).is_some() {
+            (b, a)
+        } else {
+            (a, b)
+        };
         if self.known(b) == Some(U256::ZERO) {
             self.state.push(a);
             return self.done(&[a, b]);
@@ -249,7 +253,11 @@ impl Emitter<'_> {
             return;
         };
         let (by, of) = (self.state.at(divisor).bits, self.state.at(dividend).bits);
-        let bits = if operator == Operator::Div { of } else { of.min(by) };
+        let bits = if operator == Operator::Div {
+            of
+        } else {
+            of.min(by)
+        };
         if by > 64 || of > 64 {
             return self.helper(operator, 2, bits);
         }
@@ -295,7 +303,10 @@ impl Emitter<'_> {
         };
         if let Some(at) = self.known(at) {
             // Nothing to extend: all bytes are kept, or the sign is known to be clear.
-            let clear = u16::try_from(at).ok().and_then(|at| at.checked_mul(8)).map(|at| at + 7);
+            let clear = u16::try_from(at)
+                .ok()
+                .and_then(|at| at.checked_mul(8))
+                .map(|at| at + 7);
             if at >= U256::from(31) || clear.is_some_and(|at| self.state.at(value).bits <= at) {
                 return self.replace_two(|emitter| emitter.state.push(value));
             }
@@ -434,7 +445,11 @@ impl Emitter<'_> {
             self.done(&[a, b]);
         } else {
             let (a, b) = (self.state.pop(), self.state.pop());
-            let (a, b) = if self.known(a).is_some() { (b, a) } else { (a, b) };
+            let (a, b) = if self.known(a).is_some() {
+                (b, a)
+            } else {
+                (a, b)
+            };
             let left = self.vector(a);
             let right = self.vector_rm(b, super::state::CYCLE);
             self.asm.vpxor(SCRATCH, left, right);
