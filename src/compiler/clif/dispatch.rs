@@ -5,10 +5,10 @@
 //! the target is compared with the destinations that hash there, and the frame with what the
 //! destination demands. Where nothing fits, the interpreter does the jump.
 
-use super::generate::Generator;
+use super::{Part, generate::Generator};
 use crate::{
-    compiler::{EntryPoint, effect::op, flow::possible},
-    frame::at,
+    compiler::{effect::op, flow::possible},
+    frame::{LOOP_EXITS, at},
 };
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 
@@ -22,20 +22,13 @@ fn place(target: u32, bits: u32) -> usize {
 
 impl Generator<'_> {
     /// The blocks that a frame can enter, in the order of the entry table.
-    fn entered(&self) -> Vec<usize> {
+    pub(super) fn entered(&self) -> Vec<usize> {
         let blocks = self.program.blocks.blocks.iter().enumerate();
-        let entered = blocks.filter(|(_, block)| block.live && (block.enterable || block.jumpdest));
-        entered.map(|(index, _)| index).collect()
-    }
-
-    pub(super) fn entries(&self) -> Vec<EntryPoint> {
-        let entered = self.entered().into_iter().enumerate();
-        let entries = entered.map(|(operand, index)| EntryPoint {
-            pc: self.program.blocks.blocks[index].pc,
-            operand: operand as u32,
-            demand: self.program.flow[index].demand,
+        let entered = blocks.filter(|(index, block)| {
+            let part = self.part == Part::Whole || self.loops.carried(*index).is_some();
+            part && block.live && (block.enterable || block.jumpdest)
         });
-        entries.collect()
+        entered.map(|(index, _)| index).collect()
     }
 
     fn table(&mut self, default: ir::Block, blocks: &[ir::Block]) -> ir::JumpTable {
@@ -47,7 +40,7 @@ impl Generator<'_> {
         self.e.func.create_jump_table(data)
     }
 
-    pub(super) fn emit_entry_table(&mut self) {
+    pub(super) fn emit_entry_table(&mut self, first_block: ir::Block) {
         let blocks: Vec<ir::Block> =
             self.entered().into_iter().map(|index| self.enters[index]).collect();
         let first = blocks[0];
@@ -55,12 +48,34 @@ impl Generator<'_> {
             self.e.jump(first, &[]);
             return;
         }
-        let index = self.load_field(at::ENTRY);
-        let index = self.e.cursor().ins().ireduce(types::I32, index);
+        let index = match self.part {
+            Part::Whole => {
+                let index = self.load_field(at::ENTRY);
+                self.e.cursor().ins().ireduce(types::I32, index)
+            }
+            Part::Loops => self.params::<2>(first_block)[1],
+        };
         let table = self.table(first, &blocks[1..]);
         // The first is what an index beyond the table leads to.
         let index = self.e.offset(index, -1);
         self.e.cursor().ins().br_table(index, table);
+    }
+
+    /// Where a canonical frame enters a block; for one that is not of the part, what answers so.
+    pub(super) fn enter(&mut self, index: usize) -> ir::Block {
+        let outside = self.part == Part::Loops && self.loops.carried(index).is_none();
+        if outside && !self.exits.contains(&index) {
+            self.exits.push(index);
+        }
+        self.enters[index]
+    }
+
+    pub(super) fn emit_exits(&mut self) {
+        for (number, index) in self.exits.clone().into_iter().enumerate() {
+            self.place(self.enters[index], true);
+            let answer = self.e.iconst(types::I32, u64::from(LOOP_EXITS) + number as u64);
+            self.exit_with(answer);
+        }
     }
 
     /// The block that jumps of this kind go through. Takes the target and the jump's program

@@ -4,6 +4,7 @@
 //! stays inside a loop: then what the loop's blocks pass on are arguments.
 
 use super::{
+    Part,
     emit::{Limb, Region},
     generate::Generator,
     state::{Data, Val},
@@ -157,7 +158,7 @@ impl Generator<'_> {
             return (self.bodies[target], args);
         }
         self.settle_all();
-        (self.enters[target], Vec::new())
+        (self.enter(target), Vec::new())
     }
 
     /// Makes the frame canonical.
@@ -179,7 +180,8 @@ impl Generator<'_> {
             self.settle_all();
             self.check_stack(next);
         }
-        if block.jumpdest || block.enterable {
+        let outside = self.part == Part::Loops && !stays;
+        if block.jumpdest || block.enterable || outside {
             let (to, args) = self.settle(index, next);
             self.e.jump(to, &args);
             return;

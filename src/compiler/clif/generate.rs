@@ -1,7 +1,7 @@
 //! Blocks and runs, leaves and write-back.
 
 use super::{
-    Program,
+    Part,
     emit::{Emit, Limb, Region},
     loops::Loops,
     state::{Data, State, Val},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     compiler::{
-        EntryPoint, Tier,
+        Program,
         blocks::{Block, run_gas},
         decode::Inst,
         effect::{Class, op},
@@ -54,6 +54,7 @@ pub(super) struct Run {
 /// A program being generated.
 pub(super) struct Generator<'a> {
     pub(super) program: Program<'a>,
+    pub(super) part: Part,
     pub(super) e: Emit,
     pub(super) loops: Loops,
     /// Where static edges enter each block.
@@ -80,16 +81,29 @@ pub(super) struct Generator<'a> {
     /// Jumps with unknown targets: JUMP's and JUMPI's.
     pub(super) dispatch: [Option<ir::Block>; 2],
     frame: Option<(ir::Block, ir::Value)>,
+    /// The blocks of the rest that the loops lead to.
+    pub(super) exits: Vec<usize>,
 }
 
-/// Generates the function and its entry points.
+/// A function, and the blocks at which it is entered and that it leads to.
+pub(super) struct Generated {
+    pub(super) func: ir::Function,
+    pub(super) entered: Vec<usize>,
+    pub(super) exits: Vec<usize>,
+}
+
+/// Generates the function of a program or its loops.
 pub(super) fn generate(
     program: Program<'_>,
-    tier: Tier,
+    loops: Loops,
+    part: Part,
     call_conv: CallConv,
-) -> Result<(ir::Function, Vec<EntryPoint>), CompileError> {
+) -> Result<Generated, CompileError> {
     let mut signature = Signature::new(call_conv);
     signature.params.push(AbiParam::new(types::I64));
+    if part == Part::Loops {
+        signature.params.push(AbiParam::new(types::I32));
+    }
     signature.returns.push(AbiParam::new(types::I32));
     let mut func = ir::Function::with_name_signature(UserFuncName::default(), signature);
     let pointers = |func: &mut ir::Function, returns: &[ir::Type]| {
@@ -121,10 +135,8 @@ pub(super) fn generate(
     let mut this = Generator {
         program,
         e: Emit::new(func, first),
-        loops: match tier {
-            Tier::Baseline => Loops::none(count),
-            Tier::Optimized => Loops::find(&program),
-        },
+        loops,
+        part,
         enters: bodies.clone(),
         bodies,
         state: State::new(0),
@@ -149,6 +161,7 @@ pub(super) fn generate(
         operation,
         dispatch: [None; 2],
         frame: None,
+        exits: Vec::new(),
     };
     this.prepare_enters();
     this.prologue(first);
@@ -167,21 +180,29 @@ pub(super) fn generate(
     }
     this.emit_enters();
     this.emit_dispatch();
+    this.emit_exits();
     this.epilogue();
-    let entries = this.entries();
-    Ok((this.e.func, entries))
+    let entered = this.entered();
+    Ok(Generated {
+        func: this.e.func,
+        entered,
+        exits: this.exits,
+    })
 }
 
 impl Generator<'_> {
     /// Saves the caller's pinned register and goes to the block at which the frame enters.
     fn prologue(&mut self, first: ir::Block) {
         let frame = self.e.func.dfg.append_block_param(first, types::I64);
+        if self.part == Part::Loops {
+            self.e.func.dfg.append_block_param(first, types::I32);
+        }
         let old = self.e.cursor().ins().get_pinned_reg(types::I64);
         let address = self.e.slot_address(self.saved);
         self.e.store(Region::Context, old, address, 0);
         self.e.cursor().ins().set_pinned_reg(frame);
         self.frame = Some((first, frame));
-        self.emit_entry_table();
+        self.emit_entry_table(first);
     }
 
     fn epilogue(&mut self) {
@@ -283,7 +304,8 @@ impl Generator<'_> {
     /// Whether a block is emitted, or is only fallen into from where control does not get.
     pub(super) fn is_emitted(&self, index: usize) -> bool {
         let block = &self.program.blocks.blocks[index];
-        block.live && (self.inherited || block.jumpdest || block.enterable)
+        let part = self.part == Part::Whole || self.loops.carried(index).is_some();
+        part && block.live && (self.inherited || block.jumpdest || block.enterable)
     }
 
     fn block(&mut self, index: usize) {

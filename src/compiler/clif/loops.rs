@@ -10,8 +10,8 @@
 //! compared with are taken for less than 2^63 and passed as one limb. That is a guess, checked where the
 //! loop is entered and where a sum could break it; the interpreter goes on where it is wrong.
 
-use super::Program;
 use crate::compiler::{
+    Program,
     blocks::Blocks,
     effect::{Class, decode_pair, decode_single, op},
     flow::{Target, falls_freely, possible},
@@ -75,6 +75,11 @@ impl Loops {
             }
         }
         this
+    }
+
+    /// Which blocks are in loops.
+    pub(super) fn members(&self) -> Vec<bool> {
+        self.members.iter().map(Option::is_some).collect()
     }
 
     /// The words that a block of a loop takes as parameters.

@@ -37,23 +37,54 @@ mod shift;
 mod state;
 mod word;
 
-use super::{
-    CompileOptions, EntryPoint, Rules, blocks::Blocks, decode::Inst, error::CompileError, flow::Flow, isa,
-};
+use super::{CompileOptions, EntryPoint, Program, Tier, error::CompileError};
 use crate::frame::MAX_NATIVE_STACK;
-use cranelift_codegen::{Context, control::ControlPlane};
+use cranelift_codegen::{
+    Context,
+    control::ControlPlane,
+    ir,
+    isa::{OwnedTargetIsa, TargetIsa},
+};
 use std::fs;
 
-/// The passes' results.
-#[derive(Clone, Copy)]
-pub(super) struct Program<'a> {
-    pub(super) code: &'a [u8],
-    pub(super) insts: &'a [Inst],
-    pub(super) blocks: &'a Blocks,
-    pub(super) flow: &'a [Flow],
-    /// Which sums are addresses, by instruction.
-    pub(super) sums: &'a [bool],
-    pub(super) rules: &'a Rules,
+/// The code of a program's loops, for the back end of the rest: `extern "C" fn(*mut NativeFrame, u32) -> u32`
+/// from a canonical frame to a canonical frame. Its second argument is an index of `entries`; it
+/// answers an exit, or [`LOOP_EXITS`](crate::frame::LOOP_EXITS) plus an index of `exits`.
+pub(super) struct LoopCode {
+    pub(super) text: Vec<u8>,
+    /// Which blocks it has.
+    pub(super) members: Vec<bool>,
+    /// Blocks where it is entered.
+    pub(super) entries: Vec<u32>,
+    /// Blocks of the rest where control goes on.
+    pub(super) exits: Vec<u32>,
+}
+
+/// Compiles a program's loops; `None` if it has none.
+pub(super) fn loops(
+    program: &Program<'_>,
+    options: &CompileOptions,
+) -> Result<Option<LoopCode>, CompileError> {
+    let loops = loops::Loops::find(program);
+    let members = loops.members();
+    if !members.contains(&true) {
+        return Ok(None);
+    }
+    let isa = isa(options)?;
+    let generated = generate::generate(*program, loops, Part::Loops, isa.default_call_conv())?;
+    Ok(Some(LoopCode {
+        text: compile(generated.func, options, &*isa)?,
+        members,
+        entries: generated.entered.iter().map(|&block| block as u32).collect(),
+        exits: generated.exits.iter().map(|&block| block as u32).collect(),
+    }))
+}
+
+/// What of a program is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Loops,
 }
 
 /// Instructions of Cranelift's beyond which a function is refused: its time and memory grow with them.
@@ -61,12 +92,35 @@ const MAX_INSTRUCTIONS: usize = 400_000;
 
 /// Compiles a program: its text and entry points.
 pub(super) fn emit(
-    program: Program<'_>,
+    program: &Program<'_>,
     options: &CompileOptions,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
-    let verify = options.debug_assertions || cfg!(debug_assertions);
-    let isa = isa::isa(options.tier, verify)?;
-    let (func, entries) = generate::generate(program, options.tier, isa.default_call_conv())?;
+    let loops = match options.tier {
+        Tier::Baseline => loops::Loops::none(program.blocks.blocks.len()),
+        Tier::Optimized => loops::Loops::find(program),
+    };
+    let isa = isa(options)?;
+    let generated = generate::generate(*program, loops, Part::Whole, isa.default_call_conv())?;
+    let entered = generated.entered.iter().enumerate();
+    let entries = entered.map(|(operand, &index)| EntryPoint {
+        pc: program.blocks.blocks[index].pc,
+        operand: operand as u32,
+        demand: program.flow[index].demand,
+    });
+    let entries = entries.collect();
+    Ok((compile(generated.func, options, &*isa)?, entries))
+}
+
+fn isa(options: &CompileOptions) -> Result<OwnedTargetIsa, CompileError> {
+    super::isa::isa(options.tier, options.debug_assertions || cfg!(debug_assertions))
+}
+
+/// Compiles a function.
+fn compile(
+    func: ir::Function,
+    options: &CompileOptions,
+    isa: &dyn TargetIsa,
+) -> Result<Vec<u8>, CompileError> {
     let count = func.dfg.num_insts();
     if count > MAX_INSTRUCTIONS {
         return Err(CompileError::TooComplex {
@@ -87,7 +141,7 @@ pub(super) fn emit(
         dump("function.clif", &context.func.display().to_string())?;
     }
     let compiled = context
-        .compile(&*isa, &mut ControlPlane::default())
+        .compile(isa, &mut ControlPlane::default())
         .map_err(|error| CompileError::Codegen(format!("{:?}", error.inner)))?;
     if let Some(listing) = &compiled.vcode {
         dump("function.asm", listing)?;
@@ -107,5 +161,5 @@ pub(super) fn emit(
     if let Some(reloc) = compiled.buffer.relocs().first() {
         return Err(CompileError::Codegen(format!("a reference out of the text: {reloc:?}")));
     }
-    Ok((text, entries))
+    Ok(text)
 }
