@@ -57,8 +57,6 @@ pub enum EngineError {
     Layout(&'static str),
     /// A reference in the machine code cannot be resolved.
     Relocation(String),
-    /// The process has used up its share of memory mappings (`vm.max_map_count` on Linux).
-    MappingLimit(usize),
     /// A system call on executable memory failed.
     System {
         /// The call's name.
@@ -68,15 +66,6 @@ pub enum EngineError {
     },
     /// A dump of the compilation's intermediate results could not be written.
     Dump(String),
-}
-
-impl EngineError {
-    pub(super) fn last_os_error(call: &'static str) -> Self {
-        Self::System {
-            call,
-            errno: io::Error::last_os_error().raw_os_error().unwrap_or(0),
-        }
-    }
 }
 
 impl fmt::Display for EngineError {
@@ -109,7 +98,6 @@ impl fmt::Display for EngineError {
             Self::Codegen(what) => write!(f, "code generator: {what}"),
             Self::Layout(what) => write!(f, "unexpected memory layout of {what}"),
             Self::Relocation(what) => write!(f, "unresolvable reference: {what}"),
-            Self::MappingLimit(max) => write!(f, "all {max} code mappings are in use"),
             Self::System { call, errno } => {
                 write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))
             }
