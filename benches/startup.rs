@@ -48,7 +48,7 @@ fn with_level(level: OptimizationLevel) -> RuntimeConfig {
 fn with_store(folder: &Path) -> RuntimeConfig {
     let mut config = RuntimeConfig::default();
     let store = DirArtifactStore::open(folder, DirOptions::default());
-    config.store = Some(Arc::new(store.expect("the folder is ours")));
+    config.store = Some(store.expect("the folder is ours").into());
     config
 }
 

@@ -14,7 +14,7 @@ use common::{
 use revmc_jit::{
     AotRequest, CompiledProgram, JitBackend, LookupDecision, ProgramKind, RuntimeCacheKey,
     RuntimeConfig,
-    artifact::{ArtifactStore, DirArtifactStore, DirOptions, TempArtifactStore},
+    artifact::{DirArtifactStore, DirOptions, TempArtifactStore, TrustedStore},
     primitives::{SpecId, keccak256},
     revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory},
 };
@@ -33,9 +33,9 @@ fn key_of(case: &Case) -> RuntimeCacheKey {
     }
 }
 
-fn backend(store: Arc<dyn ArtifactStore>) -> JitBackend {
+fn backend(store: impl Into<TrustedStore>) -> JitBackend {
     let config = RuntimeConfig {
-        store: Some(store),
+        store: Some(store.into()),
         ..RuntimeConfig::default()
     };
     JitBackend::new(config).unwrap()
@@ -96,9 +96,7 @@ fn a_second_process_compiles_nothing() {
 }
 
 fn second_process(folder: &std::path::Path) {
-    let second = backend(Arc::new(
-        DirArtifactStore::open(folder, DirOptions::default()).unwrap(),
-    ));
+    let second = backend(DirArtifactStore::open(folder, DirOptions::default()).unwrap());
     for case in cases() {
         let key = key_of(&case);
         let program = loop {

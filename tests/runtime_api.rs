@@ -479,7 +479,7 @@ fn aot(n: u32) -> AotRequest {
 
 fn with_store(store: &Arc<TempArtifactStore>) -> RuntimeConfig {
     RuntimeConfig {
-        store: Some(Arc::clone(store) as _),
+        store: Some(Arc::clone(store).into()),
         ..config()
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 fn an_artifact_that_cannot_be_loaded_yet_is_stored_and_known() {
     let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
     let backend = JitBackend::new(RuntimeConfig {
-        store: Some(store.clone()),
+        store: Some(store.clone().into()),
         ..config()
     })
     .unwrap();

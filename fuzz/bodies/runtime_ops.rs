@@ -104,7 +104,7 @@ fn configuration(setup: &Setup) -> RuntimeConfig {
     config.tuning.jit_tiered = setup.tiered;
     if setup.with_store {
         let store = TempArtifactStore::new(DirOptions::default()).expect("a temporary folder");
-        config.store = Some(Arc::new(store));
+        config.store = Some(store.into());
         config.aot = setup.observed_to_artifacts;
     }
     if setup.small_cache {

@@ -1,10 +1,20 @@
 //! Lookups: what an execution thread calls.
 
 use super::{
-    BLOCKING, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest, ON,
-    ProgramRef, Verdict, core::Core, request::Road,
+    BLOCKING, JitBackend, ON,
+    answers::{
+        BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef, Verdict,
+    },
+    core::Core,
+    request::Road,
 };
-use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
+use crate::{
+    error::{Blame, Error, Result},
+    hotness::MISS,
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
+    resident::Lookup,
+};
 use alloy_primitives::{B256, Bytes};
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -14,7 +24,7 @@ impl JitBackend {
     /// [blocking mode](crate::RuntimeConfig::blocking).
     ///
     /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
-    /// makes it hot sends a message to the backend thread, or drops it if there is no room.
+    /// makes it hot leaves a message for the backend thread, or drops it if there is no room.
     ///
     /// ```
     /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
@@ -167,8 +177,8 @@ impl JitBackend {
     /// ```
     ///
     /// `Interpret` if the contract is ineligible, if compilation fails or has failed lately, or,
-    /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend has stopped, is
-    /// paused, or this is one of its own threads.
+    /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend is paused (also
+    /// if it is while this waits), or this is one of its own threads.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match self.0.core.get() {
             Some(core) if self.enabled() => {
@@ -281,8 +291,11 @@ impl JitBackend {
         self.compile_sync(core, key, code, Road::Best)
             .map_err(|error| match error {
                 Error::Ineligible(_) => InterpretReason::Ineligible,
+                Error::Stopped => InterpretReason::Stopped,
+                // Nothing was found out about the code.
+                error if error.blame() == Blame::System => InterpretReason::NotReady,
                 Error::Paused
-                | Error::Stopped
+                | Error::QueueFull(_)
                 | Error::Forked
                 | Error::Cleared(_)
                 | Error::WouldDeadlock => InterpretReason::NotReady,
@@ -324,6 +337,9 @@ impl Core {
     fn count_miss(&self, key: &RuntimeCacheKey, code: &Bytes, threshold: u32) -> InterpretReason {
         if !self.shared.tuning.should_compile(code) {
             return InterpretReason::Ineligible;
+        }
+        if !self.shared.is_alive() {
+            return InterpretReason::Stopped;
         }
         match self.shared.sketch.count(key, MISS, threshold) {
             Some(false) => InterpretReason::NotReady,

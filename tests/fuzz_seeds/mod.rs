@@ -162,7 +162,7 @@ fn artifact_bytes_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let part = |part: u8, data: &[u8]| [&[part], data].concat();
     let good = sample(1, 100);
     let manifest = good.manifest.encode();
-    let bytes = good.to_bytes(None).expect("a whole artifact");
+    let bytes = good.to_bytes().expect("a whole artifact");
     let mut seeds = vec![
         ("manifest", part(0, manifest.as_bytes())),
         ("manifest cut", part(0, &manifest.as_bytes()[..60])),
@@ -173,7 +173,7 @@ fn artifact_bytes_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("no folder entry", part(2, &[])),
     ];
     for text_len in [1, 4097] {
-        let artifact = sample(2, text_len).to_bytes(None).expect("as above");
+        let artifact = sample(2, text_len).to_bytes().expect("as above");
         seeds.push(("artifact of another size", part(1, &artifact)));
     }
     let name = good.manifest.key().file_name();

@@ -1,0 +1,404 @@
+//! Whole transactions, with every call frame run natively where there is a program for it.
+//!
+//! # How a frame is run
+//!
+//! * **E1** Each time a frame goes on, its program is looked up by the hash of the code that runs (with
+//!   EIP-7702 that of the delegate) and the fork of the frame. A frame may change sides between two
+//!   calls, and a program may be evicted in the middle of a transaction.
+//! * **E2** Init code is interpreted: it runs once.
+//! * **E3** With an inspector that watches steps, frames are interpreted: machine code has none.
+//! * **E4** What is interpreted goes through the wrapped EVM's own `frame_run`.
+//!
+//! The hash of an account's code is believed (revm does, too): a database that reports the hash of
+//! one contract with the code of another gets the program of the former, unless their lengths
+//! differ.
+
+use crate::{BorrowedDecision, JitBackend, RuntimeCacheKey};
+use alloy_primitives::{Address, Bytes};
+use revm::{
+    DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectCommitEvm, InspectEvm,
+    InspectSystemCallEvm, Inspector, SystemCallEvm,
+    context::{
+        ContextSetters, ContextTr, FrameStack, JournalTr,
+        result::{EVMError, ExecResultAndState, ExecutionResult, HaltReason, InvalidTransaction},
+    },
+    context_interface::Database,
+    handler::{
+        EthFrame, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult, MainnetHandler,
+        PrecompileProvider,
+        evm::{ContextDbError, FrameInitResult},
+        instructions::InstructionProvider,
+        system_call::SystemCallTx,
+    },
+    inspector::{InspectorEvmTr, InspectorHandler, JournalExt},
+    interpreter::{FrameInput, InterpreterResult, interpreter::EthInterpreter},
+    state::EvmState,
+};
+use std::{fmt, mem};
+
+/// An EVM that runs its call frames through a [`JitBackend`]: a wrapper of revm's own, or of any with
+/// its frames, contexts and instructions.
+///
+/// Everything but [`EvmTr::frame_run`] is the wrapped EVM's. Blocks where [`JitBackend::lookup`] does,
+/// which is only in [blocking mode](crate::RuntimeConfig::blocking). The cost of an interpreted frame is
+/// reported with [`JitBackend::record_interpreted`].
+///
+/// The backend's [`Chain`](crate::RuntimeConfig::chain) has to be that of the wrapped EVM: its gas
+/// table is compared, its instruction table cannot be.
+///
+/// ```
+/// use revm::{Context, ExecuteCommitEvm, MainBuilder, MainContext, context::TxEnv};
+/// use revm::{database::InMemoryDB, primitives::{Address, TxKind, U256, bytes, hardfork::SpecId}};
+/// use revm::state::{AccountInfo, Bytecode};
+/// use revmc_jit::{JitBackend, RuntimeConfig, revm::JitEvm};
+///
+/// let backend = JitBackend::new(RuntimeConfig::default())?;
+/// let target = Address::with_last_byte(0xcc);
+/// let mut db = InMemoryDB::default();
+/// let code = Bytecode::new_legacy(bytes!("6001600201600055")); // storage[0] = 1 + 2
+/// db.insert_account_info(target, AccountInfo::new(U256::ZERO, 1, code.hash_slow(), code));
+///
+/// let evm = Context::mainnet().with_db(db).build_mainnet();
+/// let mut evm = JitEvm::new(evm, backend.clone());
+/// let tx = TxEnv::builder().kind(TxKind::Call(target)).gas_limit(100_000).build().unwrap();
+/// assert!(evm.transact_commit(tx).unwrap().is_success());
+/// # assert_eq!(backend.stats().misses, 1);
+/// # Ok::<(), revmc_jit::Error>(())
+/// ```
+pub struct JitEvm<EVM> {
+    evm: EVM,
+    backend: JitBackend,
+}
+
+impl<EVM> JitEvm<EVM> {
+    /// Wraps `evm`.
+    pub fn new(evm: EVM, backend: JitBackend) -> Self {
+        Self { evm, backend }
+    }
+
+    /// The wrapped EVM.
+    pub fn inner(&self) -> &EVM {
+        &self.evm
+    }
+
+    /// The wrapped EVM.
+    pub fn inner_mut(&mut self) -> &mut EVM {
+        &mut self.evm
+    }
+
+    /// The wrapped EVM, without the backend.
+    pub fn into_inner(self) -> EVM {
+        self.evm
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &JitBackend {
+        &self.backend
+    }
+}
+
+impl<EVM> fmt::Debug for JitEvm<EVM> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JitEvm")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A mainnet frame.
+type Frame = EthFrame<EthInterpreter>;
+
+/// What a contract is called in the backend, and its code as deployed.
+fn identity(frame: &Frame) -> Option<(RuntimeCacheKey, Bytes)> {
+    // E2
+    if frame.data.is_create() {
+        return None;
+    }
+    let interpreter = &frame.interpreter;
+    let key = RuntimeCacheKey {
+        code_hash: interpreter.bytecode.hash()?,
+        spec_id: interpreter.runtime_flag.spec_id,
+    };
+    let code = interpreter.bytecode.original_bytes();
+    (!code.is_empty()).then_some((key, code))
+}
+
+impl<EVM> EvmTr for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Frame = Frame,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    type Context = EVM::Context;
+    type Instructions = EVM::Instructions;
+    type Precompiles = EVM::Precompiles;
+    type Frame = Frame;
+
+    #[inline]
+    fn all(
+        &self,
+    ) -> (
+        &Self::Context,
+        &Self::Instructions,
+        &Self::Precompiles,
+        &FrameStack<Frame>,
+    ) {
+        self.evm.all()
+    }
+
+    #[inline]
+    fn all_mut(
+        &mut self,
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Frame>,
+    ) {
+        self.evm.all_mut()
+    }
+
+    #[inline]
+    fn frame_init(
+        &mut self,
+        input: <Frame as FrameTr>::FrameInit,
+    ) -> Result<FrameInitResult<'_, Frame>, ContextDbError<Self::Context>> {
+        self.evm.frame_init(input)
+    }
+
+    fn frame_run(&mut self) -> Result<FrameInitOrResult<Frame>, ContextDbError<Self::Context>> {
+        let Self { evm, backend } = self;
+        let (context, instructions, _, frames) = evm.all_mut();
+        let frame = frames.get();
+        let Some((key, code)) = identity(frame) else {
+            return evm.frame_run();
+        };
+        if let BorrowedDecision::Compiled(program) = backend.lookup_borrowed(&key, &code) {
+            let action = program.run_frame(
+                &mut frame.interpreter,
+                instructions.instruction_table(),
+                instructions.gas_table(),
+                context,
+            );
+            // E4: the frame is untouched if it was refused.
+            if let Ok(action) = action {
+                drop(program);
+                return frame.process_next_action(context, action).inspect(|next| {
+                    if next.is_result() {
+                        frame.set_finished(true);
+                    }
+                });
+            }
+        }
+        let before = frame.interpreter.gas.remaining();
+        let next = evm.frame_run()?;
+        let frame = evm.frame_stack().get();
+        let spent = before.saturating_sub(frame.interpreter.gas.remaining());
+        backend.record_interpreted(&key, &code, spent.saturating_sub(lent(&next)));
+        Ok(next)
+    }
+
+    #[inline]
+    fn frame_return_result(
+        &mut self,
+        result: <Frame as FrameTr>::FrameResult,
+    ) -> Result<Option<<Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
+        self.evm.frame_return_result(result)
+    }
+}
+
+/// Gas that a frame has handed to the one it starts: not spent by its own code.
+fn lent(next: &FrameInitOrResult<Frame>) -> u64 {
+    match next {
+        ItemOrResult::Item(init) => match &init.frame_input {
+            FrameInput::Call(inputs) => inputs.gas_limit,
+            FrameInput::Create(inputs) => inputs.gas_limit(),
+            FrameInput::Empty => 0,
+        },
+        ItemOrResult::Result(_) => 0,
+    }
+}
+
+/// The error of a transaction on `EVM`.
+type TransactionError<EVM> =
+    EVMError<<<<EVM as EvmTr>::Context as ContextTr>::Db as Database>::Error, InvalidTransaction>;
+
+impl<EVM> ExecuteEvm for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Frame = Frame,
+            Context: ContextTr<Journal: JournalTr<State = EvmState>> + ContextSetters,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    type ExecutionResult = ExecutionResult<HaltReason>;
+    type State = EvmState;
+    type Error = TransactionError<EVM>;
+    type Tx = <EVM::Context as ContextTr>::Tx;
+    type Block = <EVM::Context as ContextTr>::Block;
+
+    fn set_block(&mut self, block: Self::Block) {
+        self.ctx_mut().set_block(block);
+    }
+
+    fn transact_one(&mut self, tx: Self::Tx) -> Result<Self::ExecutionResult, Self::Error> {
+        self.ctx_mut().set_tx(tx);
+        MainnetHandler::default().run(self)
+    }
+
+    fn finalize(&mut self) -> Self::State {
+        self.ctx_mut().journal_mut().finalize()
+    }
+
+    fn replay(
+        &mut self,
+    ) -> Result<ExecResultAndState<Self::ExecutionResult, Self::State>, Self::Error> {
+        let result: Result<_, Self::Error> = MainnetHandler::default().run(self);
+        // Also after an error: the journal is emptied.
+        let state = self.finalize();
+        Ok(ExecResultAndState::new(result?, state))
+    }
+}
+
+impl<EVM> ExecuteCommitEvm for JitEvm<EVM>
+where
+    Self: ExecuteEvm<State = EvmState>,
+    EVM: EvmTr<
+            Frame = Frame,
+            Context: ContextTr<Db: DatabaseCommit>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    fn commit(&mut self, state: Self::State) {
+        self.ctx_mut().db_mut().commit(state);
+    }
+}
+
+impl<EVM> SystemCallEvm for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Frame = Frame,
+            Context: ContextTr<Journal: JournalTr<State = EvmState>, Tx: SystemCallTx>
+                         + ContextSetters,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    fn system_call_one_with_caller(
+        &mut self,
+        caller: Address,
+        system_contract_address: Address,
+        data: Bytes,
+    ) -> Result<Self::ExecutionResult, Self::Error> {
+        let tx = SystemCallTx::new_system_tx_with_caller(caller, system_contract_address, data);
+        self.ctx_mut().set_tx(tx);
+        MainnetHandler::default().run_system_call(self)
+    }
+}
+
+impl<EVM> InspectorEvmTr for JitEvm<EVM>
+where
+    EVM: InspectorEvmTr<
+            Frame = Frame,
+            Context: ContextTr<Journal: JournalExt>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    type Inspector = EVM::Inspector;
+
+    fn all_inspector(
+        &self,
+    ) -> (
+        &Self::Context,
+        &Self::Instructions,
+        &Self::Precompiles,
+        &FrameStack<Frame>,
+        &Self::Inspector,
+    ) {
+        self.evm.all_inspector()
+    }
+
+    fn all_mut_inspector(
+        &mut self,
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Frame>,
+        &mut Self::Inspector,
+    ) {
+        self.evm.all_mut_inspector()
+    }
+}
+
+impl<EVM> InspectEvm for JitEvm<EVM>
+where
+    EVM: InspectorEvmTr<
+            Frame = Frame,
+            Context: ContextTr<Journal: JournalTr<State = EvmState> + JournalExt> + ContextSetters,
+            Inspector: Inspector<EVM::Context, EthInterpreter>,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    type Inspector = EVM::Inspector;
+
+    fn set_inspector(&mut self, inspector: Self::Inspector) {
+        let _ = mem::replace(self.evm.inspector(), inspector);
+    }
+
+    fn inspect_one_tx(&mut self, tx: Self::Tx) -> Result<Self::ExecutionResult, Self::Error> {
+        self.ctx_mut().set_tx(tx);
+        MainnetHandler::default().inspect_run(self)
+    }
+}
+
+impl<EVM> InspectCommitEvm for JitEvm<EVM> where Self: InspectEvm + ExecuteCommitEvm {}
+
+impl<EVM> InspectSystemCallEvm for JitEvm<EVM>
+where
+    EVM: InspectorEvmTr<
+            Frame = Frame,
+            Context: ContextTr<
+                Journal: JournalTr<State = EvmState> + JournalExt,
+                Tx: SystemCallTx,
+            > + ContextSetters,
+            Inspector: Inspector<EVM::Context, EthInterpreter>,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    fn inspect_one_system_call_with_caller(
+        &mut self,
+        caller: Address,
+        system_contract_address: Address,
+        data: Bytes,
+    ) -> Result<Self::ExecutionResult, Self::Error> {
+        let tx = SystemCallTx::new_system_tx_with_caller(caller, system_contract_address, data);
+        self.ctx_mut().set_tx(tx);
+        MainnetHandler::default().inspect_run_system_call(self)
+    }
+}

@@ -1,0 +1,30 @@
+//! The adapter for today's revm.
+//!
+//! | part | job |
+//! |---|---|
+//! | [`CompiledProgram::run_frame`](crate::CompiledProgram::run_frame) | runs a frame of revm's interpreter, with any host |
+//! | [`JitEvm`] (feature `revm`) | whole transactions: wraps an EVM, looks its frames' programs up |
+//!
+//! Without the feature `revm` the adapter needs revm's interpreter and nothing else of revm.
+//!
+//! # The principle
+//!
+//! Machine code does what surely succeeds. Everything else is done by the client's own interpreter,
+//! on the client's own instruction table, gas table and host: what the host is asked, every
+//! failure, every call and create, the end of a frame. So results, gas, memory, logs, and what was
+//! read in which order, are the interpreter's, and there is no list of differences.
+//!
+//! A frame belongs to neither side. Whenever code other than machine code runs, its whole state
+//! stands in the [`Interpreter`](revm_interpreter::Interpreter), as the interpreter itself would
+//! have it: a frame that was suspended at a call may be continued by either side, and its program
+//! may be dropped meanwhile.
+
+mod error;
+#[cfg(feature = "revm")]
+mod evm;
+mod run;
+mod shims;
+
+pub use error::FrameError;
+#[cfg(feature = "revm")]
+pub use evm::JitEvm;

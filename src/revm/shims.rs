@@ -1,0 +1,270 @@
+//! What machine code calls: the caller's instructions, and the growth of memory.
+//!
+//! A shim is one function for each type of host (and of interpreter extension), which Rust makes
+//! from a generic; machine code finds it in the frame and is the same for all of them.
+//!
+//! # Invariants
+//!
+//! * **A1** While machine code runs, the interpreter and the host belong to it, through the
+//!   [`Context`]: nothing else uses them, and a shim uses them only until it returns.
+//! * **A2** [`NativeFrame::stack`] is the buffer of the interpreter's stack, with room for
+//!   [`STACK_LIMIT`] words, from [`load_all`] until foreign code may have exchanged it; every word below [`NativeFrame::top`] is
+//!   initialised. An instruction that exchanges the buffer ends the run ([`Exit::DIVERGED`]).
+//! * **A3** [`NativeFrame::memory`] and [`NativeFrame::calldata`] are those of the interpreter after
+//!   everything that can move or replace them ([`load`]).
+//! * **A4** Machine code goes on behind an instruction ([`Exit::GO_ON`]) only if program counter,
+//!   code, stack buffer and stack length are what the compiler expects of the opcode it has
+//!   compiled; whatever the instruction table holds, and whatever the frame's code hash claims.
+//! * **A5** No shim unwinds: all that can panic is inside of `catch_unwind`, and what was caught is
+//!   kept in the context.
+
+use super::{error::FrameError, run::Switch};
+use crate::{
+    compiler::effect,
+    frame::{
+        BOUNDARY_OPCODE_SHIFT, Exit, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word,
+    },
+};
+use alloy_primitives::{Address, U256};
+use revm_interpreter::{
+    CallInput, GasTable, Host, InstructionContext, InstructionResult, InstructionTable,
+    Interpreter,
+    interpreter::EthInterpreter,
+    interpreter_types::{InputsTr, Jumps, LegacyBytecode, MemoryTr},
+};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+};
+
+pub(super) type Eth<EXT> = EthInterpreter<EXT>;
+
+/// What the shims need, behind [`NativeFrame::context`].
+pub(super) struct Context<'a, EXT, H: ?Sized, S> {
+    pub(super) interpreter: &'a mut Interpreter<Eth<EXT>>,
+    pub(super) table: &'a InstructionTable<Eth<EXT>, H>,
+    pub(super) gas_table: &'a GasTable,
+    pub(super) host: &'a mut H,
+    pub(super) switch: &'a mut S,
+    /// With what an instruction has ended the run ([`Exit::HALTED`]).
+    pub(super) halted: Option<InstructionResult>,
+    /// What a callee has panicked with.
+    pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+/// How an opcode changes the length of the stack; 0 for unknown ones, which are not compiled to
+/// boundary instructions.
+const GROWTH: [i16; 256] = {
+    let mut growth = [0; 256];
+    let mut opcode = 0;
+    while opcode < 256 {
+        if let Some(effect) = effect(opcode as u8) {
+            growth[opcode] = effect.outputs as i16 - effect.inputs as i16;
+        }
+        opcode += 1;
+    }
+    growth
+};
+
+/// The value as machine code has it.
+fn word(value: U256) -> Word {
+    value.into_limbs()
+}
+
+fn word_of(address: Address) -> Word {
+    word(address.into_word().into())
+}
+
+/// Fills the frame from an interpreter that [`CompiledProgram::admit`](crate::CompiledProgram) has
+/// accepted.
+///
+/// # Errors
+///
+/// As [`load`]; the frame is not to be run then.
+#[inline]
+pub(super) fn load_all<EXT>(
+    frame: &mut NativeFrame,
+    interpreter: &mut Interpreter<Eth<EXT>>,
+) -> Result<(), FrameError> {
+    frame.stack = interpreter.stack.data_mut().as_mut_ptr().cast();
+    let input = &interpreter.input;
+    frame.address = word_of(input.target_address());
+    frame.caller = word_of(input.caller_address());
+    frame.callvalue = word(input.call_value());
+    frame.code_len = interpreter.bytecode.bytecode_len() as u64;
+    load(frame, interpreter)
+}
+
+/// Fills in what an instruction can change that leaves the stack's buffer where it is (A3).
+///
+/// # Errors
+///
+/// If the frame is one that machine code does not run.
+#[inline]
+fn load<EXT>(
+    frame: &mut NativeFrame,
+    interpreter: &mut Interpreter<Eth<EXT>>,
+) -> Result<(), FrameError> {
+    let words = interpreter.gas.memory().words_num;
+    {
+        let mut memory = interpreter.memory.context_memory_mut();
+        let len = memory.len();
+        if len != words.wrapping_mul(32) {
+            return Err(FrameError::Memory { len, words });
+        }
+        frame.memory = memory.as_mut_ptr();
+        frame.memory_len = len as u64;
+    }
+    (frame.calldata, frame.calldata_len) = match &interpreter.input.input {
+        CallInput::Bytes(bytes) => (bytes.as_ptr(), bytes.len() as u64),
+        CallInput::SharedBuffer(range) if range.is_empty() => (ptr::null(), 0),
+        CallInput::SharedBuffer(range) => {
+            if range.end > interpreter.memory.local_memory_offset() {
+                return Err(FrameError::Input);
+            }
+            let input = interpreter.memory.global_slice(range.clone());
+            (input.as_ptr(), input.len() as u64)
+        }
+    };
+    frame.top = frame.stack.wrapping_add(interpreter.stack.len());
+    frame.gas = interpreter.gas.remaining();
+    frame.returndata_len = interpreter.return_data.0.len() as u64;
+    Ok(())
+}
+
+/// Gives the interpreter the state in which machine code stands at `pc`.
+///
+/// # Safety
+///
+/// The frame is canonical (F3, F4) and the interpreter's (A2).
+#[inline]
+pub(super) unsafe fn store<EXT>(
+    frame: &NativeFrame,
+    interpreter: &mut Interpreter<Eth<EXT>>,
+    pc: usize,
+) {
+    let height = frame.top.addr().wrapping_sub(frame.stack.addr()) / size_of::<Word>();
+    debug_assert!(height <= STACK_LIMIT && pc < interpreter.bytecode.bytes_ref().len());
+    // SAFETY: A2, and machine code keeps `top` within the stack (F1, F3).
+    unsafe { interpreter.stack.data_mut().set_len(height) };
+    interpreter.gas.set_remaining(frame.gas);
+    interpreter.bytecode.absolute_jump(pc);
+}
+
+impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
+    /// The table of this context's shims.
+    pub(super) const SHIMS: &'static Shims = &Shims::new(boundary::<EXT, H, S>, grow::<EXT, H, S>);
+
+    /// Runs the instruction at `pc`, which the compiler takes for `compiled`.
+    #[inline(always)]
+    fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, compiled: u8) -> Exit {
+        // SAFETY: F4.
+        unsafe { store(frame, self.interpreter, pc) };
+        let opcode = self.interpreter.bytecode.opcode();
+        // A zero byte is STOP, which is no boundary instruction: the compiler does not say.
+        if compiled != opcode && compiled != 0 {
+            return self.other_code(compiled);
+        }
+        let code = self.interpreter.bytecode.bytes_ref().as_ptr();
+        let expected = self.interpreter.stack.len() as isize + GROWTH[opcode as usize] as isize;
+        self.interpreter.bytecode.relative_jump(1);
+        let result = self.table[opcode as usize].execute(InstructionContext {
+            interpreter: &mut *self.interpreter,
+            host: &mut *self.host,
+        });
+        if let Err(result) = result {
+            self.halted = Some(result);
+            return Exit::HALTED;
+        }
+        // A4; boundary instructions are one byte long.
+        let interpreter = &mut *self.interpreter;
+        let as_compiled = interpreter.stack.len() as isize == expected
+            && interpreter.stack.data().as_ptr().addr() == frame.stack.addr()
+            && interpreter.bytecode.bytes_ref().as_ptr() == code
+            && interpreter.bytecode.pc() == pc + 1;
+        if !as_compiled || load(frame, interpreter).is_err() || self.switch.switch() {
+            return Exit::DIVERGED;
+        }
+        Exit::GO_ON
+    }
+
+    /// The frame's code is not what its hash says: the interpreter goes on, with the gas that was
+    /// charged for an instruction that is not there.
+    #[cold]
+    fn other_code(&mut self, compiled: u8) -> Exit {
+        let charged = self.gas_table[compiled as usize].into();
+        let gas = &mut self.interpreter.gas;
+        gas.set_remaining(gas.remaining().saturating_add(charged));
+        Exit::DIVERGED
+    }
+
+    /// Grows the memory to hold `end` bytes, if that can be done and paid.
+    #[inline(always)]
+    fn grow(&mut self, frame: &mut NativeFrame, end: u64) -> bool {
+        if end > MAX_NATIVE_MEMORY || self.switch.switch() {
+            return false;
+        }
+        let interpreter = &mut *self.interpreter;
+        interpreter.gas.set_remaining(frame.gas);
+        let grown = interpreter.resize_memory(self.host.gas_params(), 0, end as usize);
+        if grown.is_err() {
+            return false;
+        }
+        let top = frame.top;
+        let loaded = load(frame, interpreter);
+        // The stack belongs to machine code here, and its length is stale in the interpreter.
+        frame.top = top;
+        loaded.is_ok()
+    }
+}
+
+/// [`Shims::boundary`].
+///
+/// # Safety
+///
+/// F4, and `frame.context` is a [`Context`] of these types (A1).
+unsafe extern "C" fn boundary<EXT, H: Host + ?Sized, S: Switch>(
+    frame: *mut NativeFrame,
+    at: u64,
+) -> Exit {
+    // SAFETY: machine code does not use the frame while a shim runs.
+    let frame = unsafe { &mut *frame };
+    // SAFETY: A1.
+    let context = unsafe { &mut *frame.context.cast::<Context<'_, EXT, H, S>>() };
+    let pc = at & ((1 << BOUNDARY_OPCODE_SHIFT) - 1);
+    let compiled = (at >> BOUNDARY_OPCODE_SHIFT) as u8;
+    // A5. The interpreter stands where its own panic would leave it.
+    let run = AssertUnwindSafe(|| context.instruction(frame, pc as usize, compiled));
+    catch_unwind(run).unwrap_or_else(|payload| {
+        context.panic = Some(payload);
+        Exit::PANICKED
+    })
+}
+
+/// [`Shims::grow`].
+///
+/// # Safety
+///
+/// As [`boundary`].
+unsafe extern "C" fn grow<EXT, H: Host + ?Sized, S: Switch>(
+    frame: *mut NativeFrame,
+    end: u64,
+) -> u64 {
+    // SAFETY: machine code does not use the frame while a shim runs.
+    let frame = unsafe { &mut *frame };
+    // SAFETY: A1.
+    let context = unsafe { &mut *frame.context.cast::<Context<'_, EXT, H, S>>() };
+    let saved = context.interpreter.gas;
+    // A5. Machine code leaves after a failure, and the panic is resumed then.
+    let grown = catch_unwind(AssertUnwindSafe(|| context.grow(frame, end)));
+    let grown = grown.unwrap_or_else(|payload| {
+        context.panic = Some(payload);
+        false
+    });
+    if !grown {
+        // Also what was paid for memory that could not be had: the interpreter decides anew.
+        context.interpreter.gas = saved;
+    }
+    grown.into()
+}
