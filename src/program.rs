@@ -161,6 +161,11 @@ impl CompiledProgram {
         }
     }
 
+    /// Whether a frame can enter it at all: whether the crate's own compiler has made it (P2).
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// The raw entry point.
     pub(crate) fn entry_point(&self) -> Entry {
         self.entry

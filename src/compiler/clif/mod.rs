@@ -75,7 +75,11 @@ pub(super) fn loops(
     Ok(Some(LoopCode {
         text: compile(generated.func, options, &*isa)?,
         members,
-        entries: generated.entered.iter().map(|&block| block as u32).collect(),
+        entries: generated
+            .entered
+            .iter()
+            .map(|&block| block as u32)
+            .collect(),
         exits: generated.exits.iter().map(|&block| block as u32).collect(),
     }))
 }
@@ -112,7 +116,10 @@ pub(super) fn emit(
 }
 
 fn isa(options: &CompileOptions) -> Result<OwnedTargetIsa, CompileError> {
-    super::isa::isa(options.tier, options.debug_assertions || cfg!(debug_assertions))
+    super::isa::isa(
+        options.tier,
+        options.debug_assertions || cfg!(debug_assertions),
+    )
 }
 
 /// Compiles a function.
@@ -159,7 +166,9 @@ fn compile(
         return Err(CompileError::FrameTooLarge { len, max });
     }
     if let Some(reloc) = compiled.buffer.relocs().first() {
-        return Err(CompileError::Codegen(format!("a reference out of the text: {reloc:?}")));
+        return Err(CompileError::Codegen(format!(
+            "a reference out of the text: {reloc:?}"
+        )));
     }
     Ok(text)
 }
