@@ -9,19 +9,19 @@
 //! ```
 //!
 //! `BYTECODES` is a folder of files with runtime bytecode, as hexadecimal text or raw; `FORK` is
-//! `CANCUN` unless given; `HASH` is a code hash or its beginning. `verify` checks all that loading
+//! `OSAKA` unless given; `HASH` is a code hash or its beginning. `verify` checks all that loading
 //! checks and loads each artifact; it ends with an error if one is refused. `prune` removes what
 //! other builds of this program made.
 
 use alloy_primitives::{hex, keccak256};
 use revmc_jit::{
-    RuntimeCacheKey,
+    Chain, RuntimeCacheKey,
     artifact::{
         self, ArtifactError, ArtifactStore, BuildId, BuildOptions, DirArtifactStore, DirOptions,
         Environment, IndexEntry, StoredArtifact,
     },
-    engine::{self, CompileOptions, Tier},
-    revmc::primitives::SpecId,
+    compiler::{self, CompileOptions, Tier},
+    primitives::SpecId,
 };
 use std::{
     error::Error,
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
-        ["compile", store, folder] => compile(store, folder, "CANCUN"),
+        ["compile", store, folder] => compile(store, folder, "OSAKA"),
         ["compile", store, folder, fork] => compile(store, folder, fork),
         ["list", store] => list(store),
         ["verify", store] => verify(store),
@@ -66,8 +66,7 @@ fn existing(path: &str) -> Outcome<DirArtifactStore> {
 
 fn compile(store: &str, folder: &str, fork: &str) -> Outcome {
     let store = DirArtifactStore::open(store, DirOptions::default())?;
-    let spec_id = (0..=SpecId::CANCUN as u8)
-        .filter_map(SpecId::try_from_u8)
+    let spec_id = forks()
         .find(|spec_id| format!("{spec_id:?}") == fork)
         .ok_or_else(|| format!("no fork is called {fork}"))?;
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
@@ -119,13 +118,15 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         tier: Tier::Optimized,
         ..CompileOptions::default()
     };
-    let code = engine::compile(&bytecode, spec_id, &options)?;
+    let chain = Chain::mainnet();
+    let rules = chain.rules(spec_id);
+    let code = compiler::compile(&bytecode, rules, &options)?;
     let elapsed = started.elapsed();
     let program = RuntimeCacheKey {
         code_hash: keccak256(&bytecode),
         spec_id,
     };
-    let artifact = artifact::build(program, bytecode.len(), (&options).into(), &code)?;
+    let artifact = artifact::build(program, rules, bytecode.len(), (&options).into(), &code)?;
     let stored = store.store(&artifact)?;
     Ok(format!(
         "{}: {program}, {} bytes, compiled in {elapsed:.1?} to {} bytes, stored as {stored}",
@@ -148,7 +149,10 @@ fn list(store: &str) -> Outcome {
             .and_then(|artifact| {
                 let options = artifact.manifest.options;
                 let host = Environment::host().map_err(|error| error.to_string())?;
-                let verified = artifact.verify(&entry.key.program(), options, host);
+                let program = entry.key.program();
+                let chain = Chain::mainnet();
+                let rules = chain.rules(program.spec_id);
+                let verified = artifact.verify(&program, rules, options, host);
                 verified.map(drop).map_err(|error| error.to_string())
             });
         let (options, bytecode, native) = match &artifact {
@@ -178,7 +182,10 @@ fn verify(store: &str) -> Outcome {
     let (mut good, mut refused) = (0, 0);
     for_each(&store, |entry, artifact| {
         let loaded = artifact.and_then(|artifact| {
-            artifact::load(&artifact, entry.key.program(), artifact.manifest.options)
+            let program = entry.key.program();
+            let chain = Chain::mainnet();
+            let rules = chain.rules(program.spec_id);
+            artifact::load(&artifact, program, rules, artifact.manifest.options)
         });
         match loaded {
             Ok(_) => good += 1,
@@ -213,15 +220,25 @@ fn delete(store: &str, hashes: &[&str]) -> Outcome {
 }
 
 fn prune(store: &str) -> Outcome {
-    let keep = [Tier::Baseline, Tier::Optimized].map(|tier| {
-        BuildId::host(BuildOptions {
+    let chain = Chain::mainnet();
+    let mut keep = Vec::new();
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        let options = BuildOptions {
             tier,
             debug_assertions: false,
-        })
-    });
-    let removed = existing(store)?.prune(&keep.into_iter().collect::<Result<Vec<_>, _>>()?)?;
+        };
+        for spec_id in forks() {
+            keep.push(BuildId::host(options, chain.rules(spec_id))?);
+        }
+    }
+    let removed = existing(store)?.prune(&keep)?;
     println!("{removed} artifacts of other builds removed");
     Ok(())
+}
+
+/// All of mainnet's forks.
+fn forks() -> impl Iterator<Item = SpecId> {
+    (0..=u8::MAX).map_while(SpecId::try_from_u8)
 }
 
 /// Reads every artifact, the newest last, and names what is in the folder besides.
