@@ -104,7 +104,11 @@ fn every_kind_of_difference_is_seen() {
     let block = &blocks()[3];
     let steps = interpreted(block);
     let at = |what: fn(&Step) -> bool| steps.iter().position(what).unwrap();
-    let logged = at(|step| step.result.as_ref().is_ok_and(|result| !result.logs().is_empty()));
+    let logged = at(|step| {
+        step.result
+            .as_ref()
+            .is_ok_and(|result| !result.logs().is_empty())
+    });
     let read_only = at(|step| {
         let accounts = step.state.values();
         let mut slots = accounts.flat_map(|account| account.storage.values());

@@ -71,7 +71,9 @@ fn show(scenario: &Scenario) -> Result<(), String> {
 
     let until_native = call_until(scenario, &backend, |misses| misses == 0)?;
     let until_optimized = call_until(scenario, &backend, |misses| {
-        let programs = contracts.keys().map(|&hash| backend.get_compiled(hash, FORK));
+        let programs = contracts
+            .keys()
+            .map(|&hash| backend.get_compiled(hash, FORK));
         misses == 0
             && programs
                 .flatten()
@@ -143,8 +145,14 @@ fn call_until(
 /// One transaction by the interpreter and one through the backend, from the same state.
 fn compare(scenario: &Scenario, backend: &JitBackend, transaction: &TxEnv) -> Result<(), String> {
     let expected = step(scenario, transaction, |evm| evm);
-    let found = step(scenario, transaction, |evm| JitEvm::new(evm, backend.clone()));
-    if !expected.result.as_ref().is_ok_and(|result| result.is_success()) {
+    let found = step(scenario, transaction, |evm| {
+        JitEvm::new(evm, backend.clone())
+    });
+    if !expected
+        .result
+        .as_ref()
+        .is_ok_and(|result| result.is_success())
+    {
         return Err(format!("the call itself failed: {:?}", expected.result));
     }
     difference(&expected, &found).map_or(Ok(()), Err)
@@ -163,11 +171,7 @@ fn step<E: Runs>(
 }
 
 /// The fastest of many transactions by the interpreter and of as many natively, in turns.
-fn time(
-    scenario: &Scenario,
-    backend: &JitBackend,
-    transaction: &TxEnv,
-) -> (Duration, Duration) {
+fn time(scenario: &Scenario, backend: &JitBackend, transaction: &TxEnv) -> (Duration, Duration) {
     let mut interpreted = evm(scenario.state.clone());
     let mut native = JitEvm::new(evm(scenario.state.clone()), backend.clone());
     let mut fastest = (Duration::MAX, Duration::MAX);

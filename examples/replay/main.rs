@@ -59,7 +59,9 @@ impl Arguments {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--interpreter" => parsed.interpreter = true,
-                "--runs" => parsed.runs = arguments.next()?.parse().ok().filter(|&runs| runs > 0)?,
+                "--runs" => {
+                    parsed.runs = arguments.next()?.parse().ok().filter(|&runs| runs > 0)?
+                }
                 flag if flag.starts_with('-') => return None,
                 folder if folders == 0 => {
                     parsed.folder = folder.into();

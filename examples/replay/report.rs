@@ -18,7 +18,10 @@ pub struct Report {
 impl Report {
     /// Prints the heads of the columns.
     pub fn new(tiers: usize) -> Self {
-        print!("{:>9} {:<16} {:>5} {:>10} {:>9}", "block", "fork", "txs", "gas", "ms");
+        print!(
+            "{:>9} {:<16} {:>5} {:>10} {:>9}",
+            "block", "fork", "txs", "gas", "ms"
+        );
         for tier in 1..=tiers {
             print!(" {:>8}", format!("tier {tier}"));
         }
@@ -80,7 +83,8 @@ impl Report {
         if self.tiers > 0 {
             let counted = self.counted.max(1) as f64;
             let faster = self.logarithms.iter().zip(1..);
-            let faster = faster.map(|(sum, at)| format!("tier {at} {:.2} x", (sum / counted).exp()));
+            let faster =
+                faster.map(|(sum, at)| format!("tier {at} {:.2} x", (sum / counted).exp()));
             let ratios = ratios.iter().map(|ratio| format!("{ratio:.1}"));
             print!(
                 "; {}; native bytes per byte of code {}",

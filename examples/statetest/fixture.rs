@@ -91,7 +91,11 @@ impl Fixture {
             // A test from before London may offer less than its block asks for since.
             let transactions = case.transactions.iter().flatten();
             let least = transactions.map(|transaction| transaction.gas_price).min();
-            block.basefee = block.basefee.min(least.and_then(|least| least.try_into().ok()).unwrap_or(u64::MAX));
+            block.basefee = block.basefee.min(
+                least
+                    .and_then(|least| least.try_into().ok())
+                    .unwrap_or(u64::MAX),
+            );
         }
         let excess = match self.excess_blob_gas {
             ExcessBlobGas::Is(excess) => excess,
@@ -101,8 +105,7 @@ impl Fixture {
             }
         };
         let price = BlobExcessGasAndPrice::new_with_spec(excess, spec_id);
-        block.blob_excess_gas_and_price =
-            spec_id.is_enabled_in(SpecId::CANCUN).then_some(price);
+        block.blob_excess_gas_and_price = spec_id.is_enabled_in(SpecId::CANCUN).then_some(price);
         block
     }
 }

@@ -238,7 +238,11 @@ fn fill_file(file: &Path) -> Result<(), String> {
     let text = read(file)?;
     let mut json: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     for fixture in fixture::parse(&text)? {
-        for case in fixture.cases.iter().filter(|case| case.expected.is_none() && !case.added) {
+        for case in fixture
+            .cases
+            .iter()
+            .filter(|case| case.expected.is_none() && !case.added)
+        {
             let entry = &mut json[&fixture.name]["post"][case.fork][case.index];
             if entry.is_null() {
                 return Err("only tests with a post section can be filled".to_owned());

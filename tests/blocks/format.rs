@@ -191,8 +191,9 @@ impl Block {
     pub fn env(&self) -> BlockEnv {
         let header = &self.header;
         let merged = self.spec.is_enabled_in(SpecId::MERGE);
-        let price =
-            |excess| BlobExcessGasAndPrice::new(excess, self.network.blob_fraction(header.timestamp));
+        let price = |excess| {
+            BlobExcessGasAndPrice::new(excess, self.network.blob_fraction(header.timestamp))
+        };
         BlockEnv {
             number: U256::from(header.number),
             beneficiary: header.miner,

@@ -6,10 +6,8 @@ use revm::{
     primitives::{B256, Bytes, hardfork::SpecId},
 };
 use revmc_jit::{
-    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
-    compiler::Tier,
-    primitives::OptimizationLevel,
-    revm::JitEvm,
+    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, compiler::Tier,
+    primitives::OptimizationLevel, revm::JitEvm,
 };
 use std::{
     collections::HashMap,
