@@ -11,6 +11,7 @@
 //! | `enabled` | `true` | start now, rather than at the first `set_enabled(true)` |
 //! | `thread_name` | `"revmc-jit"` | name of the backend thread; workers append `-N` |
 //! | `chain` | mainnet | the rules at each fork |
+//! | `front_end` | this crate's compiler | what compiles |
 //! | `store` | none | where artifacts are kept |
 //! | `tuning` | see below | the numbers |
 //! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
@@ -64,6 +65,7 @@ use crate::{
     compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
     event::CompilationEvent,
+    front_end::FrontEnd,
 };
 use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -80,6 +82,9 @@ pub struct RuntimeConfig {
     pub thread_name: String,
     /// The rules at each fork: what instructions cost, and which have their standard meaning.
     pub chain: Chain,
+    /// What compiles. Another front end than this crate's compiler makes programs for another EVM's
+    /// frames, and no artifacts: it needs `store` to be `None`.
+    pub front_end: FrontEnd,
     /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is
     /// read when the backend starts; an
     /// artifact is loaded when it is first used. A store that fails is counted
@@ -115,6 +120,7 @@ impl Default for RuntimeConfig {
             enabled: true,
             thread_name: "revmc-jit".to_owned(),
             chain: Chain::mainnet(),
+            front_end: FrontEnd::default(),
             store: None,
             tuning: RuntimeTuning::default(),
             dump_dir: None,
@@ -133,6 +139,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("enabled", &self.enabled)
             .field("thread_name", &self.thread_name)
             .field("chain", &self.chain)
+            .field("front_end", &self.front_end)
             .field("store", &self.store)
             .field("tuning", &self.tuning)
             .field("dump_dir", &self.dump_dir)
@@ -163,6 +170,9 @@ impl RuntimeConfig {
         }
         if self.aot && self.store.is_none() {
             return Err(ConfigError::AotWithoutStore);
+        }
+        if self.front_end.translator().is_some() && self.store.is_some() {
+            return Err(ConfigError::StoreWithoutCompiler);
         }
         self.tuning.validate()
     }

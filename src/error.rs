@@ -152,6 +152,7 @@ impl Error {
 fn compile_blame(error: &CompileError) -> Blame {
     match error {
         CompileError::UnsupportedTarget(_)
+        | CompileError::Unsupported(_)
         | CompileError::Reserved
         | CompileError::BytecodeTooLong { .. }
         | CompileError::TooComplex { .. } => Blame::Code,
@@ -331,6 +332,8 @@ pub enum ConfigError {
     },
     /// `aot` is set, but there is no `store` for the artifacts.
     AotWithoutStore,
+    /// A `store` is set, but `front_end` is one whose programs cannot be stored.
+    StoreWithoutCompiler,
     /// A thread's name cannot contain a NUL byte.
     ThreadName(String),
 }
@@ -347,6 +350,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "{field} is {value}, which is not a power of two")
             }
             Self::AotWithoutStore => f.write_str("aot is set without a store"),
+            Self::StoreWithoutCompiler => {
+                f.write_str("a store is set with a front end whose programs cannot be stored")
+            }
             Self::ThreadName(name) => write!(f, "thread_name {name:?} contains a NUL byte"),
         }
     }

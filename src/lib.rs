@@ -60,6 +60,8 @@ mod event;
 #[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]
+mod front_end;
+#[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
 mod key;
@@ -68,6 +70,8 @@ mod program;
 pub mod resident;
 #[cfg(not(loom))]
 pub mod revm;
+#[cfg(all(feature = "revmc", not(loom)))]
+pub mod revmc;
 #[cfg(not(loom))]
 pub mod stats;
 #[cfg(not(loom))]
@@ -84,6 +88,7 @@ pub use {
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
     error::{Blame, ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
+    front_end::FrontEnd,
     key::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},
     stats::RuntimeStatsSnapshot,

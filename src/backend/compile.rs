@@ -12,6 +12,7 @@ use crate::{
     cpu_time::thread_time,
     error::{Error, Result},
     event::{CompilationEvent, CompilationKind},
+    front_end::FrontEnd,
     program::CompiledProgram,
     stats,
     worker::{Spent, Work, panic_message},
@@ -35,6 +36,7 @@ pub(super) struct Engine {
     debug_assertions: bool,
     dump_dir: Option<PathBuf>,
     chain: Chain,
+    front_end: FrontEnd,
     shared: Arc<Shared>,
 }
 
@@ -45,6 +47,7 @@ impl Engine {
             debug_assertions,
             ref dump_dir,
             ref chain,
+            front_end,
             ..
         } = *config;
         Self {
@@ -52,6 +55,7 @@ impl Engine {
             debug_assertions,
             dump_dir: dump_dir.clone(),
             chain: chain.clone(),
+            front_end,
             shared,
         }
     }
@@ -73,6 +77,10 @@ impl Compiler for Engine {
         };
         let rules = self.chain.rules(job.key.spec_id);
         let begin = thread_time();
+        if let Some(translator) = self.front_end.translator() {
+            let program = translator.compile(job.key, rules, &job.code, &options)?;
+            return Ok(program.into());
+        }
         let code = compiler::compile(&job.code, rules, &options)?;
         if let (Some(begin), Some(end)) = (begin, thread_time()) {
             // Before anything is stored: an artifact in the store is a success.

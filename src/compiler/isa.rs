@@ -43,7 +43,7 @@ fn has_feature(_name: &str) -> bool {
 }
 
 /// The instruction set of this machine, set up for `tier`.
-pub(super) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
+pub(crate) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported =
         |what: &dyn std::fmt::Display| CompileError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
