@@ -88,11 +88,21 @@ fn state(frame: &Interpreter) -> impl PartialEq + std::fmt::Debug + use<> {
 
 /// Runs a frame on the interpreter and on both programs, and compares.
 fn compare(code: &[u8], gas: u64, chain: &Chain, table: &Table) -> InterpreterAction {
+    compare_programs(&compile(code, chain), code, gas, chain, table)
+}
+
+fn compare_programs(
+    programs: &[Arc<CompiledProgram>],
+    code: &[u8],
+    gas: u64,
+    chain: &Chain,
+    table: &Table,
+) -> InterpreterAction {
     let gas_table = *chain.rules(SPEC).gas();
     let mut expected = frame(code, gas);
     let mut host = DummyHost::new(SPEC);
     let action = expected.run_plain(table, &gas_table, &mut host);
-    for program in compile(code, chain) {
+    for program in programs {
         let tier = program.tier();
         let mut found = frame(code, gas);
         let same = program
@@ -346,6 +356,30 @@ fn memory_that_cannot_be_allocated_is_the_interpreters_panic() {
         assert_eq!(same, wanted);
         assert_eq!(state(&found), state(&expected));
     }
+}
+
+/// Memory that grows a little, by a constant offset and by one from calldata, in the middle of words
+/// that are in registers: with each amount of gas it is paid for, or the interpreter finds that it
+/// cannot be.
+#[test]
+fn memory_grows_as_far_as_gas_reaches() {
+    let code =
+        hex!("6007 6008 6009600052 600035601f16 80 52 6101005f015151 02 61600051 01 5a 00");
+    let (chain, table) = (Chain::mainnet(), instruction_table());
+    let programs = compile(&code, &chain);
+    let mut ends = Vec::new();
+    for gas in (0..300).chain(3300..3800) {
+        let action = compare_programs(&programs, &code, gas, &chain, &table);
+        ends.extend(action.instruction_result());
+    }
+    ends.sort_by_key(|end| *end as u8);
+    ends.dedup();
+    let all = [
+        InstructionResult::Stop,
+        InstructionResult::OutOfGas,
+        InstructionResult::MemoryOOG,
+    ];
+    assert!(all.iter().all(|end| ends.contains(end)), "{ends:?}");
 }
 
 #[test]
