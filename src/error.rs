@@ -151,8 +151,8 @@ impl Error {
 
 fn compile_blame(error: &CompileError) -> Blame {
     match error {
-        CompileError::Unsupported(_)
-        | CompileError::UnsupportedTarget(_)
+        CompileError::UnsupportedTarget(_)
+        | CompileError::Unsupported(_)
         | CompileError::Reserved
         | CompileError::BytecodeTooLong { .. }
         | CompileError::TooComplex { .. } => Blame::Code,

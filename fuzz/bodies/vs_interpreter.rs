@@ -215,7 +215,11 @@ impl Case {
         for (low, text) in ACTORS {
             insert(Address::with_last_byte(low), asm(text).into());
         }
-        for (key, value) in [(1u64, U256::from(1)), (2, U256::MAX), (32, U256::from(0x1234))] {
+        for (key, value) in [
+            (1u64, U256::from(1)),
+            (2, U256::MAX),
+            (32, U256::from(0x1234)),
+        ] {
             db.insert_account_storage(CONTRACT, U256::from(key), value)
                 .expect("a database in memory has no errors");
         }

@@ -72,6 +72,7 @@ impl Compiler for Engine {
             tier: job.tier,
             max_bytecode_len: self.tuning.jit_max_bytecode_len,
             max_native_len: self.tuning.native_len(job.code.len()),
+            portable: false,
             debug_assertions: self.debug_assertions,
             dump_dir: self.dump_dir.clone(),
         };
