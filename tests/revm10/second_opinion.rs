@@ -167,7 +167,12 @@ fn on_revm_10(case: &Case, backend: &JitBackend) -> Outcome {
     outcome!(ExecutionResult, gas_used, done)
 }
 
-fn today(case: &Case, backend: &JitBackend) -> Outcome {
+/// Cancun's point evaluation precompile: revm 10 has it only with its own `c-kzg`, which cannot be
+/// linked beside today's.
+const POINT_EVALUATION: Address = Address::with_last_byte(0x0a);
+
+/// `None` if the transaction looks at the precompile that revm 10 does not have here.
+fn today(case: &Case, backend: &JitBackend) -> Option<Outcome> {
     use revm::context::result::ExecutionResult;
     let mut db = InMemoryDB::default();
     for (address, balance, nonce, code, slots) in accounts(case) {
@@ -208,7 +213,10 @@ fn today(case: &Case, backend: &JitBackend) -> Outcome {
             ..TxEnv::default()
         })
         .unwrap();
-    outcome!(ExecutionResult, tx_gas_used, done)
+    if done.state.contains_key(&POINT_EVALUATION) {
+        return None;
+    }
+    Some(outcome!(ExecutionResult, tx_gas_used, done))
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -232,8 +240,10 @@ fn generated_transactions() {
             continue;
         }
         let (revmc, compiler) = &backends[seed as usize % 2];
-        let (old, new) = (on_revm_10(&case, revmc), today(&case, compiler));
-        assert_eq!(old, new, "seed {seed}: {case}");
+        let Some(new) = today(&case, compiler) else {
+            continue;
+        };
+        assert_eq!(on_revm_10(&case, revmc), new, "seed {seed}: {case}");
         *ends.entry(new.end).or_insert(0) += 1;
     }
     println!("{ends:?}");
