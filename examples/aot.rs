@@ -70,7 +70,8 @@ fn existing(path: &str) -> Outcome<DirArtifactStore> {
 
 fn compile(store: &str, folder: &str, fork: &str) -> Outcome {
     let store = DirArtifactStore::open(store, DirOptions::default())?;
-    let spec_id = forks()
+    let spec_id = (0..=SpecId::NEXT as u8)
+        .filter_map(SpecId::try_from_u8)
         .find(|spec_id| format!("{spec_id:?}") == fork)
         .ok_or_else(|| format!("no fork is called {fork}"))?;
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?

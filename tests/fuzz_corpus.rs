@@ -15,8 +15,6 @@ mod runtime_ops;
 mod runtime_support;
 #[path = "../fuzz/bodies/vs_interpreter.rs"]
 mod vs_interpreter;
-#[path = "../examples/quickstart/with_jit.rs"]
-mod with_jit;
 
 use std::path::{Path, PathBuf};
 

@@ -154,8 +154,7 @@ fn a_contract_becomes_native_when_it_is_hot() {
 #[test]
 fn lookups_say_why_to_interpret() {
     let backend = JitBackend::new(config()).unwrap();
-    let (_, _) = contract(1);
-    let mut long = vec![0x5b; 24 * 1024 + 1];
+    let mut long = vec![0x5b; revmc_jit::compiler::MAX_CODE_LEN + 1];
     for code in [vec![], vec![0xef, 0x00], long.clone()] {
         let (key, code) = keyed(code);
         let request = LookupRequest { key, code };
@@ -248,7 +247,7 @@ fn gas_makes_a_contract_hot() {
 #[test]
 fn get_compiled_counts_only_when_tracked() {
     let backend = JitBackend::new(config()).unwrap();
-    let (_, _) = contract(1);
+    let (key, _) = contract(1);
     for _ in 0..100 {
         assert!(backend.get_compiled(key.code_hash, key.spec_id).is_none());
         assert!(
@@ -382,7 +381,7 @@ fn clear_resident_leaves_held_programs_valid() {
 #[test]
 fn switching_off_hides_and_keeps_what_is_resident() {
     let backend = JitBackend::new(config()).unwrap();
-    let (_, _) = contract(1);
+    let (key, _) = contract(1);
     backend.compile_jit_sync(request(1)).unwrap();
     backend.set_enabled(false).unwrap();
     assert_eq!(

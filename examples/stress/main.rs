@@ -21,7 +21,7 @@ mod runtime_support;
 
 use attack::Attack;
 use histogram::Histogram;
-use revmc::primitives::U256;
+use alloy_primitives::U256;
 use revmc_jit::primitives::Bytes;
 use revmc_jit::{CompilationEvent, JitBackend, RuntimeCacheKey, RuntimeConfig, RuntimeTuning};
 use runtime_support::{contract, request, run};
@@ -128,7 +128,7 @@ fn lookup(
     seen.lookups += 1;
     if let Some(program) = program {
         seen.native += 1;
-        seen.wrong += u64::from(program.key != *key);
+        seen.wrong += u64::from(program.key() != *key);
         if let Some(value) = check {
             seen.wrong += u64::from(run(&program, code) != U256::from(value));
         }
