@@ -6,38 +6,30 @@
 //!
 //! | section | question |
 //! |---|---|
-//! | `run` | does a contract loaded from an artifact run as fast as one straight from the compiler? |
-//! | `start` | how long until the first native call, in a new process, with a warm store and without? |
 //! | `many` | 10,000 artifacts (`REVMC_JIT_ARTIFACT_COUNT`): making them, starting on them, using them, memory |
 //! | `full` | 250,000 files (the same variable) at the store's bound: does what becomes hot become native? |
 //!
 //! Figures of one section come from one run and are there to be compared with each other. Processes
 //! that a section starts measure from their `main`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-#[allow(dead_code, reason = "the example uses more")]
-#[path = "../examples/quickstart/contracts.rs"]
-mod contracts;
+#[allow(dead_code, reason = "the tests use more")]
+#[path = "../tests/common/asm.rs"]
+mod asm;
+#[allow(dead_code, reason = "the tests use more")]
+#[path = "../tests/common/types.rs"]
+mod types;
 
-use common::{
-    asm::asm,
-    driver::{FrameExecutor, Message, Timed, run_message},
-    native::Native,
-    world::World,
-};
-use contracts::scenarios;
+use asm::asm;
 use revmc_jit::{
-    AotRequest, CompiledProgram, JitBackend, LookupDecision, LookupRequest, ProgramKind,
-    RuntimeCacheKey, RuntimeConfig,
+    AotRequest, Chain, CompiledProgram, JitBackend, LookupDecision, ProgramKind, RuntimeCacheKey,
+    RuntimeConfig,
     aot::{self, BuildOptions},
     artifact::{
         ArtifactKey, ArtifactStore, DirArtifactStore, DirOptions, TempArtifactStore, TrustedStore,
         Verified, loader::max_loaded,
     },
-    engine::{self, CompileOptions, Tier},
+    compiler::{self, CompileOptions, Rules, Tier},
     primitives::{Bytes, SpecId, keccak256},
-    revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory},
 };
 use std::{
     path::Path,
@@ -56,9 +48,6 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["child", "first-call", how, contract, store] => {
-            return first_call(started, how, contract.parse().unwrap(), store.as_ref());
-        }
         ["child", "many", store] => return start_on_many(started, store.as_ref()),
         _ => {}
     }
@@ -67,12 +56,6 @@ fn main() {
         let mut named = arguments.iter().filter(|a| !a.starts_with("--")).peekable();
         named.peek().is_none() || named.any(|&name| name == section)
     };
-    if wanted("run") {
-        run_time();
-    }
-    if wanted("start") {
-        start_time();
-    }
     if wanted("many") {
         many();
     }
@@ -103,88 +86,8 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The code of the scenarios' contracts, and a call to each.
-fn called() -> Vec<(&'static str, Bytes, World, Message)> {
-    scenarios()
-        .into_iter()
-        .map(|scenario| {
-            let (_, message) = scenario.calls.into_iter().next_back().unwrap();
-            let account = scenario.world.account(message.to).unwrap();
-            let code = account.code.original_bytes();
-            (scenario.file, code, scenario.world, message)
-        })
-        .collect()
-}
-
-fn run_time() {
-    const ROUNDS: usize = 401;
-    println!("run: time inside the program, median of {ROUNDS}, in turns");
-    println!(
-        "{:45} {:>10} {:>10} {:>8}",
-        "call", "JIT us", "AOT us", "AOT/JIT"
-    );
-    let (mut jit, mut aot) = (
-        Native::new(Tier::Optimized),
-        Native::from_artifacts(Tier::Optimized),
-    );
-    let mut ratios = Vec::new();
-    for scenario in scenarios() {
-        for (name, message) in &scenario.calls {
-            let mut times = [Vec::new(), Vec::new()];
-            for round in 0..ROUNDS {
-                // Who goes first has the colder caches.
-                for which in [round % 2, 1 - round % 2] {
-                    let native = if which == 0 { &mut jit } else { &mut aot };
-                    let mut timed = Timed::new(native);
-                    let mut world = scenario.world.clone();
-                    let run = run_message(&mut timed, &mut world, message, false);
-                    assert!(run.result.is_ok(), "{name}: {:?}", run.result);
-                    times[which].push(timed.spent);
-                }
-            }
-            assert_eq!((jit.take_failure(), aot.take_failure()), (None, None));
-            let [jit, aot] = times.map(median);
-            let ratio = aot.as_secs_f64() / jit.as_secs_f64();
-            ratios.push(ratio);
-            println!(
-                "{name:45} {:>10.2} {:>10.2} {ratio:>8.3}",
-                ms(jit) * 1e3,
-                ms(aot) * 1e3
-            );
-        }
-    }
-    let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64;
-    println!("geometric mean {:.3}\n", mean.exp());
-}
-
-fn start_time() {
-    const ROUNDS: usize = 21;
-    println!(
-        "start: from `main` to the end of the first call, ms, {ROUNDS} processes each, in turns"
-    );
-    println!(
-        "{:55} {:>8} {:>16} {:>16} {:>16}",
-        "contract", "bytecode", "artifact", "JIT", "interpreter"
-    );
-    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
-    let path = store.path().to_str().unwrap();
-    for (i, (name, code, ..)) in called().into_iter().enumerate() {
-        store.store(&make(&code).1.seal(None).unwrap()).unwrap();
-        let mut times = [const { Vec::new() }; 3];
-        for _ in 0..ROUNDS {
-            for (times, how) in times.iter_mut().zip(["artifact", "jit", "interpreter"]) {
-                let nanos = child(&["first-call", how, &i.to_string(), path]);
-                times.push(Duration::from_nanos(nanos.trim().parse().unwrap()));
-            }
-        }
-        print!("{name:55} {:>8}", code.len());
-        for mut times in times {
-            times.sort();
-            print!(" {:>8.2} ({:>5.2})", ms(times[ROUNDS / 2]), ms(times[0]));
-        }
-        println!();
-    }
-    println!("median (least)\n");
+fn rules() -> Arc<Rules> {
+    Chain::mainnet().rules(SpecId::CANCUN).clone()
 }
 
 fn key_of(code: &Bytes) -> RuntimeCacheKey {
@@ -196,37 +99,10 @@ fn key_of(code: &Bytes) -> RuntimeCacheKey {
 
 fn make(code: &Bytes) -> (RuntimeCacheKey, Verified) {
     let (key, options) = (key_of(code), CompileOptions::default());
-    let native = engine::compile(code, key.spec_id, &options).unwrap();
-    (key, aot::build(key, code.len(), OPTIONS, &native).unwrap())
-}
-
-/// Runs every frame of one contract by the program; others by the interpreter.
-struct Only(Option<Arc<CompiledProgram>>);
-
-impl FrameExecutor for Only {
-    type Program = Option<Arc<CompiledProgram>>;
-
-    fn choose(&mut self, _: SpecId, contract: &Contract) -> Self::Program {
-        let hash = contract
-            .hash
-            .unwrap_or_else(|| keccak256(contract.bytecode.original_bytes()));
-        self.0
-            .clone()
-            .filter(|program| program.key.code_hash == hash)
-    }
-
-    fn run(
-        &mut self,
-        program: &Self::Program,
-        interpreter: &mut Interpreter,
-        memory: &mut SharedMemory,
-        world: &mut World,
-    ) -> InterpreterAction {
-        match program {
-            Some(program) => program.run_frame(interpreter, memory, world).unwrap(),
-            None => common::driver::Oracle.run(&(), interpreter, memory, world),
-        }
-    }
+    let rules = rules();
+    let native = compiler::compile(code, &rules, &options).unwrap();
+    let artifact = aot::build(key, &rules, code.len(), OPTIONS, &native);
+    (key, artifact.unwrap())
 }
 
 /// Looks up until there is a program.
@@ -237,41 +113,6 @@ fn wait_for(backend: &JitBackend, key: &RuntimeCacheKey, code: &Bytes) -> Arc<Co
         }
         std::thread::yield_now();
     }
-}
-
-fn first_call(started: Instant, how: &str, contract: usize, store: &Path) {
-    // Setting the scene is not what is measured.
-    let scene = Instant::now();
-    let (_, code, mut world, message) = called().swap_remove(contract);
-    let (key, scene) = (key_of(&code), scene.elapsed());
-
-    let mut config = RuntimeConfig::default();
-    let program = match how {
-        "artifact" => {
-            let store = DirArtifactStore::open(store, DirOptions::default()).unwrap();
-            config.store = Some(store.into());
-            let backend = JitBackend::new(config).unwrap();
-            let program = wait_for(&backend, &key, &code);
-            assert_eq!(program.kind, ProgramKind::Aot);
-            assert_eq!(backend.stats().dispatched, backend.stats().artifacts_loaded);
-            Some(program)
-        }
-        "jit" => {
-            let backend = JitBackend::new(config).unwrap();
-            backend
-                .compile_jit_sync(LookupRequest {
-                    key,
-                    code: code.clone(),
-                })
-                .unwrap();
-            Some(wait_for(&backend, &key, &code))
-        }
-        _ => None,
-    };
-    let run = run_message(&mut Only(program), &mut world, &message, false);
-    let elapsed = started.elapsed() - scene;
-    assert!(run.result.is_ok());
-    println!("{}", elapsed.as_nanos());
 }
 
 /// A small contract of its own: hashes a constant and stores it in a loop.
@@ -352,7 +193,9 @@ fn full() {
     println!(
         "full: a folder of {count} small files, contracts that become hot one after the other"
     );
-    let build = aot::determinants(SpecId::CANCUN, OPTIONS).unwrap().id();
+    let build = aot::determinants(SpecId::CANCUN, &rules(), OPTIONS)
+        .unwrap()
+        .id();
     for (name, max_artifacts) in [("with room", 2 * count), ("full", count)] {
         let store = TempArtifactStore::new(DirOptions {
             max_artifacts,
@@ -406,7 +249,7 @@ fn start_on_many(started: Instant, path: &Path) {
         let code = small(i);
         let asked = Instant::now();
         let program = wait_for(&backend, &key_of(&code), &code);
-        assert_eq!(program.kind, ProgramKind::Aot);
+        assert_eq!(program.kind(), ProgramKind::Aot);
         asked.elapsed()
     });
     println!(
@@ -433,7 +276,8 @@ fn start_on_many(started: Instant, path: &Path) {
     drop(backend);
 
     // One by one without the threads, which shows how the cost grows with what is loaded.
-    let wanted = aot::determinants(SpecId::CANCUN, OPTIONS).unwrap();
+    let wanted = aot::determinants(SpecId::CANCUN, &rules(), OPTIONS).unwrap();
+    let rules = rules();
     let trusted = TrustedStore::from(store);
     let before = memory();
     let mut programs = Vec::new();
@@ -443,7 +287,7 @@ fn start_on_many(started: Instant, path: &Path) {
         let asked = Instant::now();
         let found = trusted.load(key.code_hash, &wanted).unwrap().unwrap();
         let read = asked.elapsed();
-        programs.push(aot::load(&found, key, OPTIONS).unwrap());
+        programs.push(aot::load(&found, key, &rules, OPTIONS).unwrap());
         part.push((read, asked.elapsed()));
         if [100, 1000].contains(&(i + 1)) || i + 1 == count.min(max_loaded()) {
             let last = part.split_off(part.len().saturating_sub(100));

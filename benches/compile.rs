@@ -22,6 +22,9 @@ mod harness;
 #[allow(dead_code)]
 #[path = "../tests/common/rng.rs"]
 mod rng;
+#[allow(dead_code)]
+#[path = "../tests/common/types.rs"]
+mod types;
 
 use asm::asm;
 use harness::report::{Spread, Table};

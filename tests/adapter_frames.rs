@@ -363,8 +363,7 @@ fn memory_that_cannot_be_allocated_is_the_interpreters_panic() {
 /// cannot be.
 #[test]
 fn memory_grows_as_far_as_gas_reaches() {
-    let code =
-        hex!("6007 6008 6009600052 600035601f16 80 52 6101005f015151 02 61600051 01 5a 00");
+    let code = hex!("6007 6008 6009600052 600035601f16 80 52 6101005f015151 02 61600051 01 5a 00");
     let (chain, table) = (Chain::mainnet(), instruction_table());
     let programs = compile(&code, &chain);
     let mut ends = Vec::new();

@@ -30,8 +30,8 @@ use revmc_jit::compiler::Tier;
 use revmc_jit::primitives::{Bytes, SpecId};
 use revmc_jit::{
     AotRequest, BorrowedDecision, CompilationEvent, CompilationKind, ConfigError, Error,
-    InterpretReason, JitBackend, LookupDecision, LookupRequest, ProgramKind,
-    RuntimeConfig, RuntimeTuning,
+    InterpretReason, JitBackend, LookupDecision, LookupRequest, ProgramKind, RuntimeConfig,
+    RuntimeTuning,
 };
 use runtime_support::{config, contract, eventually, keyed, request, run, tuning};
 use std::sync::{Arc, Mutex};

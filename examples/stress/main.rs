@@ -19,9 +19,9 @@ mod histogram;
 #[path = "../../tests/runtime_support/mod.rs"]
 mod runtime_support;
 
+use alloy_primitives::U256;
 use attack::Attack;
 use histogram::Histogram;
-use alloy_primitives::U256;
 use revmc_jit::primitives::Bytes;
 use revmc_jit::{CompilationEvent, JitBackend, RuntimeCacheKey, RuntimeConfig, RuntimeTuning};
 use runtime_support::{contract, request, run};

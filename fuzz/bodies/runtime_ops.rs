@@ -164,7 +164,7 @@ impl Session {
                 if let LookupDecision::Compiled(program) =
                     backend.lookup(LookupRequest { key, code })
                 {
-                    assert_eq!(program.key, key);
+                    assert_eq!(program.key(), key);
                 }
             }
             Call::RecordInterpreted(n, gas) => {
@@ -175,7 +175,7 @@ impl Session {
                 let n = u32::from(n % CONTRACTS);
                 let (key, _) = contract(n);
                 if let Some(program) = backend.get_compiled(key.code_hash, key.spec_id) {
-                    assert_eq!(program.key, key);
+                    assert_eq!(program.key(), key);
                     self.kept.push((program, n));
                 }
             }
@@ -243,7 +243,7 @@ impl Session {
         match decision {
             LookupDecision::Compiled(program) => {
                 let (key, code) = contract(n);
-                assert_eq!(program.key, key);
+                assert_eq!(program.key(), key);
                 assert_eq!(run(&program, &code), U256::from(n));
             }
             LookupDecision::Interpret(reason) => {

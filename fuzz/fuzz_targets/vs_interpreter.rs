@@ -8,6 +8,9 @@ mod common {
     #[allow(dead_code)]
     #[path = "../../../tests/common/asm.rs"]
     pub mod asm;
+    #[allow(dead_code)]
+    #[path = "../../../tests/common/types.rs"]
+    pub mod types;
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

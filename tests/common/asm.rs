@@ -9,8 +9,10 @@
 //!
 //! Operands are in the order they are pushed: `2 7 SUB` is 7 − 2.
 
-use revm::bytecode::opcode::{self, OpCode};
-use revm::primitives::{U256, hex};
+use super::types::{
+    U256, hex,
+    opcode::{self, OpCode},
+};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 

@@ -1,32 +1,28 @@
 //! A test case: a program with its fork, gas, calldata and surroundings.
 
 use super::asm::asm;
-use super::driver::{FrameExecutor, Message, Oracle, Run, run_message};
-use super::verdict;
-use super::world::World;
-use revmc::primitives::{Address, Bytes, SpecId, U256, address, hex};
+use super::database::{Fault, Recorder, State};
+use super::types::{Address, Bytes, NEWEST, SpecId, U256, address, hex};
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-/// Every fork with rules of its own that revmc 0.1.0 and the interpreter share.
-pub const FORKS: [SpecId; 18] = [
+/// Every fork with rules of its own.
+pub const FORKS: [SpecId; 15] = [
     SpecId::FRONTIER,
-    SpecId::FRONTIER_THAWING,
     SpecId::HOMESTEAD,
-    SpecId::DAO_FORK,
     SpecId::TANGERINE,
     SpecId::SPURIOUS_DRAGON,
     SpecId::BYZANTIUM,
-    SpecId::CONSTANTINOPLE,
     SpecId::PETERSBURG,
     SpecId::ISTANBUL,
-    SpecId::MUIR_GLACIER,
     SpecId::BERLIN,
     SpecId::LONDON,
-    SpecId::ARROW_GLACIER,
-    SpecId::GRAY_GLACIER,
     SpecId::MERGE,
     SpecId::SHANGHAI,
     SpecId::CANCUN,
+    SpecId::PRAGUE,
+    SpecId::OSAKA,
+    SpecId::AMSTERDAM,
 ];
 
 /// Where the program under test lives and who calls it.
@@ -99,25 +95,47 @@ pub fn actor(low: u8) -> Address {
 pub struct Case {
     pub spec_id: SpecId,
     pub gas_limit: u64,
+    /// Gas for state alone (EIP-8037).
+    pub reservoir: u64,
     pub code: Bytes,
     pub input: Bytes,
     pub value: U256,
     pub is_static: bool,
-    /// An account whose reading fails like a database would.
-    pub broken_account: Option<Address>,
+    /// Which of the database's reads goes wrong.
+    pub fault: Option<(usize, Fault)>,
 }
+
+/// The accounts around the program under test.
+static ACCOUNTS: LazyLock<State> = LazyLock::new(|| {
+    let mut state = State::default();
+    let ether = U256::from(1_000_000_000_000_000_000u64);
+    state.insert(SENDER, ether, 1, Bytes::new());
+    for (low, balance, text) in ACTORS {
+        state.insert(actor(low), U256::from(balance), 1, asm(text).into());
+    }
+    for (key, value) in [
+        (U256::from(1), U256::from(1)),
+        (U256::from(2), U256::MAX),
+        (U256::from(32), U256::from(0x1234)),
+        (U256::MAX, U256::from(5)),
+    ] {
+        state.insert_slot(CONTRACT, key, value);
+    }
+    state
+});
 
 impl Case {
     /// A case with a million gas on the newest fork.
     pub fn new(code: impl Into<Bytes>) -> Self {
         Self {
-            spec_id: SpecId::CANCUN,
+            spec_id: NEWEST,
             gas_limit: 1_000_000,
+            reservoir: 0,
             code: code.into(),
             input: Bytes::new(),
             value: U256::ZERO,
             is_static: false,
-            broken_account: None,
+            fault: None,
         }
     }
 
@@ -151,50 +169,20 @@ impl Case {
         self
     }
 
-    pub fn world(&self) -> World {
-        let mut world = World::new(self.spec_id);
-        let ether = U256::from(1_000_000_000_000_000_000u64);
-        world.insert(SENDER, ether, 1, Bytes::new());
-        for (low, balance, text) in ACTORS {
-            world.insert(actor(low), U256::from(balance), 1, asm(text).into());
-        }
-        world.insert(CONTRACT, U256::from(1_000_000u64), 1, self.code.clone());
-        for (key, value) in [
-            (U256::from(1), U256::from(1)),
-            (U256::from(2), U256::MAX),
-            (U256::from(32), U256::from(0x1234)),
-            (U256::MAX, U256::from(5)),
-        ] {
-            world.insert_storage(CONTRACT, key, value);
-        }
-        world.broken_account = self.broken_account;
-        world
+    pub fn fault(mut self, read: usize, fault: Fault) -> Self {
+        self.fault = Some((read, fault));
+        self
     }
 
-    pub fn message(&self) -> Message {
-        Message {
-            caller: SENDER,
-            to: CONTRACT,
-            value: self.value,
-            input: self.input.clone(),
-            gas_limit: self.gas_limit,
-            is_static: self.is_static,
-        }
+    /// The state before.
+    pub fn state(&self) -> Arc<State> {
+        let mut state = ACCOUNTS.clone();
+        state.insert(CONTRACT, U256::from(1_000_000u64), 1, self.code.clone());
+        Arc::new(state)
     }
 
-    /// Runs the case and returns what happened with the world it left.
-    pub fn run<E: FrameExecutor>(&self, executor: &mut E) -> (Run, World) {
-        let mut world = self.world();
-        let run = run_message(executor, &mut world, &self.message(), true);
-        (run, world)
-    }
-
-    /// Runs the case by the interpreter and by `executor` and compares. Returns the oracle's run.
-    pub fn compare<E: FrameExecutor>(&self, executor: &mut E) -> Result<Run, String> {
-        let (oracle, oracle_world) = self.run(&mut Oracle);
-        let (other, other_world) = self.run(executor);
-        verdict::compare(&oracle, &oracle_world.state, &other, &other_world.state)?;
-        Ok(oracle)
+    pub fn database(&self) -> Recorder {
+        Recorder::new(self.state())
     }
 }
 
@@ -203,12 +191,13 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "fork {:?}, gas {}, value {}, static {}, broken {:?}, calldata 0x{}, code 0x{}",
+            "fork {:?}, gas {} + {}, value {}, static {}, fault {:?}, calldata 0x{}, code 0x{}",
             self.spec_id,
             self.gas_limit,
+            self.reservoir,
             self.value,
             self.is_static,
-            self.broken_account,
+            self.fault,
             hex::encode(&self.input),
             hex::encode(&self.code)
         )

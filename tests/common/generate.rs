@@ -7,8 +7,7 @@
 use super::asm::{Item, asm, assemble};
 use super::case::{CONTRACT, Case, FORKS};
 use super::rng::Rng;
-use revmc::interpreter::opcode as op;
-use revmc::primitives::{Bytes, SpecId, U256};
+use super::types::{Bytes, NEWEST, RECENT, SpecId, U256, opcode as op};
 
 /// A generated program, still in the form that the shrinker takes apart.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ impl Program {
 pub fn program(seed: u64) -> Program {
     let mut rng = Rng::new(seed);
     let spec_id = if rng.chance(55) {
-        SpecId::CANCUN
+        NEWEST
     } else {
         *rng.pick(&FORKS)
     };
@@ -38,7 +37,7 @@ pub fn program(seed: u64) -> Program {
     frame.gas_limit = match rng.below(10) {
         0 => rng.below(3_000) as u64,
         1 => rng.below(60_000) as u64,
-        _ if spec_id == SpecId::CANCUN && rng.chance(5) => 5_000_000,
+        _ if spec_id == NEWEST && rng.chance(5) => 5_000_000,
         _ => 300_000 + rng.below(300_000) as u64,
     };
     frame.input = calldata(&mut rng).into();
@@ -123,9 +122,9 @@ const PURE: [(u8, usize, SpecId); 26] = [
     (op::XOR, 2, SpecId::FRONTIER),
     (op::NOT, 1, SpecId::FRONTIER),
     (op::BYTE, 2, SpecId::FRONTIER),
-    (op::SHL, 2, SpecId::CONSTANTINOPLE),
-    (op::SHR, 2, SpecId::CONSTANTINOPLE),
-    (op::SAR, 2, SpecId::CONSTANTINOPLE),
+    (op::SHL, 2, SpecId::PETERSBURG),
+    (op::SHR, 2, SpecId::PETERSBURG),
+    (op::SAR, 2, SpecId::PETERSBURG),
     (op::BLOBHASH, 1, SpecId::CANCUN),
 ];
 
@@ -354,9 +353,38 @@ impl Writer {
         }
     }
 
+    /// An instruction of [`RECENT`].
+    fn recent(&mut self) {
+        if RECENT.is_empty() {
+            return;
+        }
+        let (opcode, inputs, outputs, since, immediate) = *self.rng.pick(RECENT);
+        if !self.spec_id.is_enabled_in(since) && !self.rng.chance(2) {
+            return;
+        }
+        self.need(inputs);
+        if immediate {
+            // Deep enough for most immediates; others underflow.
+            while self.height < 20 {
+                self.operand();
+            }
+            let immediate = match self.rng.below(4) {
+                0 => self.rng.next_u64() as u8,
+                // DUPN and SWAPN of 17 to 20, EXCHANGE of near words.
+                1 => 128 + self.rng.below(4) as u8,
+                _ => 0x80 | self.rng.below(16) as u8,
+            };
+            self.items.push(Item::Raw(vec![opcode, immediate]));
+            self.height += outputs;
+        } else {
+            self.op(opcode, inputs, outputs);
+        }
+    }
+
     fn shuffle(&mut self) {
         for _ in 0..1 + self.rng.below(5) {
-            match self.rng.below(4) {
+            match self.rng.below(5) {
+                4 => self.recent(),
                 0 => self.dup(),
                 1 => {
                     self.need(1);
@@ -469,7 +497,7 @@ impl Writer {
                 self.address();
                 self.op(op::EXTCODESIZE, 1, 1);
             }
-            2 if self.spec_id.is_enabled_in(SpecId::CONSTANTINOPLE) => {
+            2 if self.spec_id.is_enabled_in(SpecId::PETERSBURG) => {
                 self.address();
                 self.op(op::EXTCODEHASH, 1, 1);
             }

@@ -1,20 +1,18 @@
-//! The differential harness: a deterministic world, a call-tree driver that runs each frame by
-//! the interpreter or by compiled code, and the verdict that compares the two.
+//! The differential harness: a deterministic state behind a database that records what is read, a
+//! driver that runs each frame of a call tree on the side that it is told to, and the comparison.
 //!
-//! The interpreter (`revm-interpreter`) is the oracle. What must be equal, and the few
-//! differences that are accepted, is written in [`verdict`] and nowhere else.
+//! revm's interpreter is the oracle, and everything that can be seen has to be equal: there is no
+//! list of differences.
 //!
-//! Several test crates, examples and fuzz targets include this module and none uses all of it,
-//! hence the one `allow` below.
+//! Several test crates include this module and none uses all of it, hence the one `allow` below.
 #![allow(dead_code)]
 
 pub mod asm;
 pub mod case;
-pub mod driver;
+pub mod database;
+pub mod engine;
 pub mod generate;
-pub mod native;
 pub mod programs;
 pub mod rng;
 pub mod shrink;
-pub mod verdict;
-pub mod world;
+pub mod types;

@@ -4,7 +4,7 @@
 use super::asm::Item;
 use super::case::Case;
 use super::generate::Program;
-use revmc::primitives::{Bytes, U256};
+use super::types::{Bytes, U256};
 
 /// The smallest program found for which `fails` is still true.
 pub fn shrink(program: Program, mut fails: impl FnMut(&Program) -> bool) -> Program {

@@ -23,5 +23,6 @@ mod second_opinion;
 mod shrink;
 #[cfg(feature = "revm-10")]
 mod transactions;
+mod types;
 mod verdict;
 mod world;

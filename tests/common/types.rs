@@ -1,0 +1,19 @@
+//! The EVM's types, at the version that the programs beside this file are written for.
+
+pub use revm::{
+    bytecode::opcode,
+    primitives::{Address, B256, Bytes, U256, address, hardfork::SpecId, hex, keccak256},
+};
+
+/// The fork that most generated programs run on.
+pub const NEWEST: SpecId = SpecId::OSAKA;
+
+/// Instructions that few forks have: (opcode, operands, results, first fork, whether an immediate
+/// follows).
+pub const RECENT: &[(u8, usize, usize, SpecId, bool)] = &[
+    (opcode::CLZ, 1, 1, SpecId::OSAKA, false),
+    (opcode::SLOTNUM, 0, 1, SpecId::AMSTERDAM, false),
+    (opcode::DUPN, 0, 1, SpecId::AMSTERDAM, true),
+    (opcode::SWAPN, 0, 0, SpecId::AMSTERDAM, true),
+    (opcode::EXCHANGE, 0, 0, SpecId::AMSTERDAM, true),
+];

@@ -1,0 +1,111 @@
+//! Random programs. `REVMC_JIT_PROGRAMS` says how many, `REVMC_JIT_SEED` the first one's seed.
+
+use crate::common::{
+    case::{Case, FORKS},
+    database::Fault,
+    engine::{Engine, Side, TIERS},
+    generate,
+    rng::Rng,
+    shrink::shrink,
+    types::hex,
+};
+use std::env;
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().expect(name))
+}
+
+/// Runs a seed's program; a failing one is made small first.
+fn check(engine: &mut Engine, seed: u64) {
+    let program = generate::program(seed);
+    let mut rng = Rng::new(!seed);
+    let mut sides: Vec<Side> = TIERS.map(Side::Native).into();
+    sides.push(Side::Mixed(seed));
+    let mut program = program;
+    if rng.chance(15) {
+        let fault = *rng.pick(&[Fault::Error, Fault::Panic]);
+        program.frame.fault = Some((rng.below(8), fault));
+    }
+    if rng.chance(30) {
+        program.frame.reservoir = rng.below(400_000) as u64;
+    }
+    let case = program.case();
+    for side in sides {
+        if engine.difference(&case, &side).is_none() {
+            continue;
+        }
+        let small = shrink(program, |program| {
+            engine.difference(&program.case(), &side).is_some()
+        });
+        let case = small.case();
+        let difference = engine.difference(&case, &side).unwrap_or_default();
+        panic!("seed {seed}, {side:?}: {difference}\n{case}");
+    }
+}
+
+fn many(first: u64, count: u64) {
+    let mut engine = Engine::new();
+    for index in 0..count {
+        check(&mut engine, first + index);
+        if index % 512 == 511 {
+            engine.forget();
+        }
+    }
+    assert!(engine.native_runs as u64 > count && engine.switches as u64 > count);
+}
+
+#[test]
+fn programs() {
+    many(
+        number("REVMC_JIT_SEED", 0),
+        number("REVMC_JIT_PROGRAMS", 3_000) / 2,
+    );
+}
+
+/// On a second processor.
+#[test]
+fn more_programs() {
+    let count = number("REVMC_JIT_PROGRAMS", 3_000) / 2;
+    many(number("REVMC_JIT_SEED", 0) + count, count);
+}
+
+/// Programs of corpus/edge-programs.tsv.
+fn corpus() -> Vec<Case> {
+    let parse = |line: &str| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [fork, gas, code, input] = columns[..] else {
+            panic!("not four columns: {line}");
+        };
+        let fork = FORKS
+            .into_iter()
+            .find(|known| format!("{known:?}") == fork)
+            .expect(fork);
+        Case::new(hex::decode(code).expect(code))
+            .on(fork)
+            .gas(gas.parse().expect(gas))
+            .input(hex::decode(input).expect(input))
+    };
+    let lines = include_str!("../corpus/edge-programs.tsv").lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .map(parse)
+        .collect()
+}
+
+#[test]
+fn edge_programs() {
+    let mut engine = Engine::new();
+    let cases = corpus();
+    assert_eq!(cases.len(), 62);
+    for (index, case) in cases.iter().enumerate() {
+        let name = format!("edge program {index}");
+        engine.check(&name, case);
+        engine.check_mixed(&name, case, 4);
+        for gas in (0..600).step_by(7) {
+            engine.check(&name, &case.clone().gas(gas));
+        }
+        for fork in FORKS {
+            engine.check(&name, &case.clone().on(fork));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Machine code against revm's interpreter: everything that can be seen has to be equal.
+//!
+//! | module | shows |
+//! |---|---|
+//! | `named` | programs on which compilers of EVMs have gone wrong |
+//! | `boundaries` | what the host is asked before every kind of failure, with good and bad hosts |
+//! | `opcodes` | every opcode on every fork with edge operands |
+//! | `programs` | hand-written programs, everywhere and at every gas limit |
+//! | `switching` | frames that change sides, programs that go away |
+//! | `generated` | random programs |
+//! | `transactions` | whole transactions |
+//! | `refusals` | frames that a program refuses; chains with rules of their own |
+//! | `harness` | the comparison sees every difference |
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod boundaries;
+mod generated;
+mod harness;
+mod named;
+mod opcodes;
+mod programs;
+mod switching;

@@ -1,0 +1,12 @@
+//! The EVM's types, at the version that revmc's translator speaks.
+
+pub use revmc_jit::revmc::{
+    interpreter::opcode,
+    primitives::{Address, B256, Bytes, SpecId, U256, address, hex, keccak256},
+};
+
+/// The fork that most generated programs run on.
+pub const NEWEST: SpecId = SpecId::CANCUN;
+
+/// Instructions that few forks have: this version's interpreter has none of them.
+pub const RECENT: &[(u8, usize, usize, SpecId, bool)] = &[];
