@@ -7,20 +7,29 @@
 //! the JSON files, objects of names and hexadecimal codes, that the environment variable
 //! `REVMC_JIT_CODES` lists, separated by colons; one compilation each.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code)]
+#[path = "../tests/common/asm.rs"]
+mod asm;
+#[allow(dead_code)]
+#[path = "../tests/blocks/mod.rs"]
+mod blocks;
+#[path = "harness/codes.rs"]
+mod codes;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
 mod harness;
+#[allow(dead_code)]
+#[path = "../tests/common/rng.rs"]
+mod rng;
 
-use common::asm::asm;
-use common::rng::Rng;
+use asm::asm;
 use harness::report::{Spread, Table};
 use harness::{Effort, Session, cpu_time};
 use revmc_jit::compiler::{self, CompileError, CompileOptions, Tier};
 use revmc_jit::primitives::SpecId;
 use revmc_jit::{Chain, RuntimeTuning};
+use rng::Rng;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -105,9 +114,8 @@ fn row(effort: Effort, table: &mut Table, name: &str, code: &[u8]) {
 
 fn contracts(session: &mut Session) {
     let mut table = table("compiling the contracts of examples/contracts");
-    for scenario in contracts::scenarios() {
-        let code = scenario.code();
-        let name = format!("{}, {} bytes", scenario.file, code.len());
+    for (file, code) in codes::codes() {
+        let name = format!("{file}, {} bytes", code.len());
         row(patient(session), &mut table, &name, &code);
     }
     session.add(table);

@@ -11,8 +11,11 @@
 //! To see where the instructions are: `valgrind --tool=callgrind --dump-instr=yes
 //! --collect-atstart=no --toggle-collect=measured PROGRAM count lookup`, then `callgrind_annotate`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code)]
+#[path = "../tests/blocks/mod.rs"]
+mod blocks;
+#[path = "harness/codes.rs"]
+mod codes;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
@@ -101,10 +104,9 @@ fn lookups() {
 fn compilations() {
     let chain = Chain::mainnet();
     let rules = chain.rules(SpecId::OSAKA);
-    for scenario in contracts::scenarios() {
-        let code = scenario.code();
+    for (file, code) in codes::codes() {
         for tier in [Tier::Baseline, Tier::Optimized] {
-            let name = format!("{}, {tier}", scenario.file);
+            let name = format!("{file}, {tier}");
             let options = CompileOptions {
                 tier,
                 ..CompileOptions::default()

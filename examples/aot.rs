@@ -9,20 +9,20 @@
 //! ```
 //!
 //! `BYTECODES` is a folder of files with runtime bytecode, as hexadecimal text or raw; `FORK` is
-//! `CANCUN` unless given; `HASH` is a code hash or its beginning. `verify` checks all that loading
+//! `OSAKA` unless given; `HASH` is a code hash or its beginning. `verify` checks all that loading
 //! checks and loads each artifact; it ends with an error if one is refused. `prune` removes what
 //! other builds of this program made.
 
 use alloy_primitives::{hex, keccak256};
 use revmc_jit::{
-    RuntimeCacheKey,
+    Chain, RuntimeCacheKey,
     aot::{self, BuildOptions},
     artifact::{
         ArtifactError, ArtifactStore, BuildId, DirArtifactStore, DirOptions, IndexEntry,
         StoredArtifact, TrustedStore,
     },
-    engine::{self, CompileOptions, Tier},
-    revmc::primitives::SpecId,
+    compiler::{self, CompileOptions, Tier},
+    primitives::SpecId,
 };
 use std::{
     error::Error,
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
-        ["compile", store, folder] => compile(store, folder, "CANCUN"),
+        ["compile", store, folder] => compile(store, folder, "OSAKA"),
         ["compile", store, folder, fork] => compile(store, folder, fork),
         ["list", store] => list(store),
         ["verify", store] => verify(store),
@@ -70,8 +70,7 @@ fn existing(path: &str) -> Outcome<DirArtifactStore> {
 
 fn compile(store: &str, folder: &str, fork: &str) -> Outcome {
     let store = DirArtifactStore::open(store, DirOptions::default())?;
-    let spec_id = (0..=SpecId::CANCUN as u8)
-        .filter_map(SpecId::try_from_u8)
+    let spec_id = forks()
         .find(|spec_id| format!("{spec_id:?}") == fork)
         .ok_or_else(|| format!("no fork is called {fork}"))?;
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
@@ -123,13 +122,15 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         tier: Tier::Optimized,
         ..CompileOptions::default()
     };
-    let code = engine::compile(&bytecode, spec_id, &options)?;
+    let chain = Chain::mainnet();
+    let rules = chain.rules(spec_id);
+    let code = compiler::compile(&bytecode, rules, &options)?;
     let elapsed = started.elapsed();
     let program = RuntimeCacheKey {
         code_hash: keccak256(&bytecode),
         spec_id,
     };
-    let artifact = aot::build(program, bytecode.len(), (&options).into(), &code)?;
+    let artifact = aot::build(program, rules, bytecode.len(), (&options).into(), &code)?;
     let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
         "{}: {program}, {} bytes, compiled in {elapsed:.1?} to {} bytes, stored as {stored}",
@@ -185,6 +186,7 @@ fn list(store: &str) -> Outcome {
 fn verify(store: &str) -> Outcome {
     let store = Arc::new(existing(store)?);
     let (trusted, known) = (TrustedStore::from(store.clone()), known()?);
+    let chain = Chain::mainnet();
     let (mut good, mut refused, mut others) = (0, 0, 0);
     for entry in store.load_all()?.entries {
         let Some((_, spec_id, options)) = known.iter().find(|known| known.0 == entry.key.build)
@@ -196,12 +198,13 @@ fn verify(store: &str) -> Outcome {
             code_hash: entry.key.code_hash,
             spec_id: *spec_id,
         };
-        let loaded = aot::determinants(*spec_id, *options)
+        let rules = chain.rules(*spec_id);
+        let loaded = aot::determinants(*spec_id, rules, *options)
             .and_then(|wanted| trusted.load(program.code_hash, &wanted))
             // What is gone since it was listed is not there.
             .and_then(|found| {
                 found
-                    .map(|it| aot::load(&it, program, *options))
+                    .map(|it| aot::load(&it, program, rules, *options))
                     .transpose()
             });
         match loaded {
@@ -229,7 +232,7 @@ fn known() -> Outcome<Vec<(BuildId, SpecId, BuildOptions)>> {
                 tier,
                 debug_assertions,
             };
-            let builds = aot::builds(options)?.into_iter();
+            let builds = aot::builds(&Chain::mainnet(), options)?.into_iter();
             known.extend(builds.map(|(spec_id, build)| (build, spec_id, options)));
         }
     }

@@ -155,7 +155,7 @@ mod tests {
 
     /// What the interpreter says of a fork and an opcode, by running it on words of zero.
     fn interpreter_has(spec_id: SpecId, opcode: u8) -> bool {
-        // PREVRANDAO, which this host has not got and the interpreter insists on, is as old as Frontier.
+        // DIFFICULTY is as old as the chain, and this host does not answer it since the merge.
         if opcode == 0x44 {
             return true;
         }

@@ -4,8 +4,10 @@
 //! only it can run: they stand in the same map, under the same keys, budgets and counters.
 
 use crate::{
-    CompiledProgram, Result, RuntimeCacheKey,
     compiler::{CompileOptions, Rules},
+    error::Result,
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
 };
 use std::{fmt, sync::Arc};
 

@@ -48,6 +48,7 @@ pub struct CompiledProgram {
     kind: ProgramKind,
     tier: Tier,
     bytecode_len: usize,
+    native_len: usize,
     mapped_len: usize,
     entries: Arc<[EntryPoint]>,
     rules: Arc<Rules>,
@@ -74,6 +75,7 @@ impl CompiledProgram {
             kind: ProgramKind::Jit,
             tier: code.tier(),
             bytecode_len,
+            native_len: code.text_len(),
             mapped_len: memory.mapped_len(),
             entries: code.entries().into(),
             rules,
@@ -102,6 +104,7 @@ impl CompiledProgram {
             kind: ProgramKind::Aot,
             tier,
             bytecode_len,
+            native_len: mapped_len,
             mapped_len,
             entries: entries.into(),
             rules,
@@ -161,6 +164,11 @@ impl CompiledProgram {
         }
     }
 
+    /// Whether a frame can enter it at all: whether the crate's own compiler has made it (P2).
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// The raw entry point.
     pub(crate) fn entry_point(&self) -> Entry {
         self.entry
@@ -214,6 +222,11 @@ impl CompiledProgram {
     /// Bytes of bytecode the program was compiled from.
     pub fn bytecode_len(&self) -> usize {
         self.bytecode_len
+    }
+
+    /// Bytes of machine code; of an artifact, of all that it maps.
+    pub fn native_len(&self) -> usize {
+        self.native_len
     }
 
     /// Bytes of address space the machine code occupies, whole pages.

@@ -8,7 +8,7 @@ use alloy_primitives::{B256, keccak256};
 use artifact_support::{
     OPTIONS, Random, assemble, attempt, attempt_bytes, build_id, program, sample, sealed, with_fact,
 };
-use revmc_jit::revmc::primitives::SpecId;
+use revmc_jit::primitives::SpecId;
 use revmc_jit::{
     aot::{self, BuildOptions},
     artifact::{
@@ -16,7 +16,7 @@ use revmc_jit::{
         FORMAT, FileProblem, FolderProblem, HEADER_LEN, ManifestField, StoredArtifact,
         TempArtifactStore,
     },
-    engine::Tier,
+    compiler::Tier,
 };
 use std::{
     fs,
@@ -389,7 +389,12 @@ fn swapped_files() {
     let other_fork = with_fact(&original, "rules", "16:SHANGHAI");
     assert_eq!(
         other_fork.determinants,
-        aot::determinants(SpecId::SHANGHAI, OPTIONS).unwrap()
+        aot::determinants(
+            SpecId::SHANGHAI,
+            revmc_jit::Chain::mainnet().rules(SpecId::SHANGHAI),
+            OPTIONS,
+        )
+        .unwrap()
     );
     let other_options = with_fact(&original, "options", &baseline.to_string());
     let text = [0x0f; TEXT_LEN];

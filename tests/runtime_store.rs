@@ -3,7 +3,7 @@
 
 mod runtime_support;
 
-use revmc::primitives::U256;
+use alloy_primitives::U256;
 use revmc_jit::artifact::{
     ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, AuthenticationProblem, DirOptions,
     SealedArtifact, Stored, TempArtifactStore, TrustedStore,
@@ -83,7 +83,7 @@ fn a_store_that_fails_is_done_without() {
     assert_eq!(backend.stats().store_errors, 1);
     // What could not be stored runs all the same.
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(run(&program, &contract(1).1), U256::from(1));
     let stats = backend.stats();
     assert_eq!((stats.store_errors, stats.artifacts_stored), (2, 0));
@@ -122,7 +122,7 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     for n in [1, 2] {
         let program = backend.lookup_blocking(request(n)).program().unwrap();
-        assert_eq!(program.kind, ProgramKind::Jit);
+        assert_eq!(program.kind(), ProgramKind::Jit);
         assert_eq!(run(&program, &contract(n).1), U256::from(n));
     }
     let stats = backend.stats();
@@ -164,7 +164,7 @@ fn an_artifact_with_another_key_is_left_to_it() {
     eventually(&backend, |stats| stats.published == 1);
     backend.clear_resident().unwrap();
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(backend.stats().artifacts_rejected, 1);
     assert_eq!(store.load_all().unwrap().entries.len(), 1);
 }
@@ -178,7 +178,7 @@ fn an_artifact_that_vanished_is_compiled_afresh() {
     backend.clear_resident().unwrap();
     store.clear().unwrap(); // another process, say
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(backend.stats().artifacts_indexed, 0);
 }
 
@@ -299,7 +299,7 @@ fn a_panicking_store_is_contained() {
     assert_eq!((stats.store_errors, stats.artifacts_stored), (2, 0));
     let (key, _) = contract(1);
     let program = backend.get_compiled(key.code_hash, key.spec_id).unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
     let said = backend.last_store_error().unwrap().to_string();
     assert_eq!(said, "the store panicked: a bug in the store");
@@ -429,7 +429,7 @@ fn a_full_folder_makes_room() {
     for n in 1..=20 {
         let (key, _) = contract(n);
         let program = backend.get_compiled(key.code_hash, key.spec_id).unwrap();
-        assert_eq!(program.kind, ProgramKind::Aot);
+        assert_eq!(program.kind(), ProgramKind::Aot);
     }
     // What went is compiled again when it is wanted, what stayed is loaded.
     backend.clear_resident().unwrap();

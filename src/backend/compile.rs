@@ -72,20 +72,24 @@ impl Compiler for Engine {
             tier: job.tier,
             max_bytecode_len: self.tuning.jit_max_bytecode_len,
             max_native_len: self.tuning.native_len(job.code.len()),
+            portable: false,
             debug_assertions: self.debug_assertions,
             dump_dir: self.dump_dir.clone(),
         };
         let rules = self.chain.rules(job.key.spec_id);
         let begin = thread_time();
+        // Before anything is stored: an artifact in the store is a success.
+        let in_time = || match (begin, thread_time()) {
+            (Some(begin), Some(end)) => check_time(&self.tuning, job, end.saturating_sub(begin)),
+            _ => Ok(()),
+        };
         if let Some(translator) = self.front_end.translator() {
             let program = translator.compile(job.key, rules, &job.code, &options)?;
+            in_time()?;
             return Ok(program.into());
         }
         let code = compiler::compile(&job.code, rules, &options)?;
-        if let (Some(begin), Some(end)) = (begin, thread_time()) {
-            // Before anything is stored: an artifact in the store is a success.
-            check_time(&self.tuning, job, end.saturating_sub(begin))?;
-        }
+        in_time()?;
         if job.kind == CompilationKind::Aot {
             let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
             return persist.keep(job, &code, counters);

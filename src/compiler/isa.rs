@@ -74,6 +74,8 @@ pub(crate) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, CompileErr
         // code refers to, its own constants, is near and found relative to the program counter.
         ("is_pic", "false"),
         ("unwind_info", "false"),
+        // The frame's.
+        ("enable_pinned_reg", "true"),
     ] {
         flags.set(name, value).map_err(|e| unsupported(&e))?;
     }

@@ -5,6 +5,7 @@
 
 mod address;
 mod blocks;
+mod clif;
 mod decode;
 mod effect;
 mod error;
@@ -86,6 +87,9 @@ pub struct CompileOptions {
     pub max_bytecode_len: usize,
     /// Longest machine code that is taken, in bytes. Default: 16 MiB.
     pub max_native_len: usize,
+    /// Compiles everything with the code generator that all machines have, as on one without an emitter
+    /// of its own. Default: off.
+    pub portable: bool,
     /// Verifies the compiler's own work. Default: off. A build of this crate with debug assertions always
     /// verifies.
     pub debug_assertions: bool,
@@ -99,6 +103,7 @@ impl Default for CompileOptions {
             tier: Tier::Optimized,
             max_bytecode_len: MAX_CODE_LEN,
             max_native_len: 16 << 20,
+            portable: false,
             debug_assertions: false,
             dump_dir: None,
         }
@@ -130,24 +135,47 @@ pub fn compile(
     let blocks = blocks::split(&insts);
     let flow = flow::follow(bytecode, &insts, &blocks, rules);
     let sums = address::sums(bytecode, &insts, &blocks);
+    let program = Program {
+        code: bytecode,
+        insts: &insts,
+        blocks: &blocks,
+        flow: &flow,
+        sums: &sums,
+        rules,
+    };
+    let (text, entries) = emit(&program, options)?;
+    Ok(NativeCode {
+        text,
+        entries,
+        tier: options.tier,
+    })
+}
+
+/// What the passes have found.
+#[derive(Clone, Copy)]
+struct Program<'a> {
+    code: &'a [u8],
+    insts: &'a [decode::Inst],
+    blocks: &'a blocks::Blocks,
+    flow: &'a [flow::Flow],
+    /// Which sums are addresses, by instruction.
+    sums: &'a [bool],
+    rules: &'a Rules,
+}
+
+/// By one pass, and its loops by Cranelift in the tier that takes its time; all by Cranelift where there is
+/// no emitter for the machine.
+fn emit(
+    program: &Program<'_>,
+    options: &CompileOptions,
+) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
     #[cfg(target_arch = "x86_64")]
-    if x64::supported() {
-        let (text, entries) = x64::emit(
-            bytecode,
-            &insts,
-            &blocks,
-            &flow,
-            &sums,
-            rules,
-            options.max_native_len,
-        )?;
-        return Ok(NativeCode {
-            text,
-            entries,
-            tier: options.tier,
-        });
+    if x64::supported() && !options.portable {
+        let loops = match options.tier {
+            Tier::Baseline => None,
+            Tier::Optimized => clif::loops(program, options)?,
+        };
+        return x64::emit(program, loops, options.max_native_len);
     }
-    Err(CompileError::UnsupportedTarget(
-        "no code generator for this machine".into(),
-    ))
+    clif::emit(program, options)
 }

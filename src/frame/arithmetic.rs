@@ -14,7 +14,7 @@ use alloy_primitives::U256;
 pub type Operation = unsafe extern "C" fn(out: *mut Word, operands: *const Word);
 
 /// How many operations there are.
-pub const COUNT: usize = 13;
+pub const COUNT: usize = 14;
 
 /// An operation, by its place in [`OPERATIONS`].
 #[repr(u8)]
@@ -46,11 +46,14 @@ pub enum Operator {
     Byte,
     /// CLZ.
     Clz,
+    /// CALLDATALOAD over the end: its one operand is the address and the number, less than 32, of the
+    /// bytes that are there.
+    Partial,
 }
 
 /// The operations.
 pub const OPERATIONS: [Operation; COUNT] = [
-    mul, div, sdiv, rem, smod, addmod, mulmod, shl, shr, sar, signextend, byte, clz,
+    mul, div, sdiv, rem, smod, addmod, mulmod, shl, shr, sar, signextend, byte, clz, partial,
 ];
 
 /// # Safety
@@ -102,6 +105,20 @@ operations! {
         _ => U256::ZERO,
     };
     clz(1) = |[a]| U256::from(a.leading_zeros());
+}
+
+/// # Safety
+///
+/// As for [`Operation`]; the operand is the address of so many readable bytes as it says.
+unsafe extern "C" fn partial(out: *mut Word, operands: *const Word) {
+    // SAFETY: the caller's promise.
+    let [address, len, ..] = unsafe { operands.read() };
+    let mut bytes = [0; 32];
+    let len = (len as usize).min(bytes.len());
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), len) };
+    // SAFETY: the caller's promise.
+    unsafe { out.write(*U256::from_be_bytes(bytes).as_limbs()) };
 }
 
 /// What an operation gives, for the compiler's constants. `operands` are as many as it takes.

@@ -47,6 +47,9 @@ pub const STACK_LIMIT: usize = 1024;
 /// much is left, or machine code leaves.
 pub const GAS_AHEAD: u32 = 1000;
 
+/// What the code of a program's loops answers from here on is no [`Exit`], but where to go on.
+pub const LOOP_EXITS: u32 = 8;
+
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
 

@@ -14,7 +14,7 @@
 //!
 //! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
 
-use super::{Exit, GAS_AHEAD, at};
+use super::{Exit, GAS_AHEAD, LOOP_EXITS, at};
 use std::arch::naked_asm;
 
 /// `rbx` minus the frame's address: more of its fields are in reach of a short displacement.
@@ -53,6 +53,9 @@ pub struct Routines {
     pub jump: Routine,
     /// The same for JUMPI, whose condition holds: takes two words.
     pub jumpi: Routine,
+    /// Takes `rdi`, the code of the program's loops, and `esi`, which way in; what is not in X1 and X2 is
+    /// lost. Gives `eax`, from [`LOOP_EXITS`] on, or ends the run.
+    pub looped: Routine,
 }
 
 /// The routines.
@@ -66,6 +69,7 @@ pub const ROUTINES: Routines = Routines {
     calldataload,
     jump,
     jumpi,
+    looped,
 };
 
 /// The constants of X2.
@@ -196,6 +200,40 @@ unsafe extern "C" fn boundary() {
         shim = const at::BOUNDARY,
         reserve = const RESERVE,
         diverged = const Exit::DIVERGED.0,
+        masks = sym MASKS,
+        unwind = sym unwind,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn looped() {
+    naked_asm!(
+        "mov [rbx + {top}], rbp",
+        "mov [rbx + {gas}], r12",
+        "mov rax, rdi",
+        "vzeroupper",
+        "lea rdi, [rbx - {bias}]",
+        "sub rsp, 8",
+        "call rax",
+        "add rsp, 8",
+        "cmp eax, {exits}",
+        "jb 2f",
+        "mov rbp, [rbx + {top}]",
+        "mov r12, [rbx + {gas}]",
+        "mov r13, [rbx + {memory}]",
+        "vmovdqa ymm13, [rip + {masks}]",
+        "vmovdqa ymm14, [rip + {masks} + 32]",
+        "vpxor xmm15, xmm15, xmm15",
+        "ret",
+        // The frame is as it has to be. The return address goes, too.
+        "2:",
+        "add rsp, 8",
+        "jmp {unwind}",
+        bias = const BIAS,
+        top = const at::TOP - BIAS,
+        gas = const at::GAS - BIAS,
+        memory = const at::MEMORY - BIAS,
+        exits = const LOOP_EXITS,
         masks = sym MASKS,
         unwind = sym unwind,
     )

@@ -53,7 +53,11 @@
 pub use revm_10 as revm;
 
 use super::{Program, key_spec_id, program::MAX_RESUME_INDEX};
-use crate::{CompiledProgram, JitBackend, LookupDecision, RuntimeCacheKey};
+use crate::{
+    backend::{JitBackend, LookupDecision},
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
+};
 use alloy_primitives::{B256, Bytes};
 use revm_10::{
     Database, Frame,

@@ -3,11 +3,14 @@
 
 use super::{Program, TranslateError, compile};
 use crate::{
-    Chain, CompiledProgram, Error, FrontEnd, Result, RuntimeCacheKey,
+    chain::Chain,
     compiler::{CompileError, CompileOptions, Rules},
-    front_end::Translate,
-    primitives::SpecId as KeySpecId,
+    error::{Error, Result},
+    front_end::{FrontEnd, Translate},
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
 };
+use revm_interpreter::primitives::hardfork::SpecId as KeySpecId;
 use revmc::primitives::SpecId;
 use std::sync::Arc;
 

@@ -2,16 +2,16 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use alloy_primitives::{B256, Bytes, keccak256};
-use revmc_jit::revmc::primitives::SpecId;
+use revmc_jit::primitives::SpecId;
 use revmc_jit::{
-    CompiledProgram, RuntimeCacheKey,
+    Chain, CompiledProgram, RuntimeCacheKey,
     aot::{self, BuildOptions},
     artifact::{
         ArtifactError, ArtifactIndex, ArtifactKey, ArtifactManifest, ArtifactStore, BuildId,
         Determinants, SealedArtifact, Stored, StoredArtifact, TrustedStore, Verified,
         object::{Layout, Machine},
     },
-    engine::{self, Tier},
+    compiler::{Rules, Tier},
 };
 use std::sync::Arc;
 
@@ -20,9 +20,17 @@ pub const OPTIONS: BuildOptions = BuildOptions {
     debug_assertions: false,
 };
 
+/// An entry table of one entry, at the beginning.
+pub const DATA: [u8; 20] = [0; 20];
+
 /// What this process makes for the samples' fork.
 pub fn wanted() -> Determinants {
-    aot::determinants(SpecId::CANCUN, OPTIONS).expect("this platform has artifacts")
+    aot::determinants(SpecId::CANCUN, &rules(), OPTIONS).expect("this platform has artifacts")
+}
+
+/// The rules of the samples.
+fn rules() -> Arc<Rules> {
+    Chain::mainnet().rules(SpecId::CANCUN).clone()
 }
 
 pub fn build_id() -> BuildId {
@@ -70,12 +78,12 @@ pub fn sample(seed: u64, text_len: usize) -> StoredArtifact {
     if varied == 12 {
         text[4..12].copy_from_slice(&seed.to_le_bytes());
     }
-    let data = 3u32.to_le_bytes();
+    let data = DATA;
     let manifest = ArtifactManifest {
         code_hash: program(seed).code_hash,
         determinants: wanted(),
         bytecode_len: 100,
-        table_entries: engine::builtin_table().len() as u32,
+        table_entries: 0,
         symbol: String::new(),
         text_len: 0,
         library_len: 0,
@@ -100,7 +108,7 @@ pub fn assemble(mut manifest: ArtifactManifest, text: &[u8]) -> StoredArtifact {
     StoredArtifact {
         manifest,
         library: library.into(),
-        data: Bytes::copy_from_slice(&3u32.to_le_bytes()),
+        data: Bytes::from_static(&DATA),
     }
 }
 
@@ -188,7 +196,7 @@ pub fn attempt_bytes(
     program: RuntimeCacheKey,
 ) -> Result<CompiledProgram, ArtifactError> {
     let verified = believe(bytes, program.code_hash, &wanted())?;
-    aot::load(&verified, program, OPTIONS)
+    aot::load(&verified, program, &rules(), OPTIONS)
 }
 
 /// Runs the named test of this test binary in a process of its own, in which `role` returns `value`.

@@ -1,12 +1,12 @@
 //! Seeds for the fuzz targets, made by hand.
 
+use super::vs_interpreter::FORKS;
 use super::{artifact_support, runtime_ops, vs_interpreter};
 use crate::common::asm::asm;
-use crate::common::case::FORKS;
 use crate::common::programs::ALL;
 use arbitrary::{Arbitrary, Unstructured};
-use revmc::interpreter::opcode::OpCode;
-use revmc::primitives::{U256, hex, keccak256};
+use revm::bytecode::opcode::OpCode;
+use revm::primitives::{U256, hex, keccak256};
 use std::path::Path;
 
 /// Writes seeds, made by hand, beside what fuzzing kept; and the opcodes as a dictionary.

@@ -12,7 +12,6 @@ use revmc_jit::{
     LookupRequest, RuntimeCacheKey, RuntimeConfig,
     compiler::{CompileError, Rules},
 };
-use std::sync::Arc;
 
 fn config() -> RuntimeConfig {
     RuntimeConfig {
@@ -60,6 +59,45 @@ fn its_programs_run_frames_of_revm_10() {
     assert_eq!(result.output[31], 42);
 }
 
+/// One binary, two front ends: each kind of program is for its own EVM.
+#[test]
+fn programs_are_not_taken_for_the_other_front_ends() {
+    use revm::interpreter::interpreter::{EthInterpreter, ExtBytecode};
+    use revm::interpreter::{self, InputsImpl, host::DummyHost};
+    let code = asm("1 2 ADD");
+    let request = request(&code, SpecId::CANCUN);
+    let key = request.key;
+    let compiled = |front_end| {
+        let config = RuntimeConfig {
+            front_end,
+            ..config()
+        };
+        let backend = JitBackend::new(config).unwrap();
+        backend.compile_jit_sync(request.clone()).unwrap();
+        backend.get_compiled(key.code_hash, key.spec_id).unwrap()
+    };
+    assert!(Program::of(&compiled(FrontEnd::default())).is_none());
+
+    let program = compiled(front_end());
+    let code = revm::state::Bytecode::new_legacy(code.into());
+    let mut frame = interpreter::Interpreter::<EthInterpreter>::new(
+        interpreter::SharedMemory::new(),
+        ExtBytecode::new_with_hash(code, key.code_hash),
+        InputsImpl::default(),
+        false,
+        key.spec_id,
+        100,
+    );
+    let refused = program.run_frame(
+        &mut frame,
+        &interpreter::instruction_table(),
+        &interpreter::instructions::gas_table_spec(key.spec_id),
+        &mut DummyHost::new(key.spec_id),
+    );
+    assert_eq!(refused.err(), Some(revmc_jit::revm::FrameError::FrontEnd));
+    assert_eq!(frame.gas.remaining(), 100);
+}
+
 /// The backend says why, and remembers it.
 fn refused(backend: &JitBackend, request: LookupRequest) {
     let error = backend.compile_jit_sync(request.clone()).unwrap_err();
@@ -89,10 +127,9 @@ fn rules_other_than_mainnets_are_not_its_own() {
 
 #[test]
 fn it_has_no_store() {
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
     let config = RuntimeConfig {
-        store: Some(Arc::new(
-            TempArtifactStore::new(DirOptions::default()).unwrap(),
-        )),
+        store: Some(store.into()),
         ..config()
     };
     let refused = Error::Config(ConfigError::StoreWithoutCompiler);

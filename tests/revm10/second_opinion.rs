@@ -10,6 +10,7 @@ use revm::primitives::{Address, TxKind, U256};
 use revm::state::{AccountInfo, Bytecode};
 use revm::{ExecuteEvm, MainBuilder, MainContext};
 use revmc_jit::compiler::Tier;
+use revmc_jit::revm::JitEvm;
 use revmc_jit::revmc::evm::{handle_register, revm as revm_10};
 use revmc_jit::revmc::key_spec_id;
 use revmc_jit::revmc::primitives as old;
@@ -166,7 +167,12 @@ fn on_revm_10(case: &Case, backend: &JitBackend) -> Outcome {
     outcome!(ExecutionResult, gas_used, done)
 }
 
-fn today(case: &Case, _backend: &JitBackend) -> Outcome {
+/// Cancun's point evaluation precompile: revm 10 has it only with its own `c-kzg`, which cannot be
+/// linked beside today's.
+const POINT_EVALUATION: Address = Address::with_last_byte(0x0a);
+
+/// `None` if the transaction looks at the precompile that revm 10 does not have here.
+fn today(case: &Case, backend: &JitBackend) -> Option<Outcome> {
     use revm::context::result::ExecutionResult;
     let mut db = InMemoryDB::default();
     for (address, balance, nonce, code, slots) in accounts(case) {
@@ -189,11 +195,12 @@ fn today(case: &Case, _backend: &JitBackend) -> Outcome {
     };
     block.set_blob_excess_gas_and_price(EXCESS_BLOB_GAS, BLOB_FRACTION);
     let spec_id = key_spec_id(case.spec_id).unwrap();
-    let mut evm = Context::mainnet()
+    let evm = Context::mainnet()
         .with_db(db)
         .with_block(block)
         .modify_cfg_chained(|cfg| cfg.set_spec_and_mainnet_gas_params(spec_id))
         .build_mainnet();
+    let mut evm = JitEvm::new(evm, backend.clone());
     let done = evm
         .transact(TxEnv {
             caller: SENDER.into_array().into(),
@@ -206,26 +213,47 @@ fn today(case: &Case, _backend: &JitBackend) -> Outcome {
             ..TxEnv::default()
         })
         .unwrap();
-    outcome!(ExecutionResult, tx_gas_used, done)
+    if done.state.contains_key(&POINT_EVALUATION) {
+        return None;
+    }
+    Some(outcome!(ExecutionResult, tx_gas_used, done))
 }
 
+fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().expect(name))
+}
+
+/// `REVMC_JIT_PROGRAMS` sets how many, `REVMC_JIT_SEED` the first seed.
 #[test]
 fn generated_transactions() {
+    let first = setting("REVMC_JIT_SEED", 0);
+    let count = setting("REVMC_JIT_PROGRAMS", 1_000);
     let backends = [Tier::Baseline, Tier::Optimized].map(|tier| {
         let todays = RuntimeConfig::default();
         (blocking(config(), tier), blocking(todays, tier))
     });
     let mut ends = BTreeMap::new();
-    for seed in 0..1_000 {
+    for seed in first..first + count {
         let case = generate::program(seed).case();
         if case.is_static || case.broken_account.is_some() {
             continue;
         }
         let (revmc, compiler) = &backends[seed as usize % 2];
-        let (old, new) = (on_revm_10(&case, revmc), today(&case, compiler));
-        assert_eq!(old, new, "seed {seed}: {case}");
+        let Some(new) = today(&case, compiler) else {
+            continue;
+        };
+        assert_eq!(on_revm_10(&case, revmc), new, "seed {seed}: {case}");
         *ends.entry(new.end).or_insert(0) += 1;
     }
-    let often = ends.values().filter(|&&count| count > 50);
+    println!("{ends:?}");
+    let often = ends.values().filter(|&&number| number > count / 20);
     assert_eq!(often.count(), 3, "{ends:?}");
+    for backend in backends
+        .iter()
+        .flat_map(|(revmc, compiler)| [revmc, compiler])
+    {
+        let stats = backend.stats();
+        assert!(stats.published > count / 3, "{stats:?}");
+    }
 }

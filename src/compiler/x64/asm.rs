@@ -124,6 +124,9 @@ pub(super) enum Alu {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Label(u32);
 
+/// At least what Cranelift's functions need.
+const TAIL_ALIGN: usize = 64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Hot,
@@ -138,6 +141,7 @@ enum Target {
     Label(Label),
     Pool(u32),
     Table,
+    Tail,
 }
 
 struct Fixup {
@@ -175,6 +179,8 @@ pub(super) struct Assembler {
     fixups: Vec<Fixup>,
     pool: Vec<[u8; 32]>,
     pooled: HashMap<[u8; 32], u32>,
+    /// Code that stands behind everything, at a multiple of [`TAIL_ALIGN`].
+    pub(super) tail: Vec<u8>,
 }
 
 impl Assembler {
@@ -187,12 +193,13 @@ impl Assembler {
             fixups: Vec::new(),
             pool: Vec::new(),
             pooled: HashMap::new(),
+            tail: Vec::new(),
         }
     }
 
     /// Bytes of code so far.
     pub(super) fn len(&self) -> usize {
-        self.hot.len() + self.cold.len() + self.pool.len() * 32
+        self.hot.len() + self.cold.len() + self.pool.len() * 32 + self.tail.len()
     }
 
     pub(super) fn section(&mut self, section: Section) -> Section {
@@ -402,9 +409,10 @@ impl Assembler {
         self.displacement(Target::Table, 0);
     }
 
-    pub(super) fn lea_label(&mut self, to: Gpr, label: Label) {
+    /// Address of the tail.
+    pub(super) fn lea_tail(&mut self, to: Gpr) {
         self.bytes(&[0x48 | (to.0 >> 3) << 2, 0x8d, (to.0 & 7) << 3 | 5]);
-        self.displacement(Target::Label(label), 0);
+        self.displacement(Target::Tail, 0);
     }
 
     pub(super) fn alu(&mut self, alu: Alu, to: Gpr, from: impl Into<Rm>) {
@@ -603,6 +611,11 @@ impl Assembler {
             assembled.text.extend(self.pool.iter().flatten());
             assembled.text.extend(table);
         }
+        let tail_at = assembled.text.len().next_multiple_of(TAIL_ALIGN);
+        if !self.tail.is_empty() {
+            assembled.text.resize(tail_at, 0xcc);
+            assembled.text.append(&mut self.tail);
+        }
         for fixup in &self.fixups {
             let at = match fixup.section {
                 Section::Hot => fixup.at,
@@ -612,6 +625,7 @@ impl Assembler {
                 Target::Label(label) => assembled.offset(label).ok_or("a label is not bound")?,
                 Target::Pool(index) => pool_at + 32 * index as usize,
                 Target::Table => table_at,
+                Target::Tail => tail_at,
             };
             let from = at + 4 + fixup.tail as usize;
             let delta = i32::try_from(target as i64 - from as i64).map_err(|_| "out of reach")?;

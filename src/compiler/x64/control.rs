@@ -1,12 +1,12 @@
 //! Jumps, boundary instructions, and what the interpreter steps over.
 
 use super::{
-    asm::{Cond, Gpr, Mem, R15, RBP, RDI, RSI, Section},
+    asm::{Alu, Cond, Gpr, Mem, R15, RAX, RBP, RDI, RSI, Section},
     emit::{Emitter, SCRATCH, routine},
 };
 use crate::{
     compiler::{decode::Inst, effect::op, flow::Target},
-    frame::{boundary_operand, x64::Routines},
+    frame::{LOOP_EXITS, boundary_operand, x64::Routines},
 };
 use std::mem::offset_of;
 
@@ -122,6 +122,53 @@ impl Emitter<'_> {
             }
         }
         self.asm.section(section);
+    }
+
+    /// A block of the loops: goes to their code. False if it is none.
+    pub(super) fn enter_loop(&mut self, index: usize) -> bool {
+        let Some(loops) = self.loops.as_ref().filter(|loops| loops.members[index]) else {
+            return false;
+        };
+        let entry = loops
+            .entries
+            .iter()
+            .position(|&entry| entry as usize == index);
+        if let Some(entry) = entry {
+            self.asm.mov_imm(RSI, entry as u64);
+            self.asm.jmp(self.looped);
+        }
+        true
+    }
+
+    /// The call of the loops' code, and the ways out of it.
+    pub(super) fn loop_exits(&mut self) {
+        let Some(loops) = self.loops.take() else {
+            return;
+        };
+        let section = self.asm.section(Section::Cold);
+        self.asm.bind(self.looped);
+        self.asm.lea_tail(RDI);
+        self.asm.call_mem(routine!(looped));
+        self.loop_exit(LOOP_EXITS, &loops.exits);
+        self.asm.section(section);
+        self.asm.tail = loops.text;
+    }
+
+    /// Goes to one of the blocks, the first of which is the number `first`, by halves.
+    fn loop_exit(&mut self, first: u32, exits: &[u32]) {
+        match exits {
+            [] => {}
+            [exit] => self.asm.jmp(self.labels[*exit as usize]),
+            _ => {
+                let (low, high) = exits.split_at(exits.len() / 2);
+                let (middle, upper) = (first + low.len() as u32, self.asm.label());
+                self.asm.alu_imm(Alu::Cmp, RAX, middle as i32);
+                self.asm.jcc(Cond::AboveEqual, upper);
+                self.loop_exit(first, low);
+                self.asm.bind(upper);
+                self.loop_exit(middle, high);
+            }
+        }
     }
 
     /// An instruction of the caller's table. Its static gas is part of the run that it ends.

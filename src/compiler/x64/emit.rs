@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     compiler::{
-        EntryPoint, Rules,
+        EntryPoint, Program, Rules,
         blocks::{Block, Blocks, run_gas},
+        clif::LoopCode,
         decode::Inst,
         effect::{Class, op},
         error::CompileError,
@@ -93,19 +94,28 @@ pub(super) struct Emitter<'a> {
     pub(super) jump: Label,
     pub(super) jumpi: Label,
     pub(super) uses_table: [bool; 2],
+    /// What another back end has compiled.
+    pub(super) loops: Option<LoopCode>,
+    /// Where that is entered.
+    pub(super) looped: Label,
 }
 
 /// Emits a program: its text and entry points.
 pub(in crate::compiler) fn emit(
-    code: &[u8],
-    insts: &[Inst],
-    blocks: &Blocks,
-    flow: &[Flow],
-    sums: &[bool],
-    rules: &Rules,
+    program: &Program<'_>,
+    loops: Option<LoopCode>,
     max_len: usize,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
+    let Program {
+        code,
+        insts,
+        blocks,
+        flow,
+        sums,
+        rules,
+    } = *program;
     let mut asm = Assembler::new();
+    let looped = asm.label();
     let labels: Vec<Label> = blocks.blocks.iter().map(|_| asm.label()).collect();
     let (jump, jumpi) = (asm.label(), asm.label());
     let mut emitter = Emitter {
@@ -132,6 +142,8 @@ pub(in crate::compiler) fn emit(
         jump,
         jumpi,
         uses_table: [false; 2],
+        loops,
+        looped,
     };
     emitter.entry();
     for index in 0..blocks.blocks.len() {
@@ -158,6 +170,7 @@ impl Emitter<'_> {
 
     fn finish(mut self) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
         self.table_jumps();
+        self.loop_exits();
         let (labels, blocks, flow) = (self.labels, self.blocks, self.flow);
         let needs_table = self.uses_table != [false; 2];
         let offset = |assembled: &super::asm::Assembled, block: usize| {
@@ -198,6 +211,9 @@ impl Emitter<'_> {
     fn block(&mut self, index: usize) {
         let block = &self.blocks.blocks[index];
         self.asm.bind(self.labels[index]);
+        if self.enter_loop(index) {
+            return;
+        }
         if !possible(block.needs, block.grows) {
             self.asm.mov_imm(RSI, block.pc.into());
             self.asm.jmp_mem(routine!(leave));

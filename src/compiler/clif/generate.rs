@@ -1,0 +1,656 @@
+//! Blocks and runs, leaves and write-back.
+
+use super::{
+    Part,
+    emit::{Emit, Limb, Region},
+    loops::Loops,
+    state::{Data, State, Val},
+    word::Word,
+};
+use crate::{
+    compiler::{
+        Program,
+        blocks::{Block, run_gas},
+        decode::Inst,
+        effect::{Class, op},
+        error::CompileError,
+        flow::possible,
+    },
+    frame::{Exit, at},
+};
+use alloy_primitives::U256;
+use cranelift_codegen::{
+    ir::{
+        self, AbiParam, InstBuilder, Signature, StackSlotData, StackSlotKind, UserFuncName,
+        condcodes::IntCC, types,
+    },
+    isa::CallConv,
+};
+
+/// Words that a leave in the middle of a run may have to write back; where there are more, they are
+/// written back ahead of it.
+const MAX_DIRTY: usize = 12;
+
+/// The run being emitted.
+pub(super) struct Run {
+    /// Where it leaves to while nothing was written.
+    pub(super) pc: u32,
+    /// Its static gas, charged at its start.
+    pub(super) gas: u32,
+    /// The part of it that belongs to instructions that are done, the current one included.
+    pub(super) spent: u32,
+    /// Whether a leave can go back to its start.
+    pub(super) restartable: bool,
+    /// Whether it has looked at the gas or the size of memory.
+    pub(super) observed: bool,
+    /// Its leave, once there is a use for it.
+    stub: Option<ir::Block>,
+    /// The memory is at least so long.
+    pub(super) memory: u64,
+    /// Known extents above values: those were compared with the memory's length.
+    pub(super) extents: Vec<(Val, u64)>,
+}
+
+/// A program being generated.
+pub(super) struct Generator<'a> {
+    pub(super) program: Program<'a>,
+    pub(super) part: Part,
+    pub(super) e: Emit,
+    pub(super) loops: Loops,
+    /// Where static edges enter each block.
+    pub(super) bodies: Vec<ir::Block>,
+    /// Where canonical frames enter each block: the body, unless that has parameters.
+    pub(super) enters: Vec<ir::Block>,
+    pub(super) state: State,
+    /// The position at which the block being emitted starts.
+    pub(super) start: i32,
+    /// The gas, in a loop's blocks; elsewhere it is in the frame.
+    pub(super) gas: Option<ir::Value>,
+    pub(super) run: Run,
+    /// Whether the state is the next block's.
+    pub(super) inherited: bool,
+    /// Takes the program counter and gas to give back: leaves.
+    leave_block: ir::Block,
+    /// Takes the program counter and the exit.
+    exit_block: ir::Block,
+    /// Takes the exit.
+    return_block: ir::Block,
+    saved: ir::StackSlot,
+    pub(super) shim: ir::SigRef,
+    pub(super) operation: ir::SigRef,
+    /// Jumps with unknown targets: JUMP's and JUMPI's.
+    pub(super) dispatch: [Option<ir::Block>; 2],
+    frame: Option<(ir::Block, ir::Value)>,
+    /// The blocks of the rest that the loops lead to.
+    pub(super) exits: Vec<usize>,
+}
+
+/// A function, and the blocks at which it is entered and that it leads to.
+pub(super) struct Generated {
+    pub(super) func: ir::Function,
+    pub(super) entered: Vec<usize>,
+    pub(super) exits: Vec<usize>,
+}
+
+/// Generates the function of a program or its loops.
+pub(super) fn generate(
+    program: Program<'_>,
+    loops: Loops,
+    part: Part,
+    call_conv: CallConv,
+) -> Result<Generated, CompileError> {
+    let mut signature = Signature::new(call_conv);
+    signature.params.push(AbiParam::new(types::I64));
+    if part == Part::Loops {
+        signature.params.push(AbiParam::new(types::I32));
+    }
+    signature.returns.push(AbiParam::new(types::I32));
+    let mut func = ir::Function::with_name_signature(UserFuncName::default(), signature);
+    let pointers = |func: &mut ir::Function, returns: &[ir::Type]| {
+        let mut signature = Signature::new(call_conv);
+        signature.params.extend([AbiParam::new(types::I64); 2]);
+        signature
+            .returns
+            .extend(returns.iter().map(|&ty| AbiParam::new(ty)));
+        func.import_signature(signature)
+    };
+    let shim = pointers(&mut func, &[types::I64]);
+    let operation = pointers(&mut func, &[]);
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, 8, 3);
+    let saved = func.create_sized_stack_slot(slot);
+
+    let first = func.dfg.make_block();
+    func.layout.append_block(first);
+    let count = program.blocks.blocks.len();
+    let bodies: Vec<ir::Block> = (0..count).map(|_| func.dfg.make_block()).collect();
+    let ends: [ir::Block; 3] = std::array::from_fn(|_| func.dfg.make_block());
+    let [leave_block, exit_block, return_block] = ends;
+    for (block, params) in [
+        (leave_block, &[types::I64, types::I64][..]),
+        (exit_block, &[types::I64, types::I32]),
+        (return_block, &[types::I32]),
+    ] {
+        for &ty in params {
+            func.dfg.append_block_param(block, ty);
+        }
+    }
+    let mut this = Generator {
+        program,
+        e: Emit::new(func, first),
+        loops,
+        part,
+        enters: bodies.clone(),
+        bodies,
+        state: State::new(0),
+        start: 0,
+        gas: None,
+        run: Run {
+            pc: 0,
+            gas: 0,
+            spent: 0,
+            restartable: true,
+            observed: false,
+            stub: None,
+            memory: 0,
+            extents: Vec::new(),
+        },
+        inherited: false,
+        leave_block,
+        exit_block,
+        return_block,
+        saved,
+        shim,
+        operation,
+        dispatch: [None; 2],
+        frame: None,
+        exits: Vec::new(),
+    };
+    this.prepare_enters();
+    this.prologue(first);
+    for index in 0..count {
+        if this.is_emitted(index) {
+            this.block(index);
+        }
+        let count = this.e.func.dfg.num_insts();
+        if count > super::MAX_INSTRUCTIONS {
+            return Err(CompileError::TooComplex {
+                what: "instructions of the code generator",
+                count,
+                max: super::MAX_INSTRUCTIONS,
+            });
+        }
+    }
+    this.emit_enters();
+    this.emit_dispatch();
+    this.emit_exits();
+    this.epilogue();
+    let entered = this.entered();
+    Ok(Generated {
+        func: this.e.func,
+        entered,
+        exits: this.exits,
+    })
+}
+
+impl Generator<'_> {
+    /// Saves the caller's pinned register and goes to the block at which the frame enters.
+    fn prologue(&mut self, first: ir::Block) {
+        let frame = self.e.func.dfg.append_block_param(first, types::I64);
+        if self.part == Part::Loops {
+            self.e.func.dfg.append_block_param(first, types::I32);
+        }
+        let old = self.e.cursor().ins().get_pinned_reg(types::I64);
+        let address = self.e.slot_address(self.saved);
+        self.e.store(Region::Context, old, address, 0);
+        self.e.cursor().ins().set_pinned_reg(frame);
+        self.frame = Some((first, frame));
+        self.emit_entry_table(first);
+    }
+
+    fn epilogue(&mut self) {
+        let block = self.leave_block;
+        self.place(block, true);
+        let [pc, back] = self.params(block);
+        let gas = self.load_field(at::GAS);
+        let gas = self.e.add_values(gas, back);
+        self.store_field(at::GAS, gas);
+        let exit = self.e.iconst(types::I32, Exit::LEAVE.0.into());
+        self.e.jump(self.exit_block, &[pc, exit]);
+
+        let block = self.exit_block;
+        self.place(block, true);
+        let [pc, exit] = self.params(block);
+        self.store_field(at::PC, pc);
+        self.e.jump(self.return_block, &[exit]);
+
+        let block = self.return_block;
+        self.place(block, true);
+        let [exit] = self.params(block);
+        let address = self.e.slot_address(self.saved);
+        let old = self.e.load(types::I64, Region::Context, address, 0);
+        self.e.cursor().ins().set_pinned_reg(old);
+        self.e.cursor().ins().return_(&[exit]);
+    }
+
+    pub(super) fn params<const N: usize>(&self, block: ir::Block) -> [ir::Value; N] {
+        let params = self.e.func.dfg.block_params(block);
+        std::array::from_fn(|i| params[i])
+    }
+
+    /// Puts a block that exists into the layout and goes on there.
+    pub(super) fn place(&mut self, block: ir::Block, cold: bool) {
+        self.e.func.layout.append_block(block);
+        if cold {
+            self.e.func.layout.set_cold(block);
+        }
+        self.e.block = block;
+    }
+
+    /// Emits into a new cold block, and goes on where it was.
+    pub(super) fn cold(&mut self, f: impl FnOnce(&mut Self)) -> ir::Block {
+        let (here, frame) = (self.e.block, self.frame);
+        let block = self.e.new_block(true);
+        self.e.block = block;
+        f(self);
+        self.e.block = here;
+        self.frame = frame;
+        block
+    }
+
+    /// Ends the block with a branch to `to` if `cond`, and goes on in a new one.
+    pub(super) fn branch(&mut self, cond: ir::Value, to: ir::Block) {
+        let next = self.e.new_block(false);
+        self.e.brif(cond, to, next);
+        self.e.block = next;
+    }
+
+    // The frame.
+
+    pub(super) fn frame(&mut self) -> ir::Value {
+        match self.frame {
+            Some((block, frame)) if block == self.e.block => frame,
+            _ => {
+                let frame = self.e.cursor().ins().get_pinned_reg(types::I64);
+                self.frame = Some((self.e.block, frame));
+                frame
+            }
+        }
+    }
+
+    pub(super) fn load_field(&mut self, offset: i32) -> ir::Value {
+        let frame = self.frame();
+        self.e.load(types::I64, Region::Context, frame, offset)
+    }
+
+    pub(super) fn store_field(&mut self, offset: i32, value: ir::Value) {
+        let frame = self.frame();
+        self.e.store(Region::Context, value, frame, offset);
+    }
+
+    /// Calls the function at `offset` of the shims. Values in registers survive; the frame's do not.
+    pub(super) fn call(
+        &mut self,
+        signature: ir::SigRef,
+        offset: i32,
+        args: [ir::Value; 2],
+    ) -> Option<ir::Value> {
+        let shims = self.load_field(at::SHIMS);
+        let callee = self.e.load(types::I64, Region::Context, shims, offset);
+        let call = self
+            .e
+            .cursor()
+            .ins()
+            .call_indirect(signature, callee, &args);
+        self.frame = None;
+        self.e.func.dfg.inst_results(call).first().copied()
+    }
+
+    // Blocks.
+
+    /// Whether a block is emitted, or is only fallen into from where control does not get.
+    pub(super) fn is_emitted(&self, index: usize) -> bool {
+        let block = &self.program.blocks.blocks[index];
+        let part = self.part == Part::Whole || self.loops.carried(index).is_some();
+        part && block.live && (self.inherited || block.jumpdest || block.enterable)
+    }
+
+    fn block(&mut self, index: usize) {
+        let block = &self.program.blocks.blocks[index];
+        let flow = &self.program.flow[index];
+        let inherited = std::mem::take(&mut self.inherited);
+        if !inherited {
+            let body = self.bodies[index];
+            self.place(body, false);
+            self.state = State::new(0);
+            self.gas = None;
+        }
+        self.start = self.state.height();
+        if !possible(block.needs, block.grows) {
+            let leave = self.leave_at(block.pc, 0);
+            self.e.jump(leave, &[]);
+            return;
+        }
+        self.state.ensure(block.needs);
+        if !inherited {
+            self.take_params(index);
+        }
+        let memory = u64::from(flow.demand.memory);
+        self.run.memory = if inherited {
+            self.run.memory.max(memory)
+        } else {
+            memory
+        };
+        if !inherited {
+            self.run.extents.clear();
+        }
+        self.begin_run(block.first, block);
+        self.charge(flow.compares);
+        for at in block.first..block.end {
+            let inst = self.program.insts[at as usize];
+            if inst.class == Class::Native {
+                self.run.spent += u32::from(self.program.rules.gas_of(inst.opcode));
+            }
+            match inst.class {
+                Class::Native if matches!(inst.opcode, op::JUMP | op::JUMPI) => {
+                    return self.jump(index, &inst);
+                }
+                Class::Native => {
+                    if !self.native(at, &inst) {
+                        return;
+                    }
+                }
+                Class::Boundary => {
+                    self.boundary(&inst);
+                    self.begin_run(at + 1, block);
+                    self.run.extents.clear();
+                    let rest = &self.program.insts[at as usize + 1..block.end as usize];
+                    let last = rest.iter().all(|inst| inst.class != Class::Boundary);
+                    self.charge(Some(self.run.gas + if last { flow.behind } else { 0 }));
+                }
+                Class::Step | Class::End => return self.step(&inst),
+            }
+        }
+        self.fall(index);
+    }
+
+    fn begin_run(&mut self, at: u32, block: &Block) {
+        self.run = Run {
+            pc: self.program.insts[at as usize].pc,
+            gas: run_gas(self.program.insts, at, block.end, self.program.rules),
+            spent: 0,
+            restartable: true,
+            observed: false,
+            stub: None,
+            // Memory does not shrink.
+            memory: self.run.memory,
+            extents: std::mem::take(&mut self.run.extents),
+        };
+    }
+
+    /// Charges the run, after comparing the gas with what the way ahead needs if nothing else has.
+    fn charge(&mut self, compares: Option<u32>) {
+        let compares = compares.filter(|needs| *needs > 0);
+        if compares.is_none() && self.run.gas == 0 {
+            return;
+        }
+        let gas = match self.gas {
+            Some(gas) => gas,
+            None => self.load_field(at::GAS),
+        };
+        if let Some(needs) = compares {
+            let needs = self.e.iconst(types::I64, needs.into());
+            let lacks = self.e.icmp(IntCC::UnsignedLessThan, gas, needs);
+            let leave = self.leave_at(self.run.pc, 0);
+            self.branch(lacks, leave);
+        }
+        if self.run.gas == 0 {
+            return;
+        }
+        // Where nothing was compared the addition is to memory.
+        let gas = match (self.gas, compares) {
+            (None, Some(_)) => self.load_field(at::GAS),
+            _ => gas,
+        };
+        let rest = self
+            .e
+            .cursor()
+            .ins()
+            .iadd_imm_s(gas, -i64::from(self.run.gas));
+        match &mut self.gas {
+            Some(gas) => *gas = rest,
+            None => self.store_field(at::GAS, rest),
+        }
+    }
+
+    // Leaves.
+
+    /// A cold block that leaves to `pc` with the stack that is now and gas given back.
+    pub(super) fn leave_at(&mut self, pc: u32, back: u32) -> ir::Block {
+        self.cold(|this| {
+            this.emit_moves(|_| false);
+            let height = this.state.height();
+            if this.gas.is_some() || height != this.state.saved_top {
+                let (top, position) = this.top();
+                let top = this.e.offset(top, 32 * i64::from(height - position));
+                this.store_field(at::TOP, top);
+            }
+            let at = this.e.iconst(types::I64, pc.into());
+            match this.gas {
+                Some(gas) => {
+                    let gas = this.e.offset(gas, back.into());
+                    this.store_field(at::GAS, gas);
+                    let exit = this.e.iconst(types::I32, Exit::LEAVE.0.into());
+                    this.e.jump(this.exit_block, &[at, exit]);
+                }
+                None => {
+                    let back = this.e.iconst(types::I64, back.into());
+                    this.e.jump(this.leave_block, &[at, back]);
+                }
+            }
+        })
+    }
+
+    /// Where to go if the instruction cannot be done: nothing of it has been.
+    pub(super) fn leave(&mut self, inst: &Inst) -> ir::Block {
+        if !self.run.restartable || self.gas.is_some() {
+            let cost = u32::from(self.program.rules.gas_of(inst.opcode));
+            return self.leave_at(inst.pc, self.run.gas - self.run.spent + cost);
+        }
+        if let Some(stub) = self.run.stub {
+            return stub;
+        }
+        let (pc, back) = (self.run.pc, self.run.gas);
+        let stub = self.cold(|this| {
+            let pc = this.e.iconst(types::I64, pc.into());
+            let back = this.e.iconst(types::I64, back.into());
+            this.e.jump(this.leave_block, &[pc, back]);
+        });
+        self.run.stub = Some(stub);
+        stub
+    }
+
+    /// Leaves to `inst`, whose operands are still on the virtual stack. Control does not go on.
+    pub(super) fn leave_here(&mut self, inst: &Inst) {
+        let leave = self.leave(inst);
+        self.e.jump(leave, &[]);
+    }
+
+    /// Ends the function at `pc`, where everything but that is in the frame.
+    pub(super) fn exit(&mut self, pc: u32, exit: Exit) {
+        let pc = self.e.iconst(types::I64, pc.into());
+        let exit = self.e.iconst(types::I32, exit.0.into());
+        self.e.jump(self.exit_block, &[pc, exit]);
+    }
+
+    /// Ends the function with a shim's answer.
+    pub(super) fn exit_with(&mut self, answer: ir::Value) {
+        self.e.jump(self.return_block, &[answer]);
+    }
+
+    /// Leaves to `pc` with gas to give back, both values; all else is in the frame.
+    pub(super) fn leave_with(&mut self, pc: ir::Value, back: ir::Value) {
+        self.e.jump(self.leave_block, &[pc, back]);
+    }
+
+    /// Before a leave that may have to write back: keeps that short.
+    pub(super) fn tidy(&mut self) {
+        if self.gas.is_none()
+            && !self.run.restartable
+            && self.state.dirty().nth(MAX_DIRTY).is_some()
+        {
+            self.flush(|_| false);
+        }
+    }
+
+    // Stack memory.
+
+    /// A pointer into stack memory, and its position. Not kept if it is not known yet.
+    pub(super) fn top(&mut self) -> (ir::Value, i32) {
+        match self.state.top {
+            Some(top) => top,
+            None => (self.load_field(at::TOP), self.state.saved_top),
+        }
+    }
+
+    /// The same, kept: for code that all of the block's rest comes after.
+    fn keep_top(&mut self) -> (ir::Value, i32) {
+        let top = self.top();
+        self.state.top = Some(top);
+        top
+    }
+
+    /// The stack's top goes to the frame.
+    pub(super) fn save_top(&mut self) {
+        let height = self.state.height();
+        if height != self.state.saved_top || self.gas.is_some() {
+            let (top, position) = self.keep_top();
+            let top = self.e.offset(top, 32 * i64::from(height - position));
+            self.store_field(at::TOP, top);
+            self.state.saved_top = height;
+        }
+    }
+
+    /// The words that are not in stack memory go there, but those at positions `but`.
+    pub(super) fn flush(&mut self, but: impl Fn(i32) -> bool + Copy) {
+        if self.state.dirty().any(|(position, _)| !but(position)) {
+            self.keep_top();
+            self.emit_moves(but);
+            self.state.settled(but);
+        }
+    }
+
+    fn emit_moves(&mut self, but: impl Fn(i32) -> bool) {
+        let moves: Vec<(i32, Val)> = self
+            .state
+            .dirty()
+            .filter(|(position, _)| !but(*position))
+            .collect();
+        if moves.is_empty() {
+            return;
+        }
+        let (top, at) = self.top();
+        let offset = |position: i32| 32 * (position - at);
+        // Homes that are overwritten are read first.
+        let overwritten: Vec<i32> = moves.iter().map(|(position, _)| *position).collect();
+        let mut halves: Vec<Option<[ir::Value; 2]>> = vec![None; moves.len()];
+        for (halves, (_, val)) in halves.iter_mut().zip(&moves) {
+            let data = *self.state.at(*val);
+            if data.limbs.iter().any(Option::is_none)
+                && let Some(home) = data.home
+                && data.field.is_none()
+                && overwritten.binary_search(&home).is_ok()
+            {
+                *halves = Some(self.load_halves(Region::Stack, top, offset(home)));
+            }
+        }
+        let mut zero = None;
+        for (halves, (position, val)) in halves.into_iter().zip(moves) {
+            let data = *self.state.at(val);
+            let to = offset(position);
+            let halves = match (halves, data.limbs, data.field, data.home) {
+                (Some(halves), ..) => halves,
+                (None, [Some(a), Some(b), Some(c), Some(d)], ..) => {
+                    self.store_limbs(Word([a, b, c, d]), top, to, &mut zero);
+                    continue;
+                }
+                (None, _, Some(field), _) => {
+                    let frame = self.frame();
+                    self.load_halves(Region::Context, frame, field)
+                }
+                (None, _, None, home) => {
+                    let home = home.unwrap_or(position);
+                    self.load_halves(Region::Stack, top, offset(home))
+                }
+            };
+            for (i, half) in halves.into_iter().enumerate() {
+                self.e.store(Region::Stack, half, top, to + 16 * i as i32);
+            }
+        }
+    }
+
+    fn load_halves(&mut self, region: Region, base: ir::Value, offset: i32) -> [ir::Value; 2] {
+        [0, 16].map(|by| self.e.load(types::I64X2, region, base, offset + by))
+    }
+
+    fn store_limbs(
+        &mut self,
+        word: Word,
+        base: ir::Value,
+        offset: i32,
+        zero: &mut Option<ir::Value>,
+    ) {
+        for half in 0..2 {
+            let pair = [word.0[2 * half], word.0[2 * half + 1]];
+            let offset = offset + 16 * half as i32;
+            if pair == [Limb::ZERO; 2] {
+                let zero = *zero.get_or_insert_with(|| self.e.zero_vector());
+                self.e.store(Region::Stack, zero, base, offset);
+                continue;
+            }
+            for (i, limb) in pair.into_iter().enumerate() {
+                let value = self.e.value(limb);
+                self.e
+                    .store(Region::Stack, value, base, offset + 8 * i as i32);
+            }
+        }
+    }
+
+    // Words.
+
+    /// The limb `i` of a word, loaded if it has to be.
+    pub(super) fn limb(&mut self, val: Val, i: usize) -> Limb {
+        let data = *self.state.at(val);
+        if let Some(limb) = data.limbs[i] {
+            return limb;
+        }
+        let by = 8 * i as i32;
+        let value = match (data.field, data.home) {
+            (Some(field), _) => self.load_field(field + by),
+            (None, home) => {
+                let (top, at) = self.keep_top();
+                let offset = 32 * (home.unwrap_or(at) - at) + by;
+                self.e.load(types::I64, Region::Stack, top, offset)
+            }
+        };
+        let limb = Limb::Val(value);
+        self.state.at_mut(val).limbs[i] = Some(limb);
+        limb
+    }
+
+    /// All limbs of a word.
+    pub(super) fn word(&mut self, val: Val) -> Word {
+        Word(std::array::from_fn(|i| self.limb(val, i)))
+    }
+
+    pub(super) fn known(&self, val: Val) -> Option<U256> {
+        self.state.at(val).constant()
+    }
+
+    /// A word of the frame.
+    pub(super) fn push_field(&mut self, offset: i32, bits: u16) {
+        let mut data = Data::new([None; 4], bits);
+        data.field = Some(offset);
+        let val = self.state.add(data);
+        self.state.push(val);
+    }
+}

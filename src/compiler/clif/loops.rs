@@ -1,0 +1,394 @@
+//! Which blocks pass words on in registers, and which words.
+//!
+//! A *loop* is a strongly connected set of blocks whose instructions are all native, under the static
+//! edges that need no comparison; the height of the stack at the start of each of its blocks is a
+//! constant above that of another. Its blocks take as parameters the top of the stack, the gas, and the
+//! words that any of them uses or changes and that are there when the block starts: the *carried* ones.
+//! Stack memory holds all others, and those that no block changes.
+//!
+//! Among the carried ones, *counters*, which the loop changes by constants only, and what they are
+//! compared with are taken for less than 2^63 and passed as one limb. That is a guess, checked where the
+//! loop is entered and where a sum could break it; the interpreter goes on where it is wrong.
+
+use crate::compiler::{
+    Program,
+    blocks::Blocks,
+    effect::{Class, decode_pair, decode_single, op},
+    flow::{Target, falls_freely, possible},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Words that blocks pass on, at most: more than fill the registers many times over cost more moves
+/// than they save.
+const MAX_CARRIED: usize = 16;
+
+/// Parameters of all of a loop's blocks together, in words.
+const MAX_PARAMS: usize = 2048;
+
+/// A counter's bits.
+pub(super) const COUNTER_BITS: u32 = 63;
+
+/// A word that a block takes as a parameter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    /// Its position, from the block's start.
+    pub(super) position: i32,
+    pub(super) bits: u16,
+    /// Whether a block of the loop changes it.
+    pub(super) written: bool,
+    /// Whether `bits` is a guess.
+    pub(super) speculated: bool,
+}
+
+impl Carried {
+    pub(super) fn limbs(&self) -> usize {
+        usize::from(self.bits).div_ceil(64)
+    }
+}
+
+/// Of one block.
+#[derive(Clone, Debug)]
+struct Member {
+    loop_: u32,
+    carried: Vec<Carried>,
+}
+
+/// The loops of a program.
+#[derive(Debug)]
+pub(super) struct Loops {
+    members: Vec<Option<Member>>,
+}
+
+impl Loops {
+    pub(super) fn none(blocks: usize) -> Self {
+        Self {
+            members: vec![None; blocks],
+        }
+    }
+
+    pub(super) fn find(program: &Program<'_>) -> Self {
+        let edges = edges(program);
+        let mut this = Self::none(edges.len());
+        for (number, blocks) in components(&edges).into_iter().enumerate() {
+            if let Some(heights) = heights(program.blocks, &edges, &blocks) {
+                this.admit(program, number as u32, &heights);
+            }
+        }
+        this
+    }
+
+    /// Which blocks are in loops.
+    pub(super) fn members(&self) -> Vec<bool> {
+        self.members.iter().map(Option::is_some).collect()
+    }
+
+    /// The words that a block of a loop takes as parameters.
+    pub(super) fn carried(&self, index: usize) -> Option<Vec<Carried>> {
+        self.members[index]
+            .as_ref()
+            .map(|member| member.carried.clone())
+    }
+
+    /// Whether both blocks are of one loop.
+    pub(super) fn joined(&self, a: usize, b: usize) -> bool {
+        match (&self.members[a], &self.members[b]) {
+            (Some(a), Some(b)) => a.loop_ == b.loop_,
+            _ => false,
+        }
+    }
+
+    fn admit(&mut self, program: &Program<'_>, number: u32, heights: &BTreeMap<usize, i32>) {
+        let mut uses = Uses::default();
+        for (&index, &height) in heights {
+            uses.scan(program, index, height);
+        }
+        let mut positions: Vec<i32> = uses
+            .read
+            .keys()
+            .chain(uses.written.iter())
+            .copied()
+            .collect();
+        positions.sort_unstable();
+        positions.dedup();
+        // The most used ones.
+        positions.sort_by_key(|position| std::cmp::Reverse(uses.read.get(position).copied()));
+        positions.truncate(MAX_CARRIED);
+        if heights.len() * positions.len() > MAX_PARAMS {
+            return;
+        }
+        positions.sort_unstable();
+        let counters = uses.counters();
+        for (&index, &height) in heights {
+            let here = positions.iter().filter(|position| **position < height);
+            let carried = here.map(|&position| {
+                let speculated = counters.contains(&position);
+                Carried {
+                    position: position - height,
+                    bits: if speculated { COUNTER_BITS as u16 } else { 256 },
+                    written: uses.written.contains(&position),
+                    speculated,
+                }
+            });
+            self.members[index] = Some(Member {
+                loop_: number,
+                carried: carried.collect(),
+            });
+        }
+    }
+}
+
+/// The static edges between blocks of native instructions.
+fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
+    let (blocks, flow) = (program.blocks, program.flow);
+    let native = |index: usize| {
+        let block = &blocks.blocks[index];
+        let insts = &program.insts[block.first as usize..block.end as usize];
+        block.live
+            && possible(block.needs, block.grows)
+            && insts.iter().all(|inst| inst.class == Class::Native)
+    };
+    let natives: Vec<bool> = (0..blocks.blocks.len()).map(native).collect();
+    (0..natives.len())
+        .map(|index| {
+            let block = &blocks.blocks[index];
+            let last = program.insts[block.end as usize - 1];
+            let jumps = matches!(last.opcode, op::JUMP | op::JUMPI);
+            let falls = last.opcode != op::JUMP;
+            let jump = match flow[index].target {
+                Target::Block(to) => Some(to as usize),
+                Target::None => None,
+            };
+            let usable = natives[index]
+                && (jump.is_some() || !jumps)
+                && (!falls || index + 1 < natives.len() && falls_freely(blocks, flow, index));
+            let to = jump.into_iter().chain(falls.then_some(index + 1));
+            to.filter(|&to| usable && natives[to]).collect()
+        })
+        .collect()
+}
+
+/// The strongly connected components with an edge in them (Tarjan's algorithm, without recursion).
+fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    const NEW: usize = usize::MAX;
+    let mut order = vec![NEW; edges.len()];
+    let mut low = vec![NEW; edges.len()];
+    let mut on_path = vec![false; edges.len()];
+    let (mut path, mut found, mut next) = (Vec::new(), Vec::new(), 0);
+    for root in 0..edges.len() {
+        if order[root] != NEW {
+            continue;
+        }
+        let mut work = vec![(root, 0)];
+        while let Some((at, edge)) = work.pop() {
+            if edge == 0 {
+                order[at] = next;
+                low[at] = next;
+                next += 1;
+                path.push(at);
+                on_path[at] = true;
+            }
+            if edge > 0 {
+                let to = edges[at][edge - 1];
+                if on_path[to] {
+                    low[at] = low[at].min(low[to]);
+                }
+            }
+            if let Some(&to) = edges[at].get(edge) {
+                work.push((at, edge + 1));
+                if order[to] == NEW {
+                    work.push((to, 0));
+                }
+                continue;
+            }
+            if low[at] == order[at] {
+                let start = path.iter().rposition(|&block| block == at).unwrap_or(0);
+                let component = path.split_off(start);
+                for &block in &component {
+                    on_path[block] = false;
+                }
+                if component.len() > 1 || edges[at].contains(&at) {
+                    found.push(component);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The height at the start of each block of a component; `None` if it is not one for each.
+fn heights(
+    blocks: &Blocks,
+    edges: &[Vec<usize>],
+    component: &[usize],
+) -> Option<BTreeMap<usize, i32>> {
+    let inside: BTreeSet<usize> = component.iter().copied().collect();
+    let mut heights = BTreeMap::from([(component[0], 0)]);
+    let mut work = vec![component[0]];
+    while let Some(index) = work.pop() {
+        let end = heights[&index] + blocks.blocks[index].delta;
+        for &to in edges[index].iter().filter(|to| inside.contains(to)) {
+            match heights.get(&to) {
+                Some(&height) if height != end => return None,
+                Some(_) => {}
+                None => {
+                    heights.insert(to, end);
+                    work.push(to);
+                }
+            }
+        }
+    }
+    Some(heights)
+}
+
+/// What is known of a word while a loop's blocks are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Other,
+    /// A constant that is less than 2^31.
+    Constant,
+    /// At most one limb.
+    Narrow,
+    /// The word that stood here at the block's start.
+    Initial(i32),
+    /// That word plus or minus constants.
+    Counted(i32),
+}
+
+/// What a loop's blocks do with the words that stand there when they start, by height.
+#[derive(Default)]
+struct Uses {
+    read: BTreeMap<i32, usize>,
+    written: BTreeSet<i32>,
+    counted: BTreeSet<i32>,
+    /// Changed to something that is no counter.
+    spoiled: BTreeSet<i32>,
+    compared: Vec<(i32, i32)>,
+}
+
+impl Uses {
+    fn scan(&mut self, program: &Program<'_>, index: usize, height: i32) {
+        let block = &program.blocks.blocks[index];
+        let lowest = height - i32::from(block.needs);
+        let mut stack: Vec<Word> = (lowest..height).map(Word::Initial).collect();
+        for inst in &program.insts[block.first as usize..block.end as usize] {
+            let exchange = |stack: &mut Vec<Word>, a: usize, b: usize| {
+                if let Some(top) = stack
+                    .len()
+                    .checked_sub(a.max(b) + 1)
+                    .map(|_| stack.len() - 1)
+                {
+                    stack.swap(top - a, top - b);
+                }
+            };
+            let copy = |stack: &mut Vec<Word>, n: usize| {
+                let word = stack
+                    .len()
+                    .checked_sub(n)
+                    .map_or(Word::Other, |at| stack[at]);
+                stack.push(word);
+            };
+            match inst.opcode {
+                op::PUSH0..=op::PUSH32 => {
+                    let pushed = inst.pushed(program.code);
+                    stack.push(if pushed.bit_len() < 32 {
+                        Word::Constant
+                    } else {
+                        Word::Other
+                    });
+                    continue;
+                }
+                op::DUP1..=op::DUP16 => {
+                    copy(&mut stack, (inst.opcode - op::DUP1) as usize + 1);
+                    continue;
+                }
+                op::DUPN => {
+                    copy(
+                        &mut stack,
+                        decode_single(inst.immediate).unwrap_or(1).into(),
+                    );
+                    continue;
+                }
+                op::SWAP1..=op::SWAP16 => {
+                    exchange(&mut stack, 0, (inst.opcode - op::SWAP1) as usize + 1);
+                    continue;
+                }
+                op::SWAPN => {
+                    exchange(
+                        &mut stack,
+                        0,
+                        decode_single(inst.immediate).unwrap_or(0).into(),
+                    );
+                    continue;
+                }
+                op::EXCHANGE => {
+                    let (a, b) = decode_pair(inst.immediate).unwrap_or((0, 0));
+                    exchange(&mut stack, a.into(), b.into());
+                    continue;
+                }
+                op::POP => {
+                    stack.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            let operands: Vec<Word> = (0..inst.inputs)
+                .map(|_| stack.pop().unwrap_or(Word::Other))
+                .collect();
+            for operand in &operands {
+                if let Word::Initial(at) = *operand {
+                    *self.read.entry(at).or_default() += 1;
+                }
+            }
+            let result = self.result(inst.opcode, &operands);
+            stack.extend((0..inst.outputs).map(|_| result));
+        }
+        for (at, word) in (lowest..).zip(stack) {
+            if word == Word::Initial(at) {
+                continue;
+            }
+            self.written.insert(at);
+            match word {
+                Word::Counted(from) if from == at => {
+                    self.counted.insert(at);
+                }
+                Word::Constant | Word::Narrow => {}
+                _ => {
+                    self.spoiled.insert(at);
+                }
+            }
+        }
+    }
+
+    fn result(&mut self, opcode: u8, operands: &[Word]) -> Word {
+        let origin = |word: Word| match word {
+            Word::Initial(at) | Word::Counted(at) => Some(at),
+            _ => None,
+        };
+        match (opcode, operands) {
+            (op::ADD, &[Word::Constant, of] | &[of, Word::Constant])
+            | (op::SUB, &[of, Word::Constant]) => origin(of).map_or(Word::Other, Word::Counted),
+            (op::LT | op::GT | op::EQ | op::SLT | op::SGT, &[a, b]) => {
+                if let (Some(a), Some(b)) = (origin(a), origin(b)) {
+                    self.compared.push((a, b));
+                }
+                Word::Narrow
+            }
+            (op::ISZERO | op::BYTE | op::MSIZE | op::CALLDATASIZE, _) => Word::Narrow,
+            _ => Word::Other,
+        }
+    }
+
+    /// Counters, and what they are compared with where nothing changes that.
+    fn counters(&self) -> BTreeSet<i32> {
+        let counters: BTreeSet<i32> = self.counted.difference(&self.spoiled).copied().collect();
+        let mut all = counters.clone();
+        for &(a, b) in &self.compared {
+            for (a, b) in [(a, b), (b, a)] {
+                if counters.contains(&a) && !self.written.contains(&b) {
+                    all.insert(b);
+                }
+            }
+        }
+        all
+    }
+}
