@@ -413,7 +413,7 @@ fn code_under_a_wrong_hash_does_no_harm() {
     for op in [
         0x50u8, 0x0c, 0x3a, 0x55, 0xa4, 0x3c, 0x20, 0x31, 0x5b, 0x56, 0xf3,
     ] {
-        let actual: Vec<u8> = [&hex!("5f")[..], &vec![op; 40], &hex!("5000")].concat();
+        let actual: Vec<u8> = [&hex!("5f")[..], &[op; 40], &hex!("5000")].concat();
         for program in compile(&promised, &Chain::mainnet()) {
             let mut frame = frame(&actual, 10_000_000);
             let bytecode = Bytecode::new_legacy(actual.clone().into());

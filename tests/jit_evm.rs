@@ -338,7 +338,8 @@ fn system_calls_commits_and_replays_are_the_wrapped_ones() {
         number: U256::from(7),
         ..BlockEnv::default()
     };
-    (plain.set_block(block.clone()), jit.set_block(block));
+    plain.set_block(block.clone());
+    jit.set_block(block);
     // The nonce of what is replayed was used up.
     assert_eq!(
         jit.replay().map_err(|e| e.to_string()),

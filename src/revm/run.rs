@@ -232,8 +232,7 @@ impl CompiledProgram {
             panic: None,
         };
         frame.context = (&raw mut context).cast();
-        // SAFETY: P1; F1 by `load_all` and `entry_at`, F2 by `admit`, and no code but machine code has
-        // run since; A1 while `context` lives.
+        // SAFETY: A7 by `run`, whose frame this is; A1 while `context` lives.
         let exit = unsafe { self.entry_point()(frame) };
         let Context {
             interpreter,
@@ -243,7 +242,7 @@ impl CompiledProgram {
         } = context;
         let next = match exit {
             Exit::LEAVE | Exit::STEP => {
-                // SAFETY: F3.
+                // SAFETY: A6.
                 unsafe { store(frame, interpreter, frame.pc as usize) };
                 if exit == Exit::STEP {
                     Next::Step

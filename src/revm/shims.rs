@@ -17,6 +17,11 @@
 //!   compiled; whatever the instruction table holds, and whatever the frame's code hash claims.
 //! * **A5** No shim unwinds: all that can panic is inside of `catch_unwind`, and what was caught is
 //!   kept in the context.
+//! * **A6** Machine code keeps the contract of the [native frame](crate::frame): where it exits, and
+//!   where it calls a shim, the frame is canonical, its `top` within the stack and its program counter
+//!   within the code, and it does not use the frame while a shim runs.
+//! * **A7** Machine code is entered only with a frame that its program was admitted for and that was
+//!   loaded since foreign code ran last, at an entry whose demand is met.
 
 use super::{error::FrameError, run::Switch};
 use crate::{
@@ -137,7 +142,7 @@ fn load<EXT>(
 ///
 /// # Safety
 ///
-/// The frame is canonical (F3, F4) and the interpreter's (A2).
+/// The frame is canonical (A6) and the interpreter's (A2).
 #[inline]
 pub(super) unsafe fn store<EXT>(
     frame: &NativeFrame,
@@ -146,7 +151,7 @@ pub(super) unsafe fn store<EXT>(
 ) {
     let height = frame.top.addr().wrapping_sub(frame.stack.addr()) / size_of::<Word>();
     debug_assert!(height <= STACK_LIMIT && pc < interpreter.bytecode.bytes_ref().len());
-    // SAFETY: A2, and machine code keeps `top` within the stack (F1, F3).
+    // SAFETY: A2, A6: `top` is within the stack.
     unsafe { interpreter.stack.data_mut().set_len(height) };
     interpreter.gas.set_remaining(frame.gas);
     interpreter.bytecode.absolute_jump(pc);
@@ -159,7 +164,7 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// Runs the instruction at `pc`, which the compiler takes for `compiled`.
     #[inline(always)]
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, compiled: u8) -> Exit {
-        // SAFETY: F4.
+        // SAFETY: A6.
         unsafe { store(frame, self.interpreter, pc) };
         let opcode = self.interpreter.bytecode.opcode();
         // A zero byte is STOP, which is no boundary instruction: the compiler does not say.
@@ -223,12 +228,12 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
 ///
 /// # Safety
 ///
-/// F4, and `frame.context` is a [`Context`] of these types (A1).
+/// Called by machine code (A6), and `frame.context` is a [`Context`] of these types (A1).
 unsafe extern "C" fn boundary<EXT, H: Host + ?Sized, S: Switch>(
     frame: *mut NativeFrame,
     at: u64,
 ) -> Exit {
-    // SAFETY: machine code does not use the frame while a shim runs.
+    // SAFETY: A6: nobody else uses the frame.
     let frame = unsafe { &mut *frame };
     // SAFETY: A1.
     let context = unsafe { &mut *frame.context.cast::<Context<'_, EXT, H, S>>() };
@@ -246,12 +251,12 @@ unsafe extern "C" fn boundary<EXT, H: Host + ?Sized, S: Switch>(
 ///
 /// # Safety
 ///
-/// As [`boundary`].
+/// As [`boundary`] (A1, A6).
 unsafe extern "C" fn grow<EXT, H: Host + ?Sized, S: Switch>(
     frame: *mut NativeFrame,
     end: u64,
 ) -> u64 {
-    // SAFETY: machine code does not use the frame while a shim runs.
+    // SAFETY: A6: nobody else uses the frame.
     let frame = unsafe { &mut *frame };
     // SAFETY: A1.
     let context = unsafe { &mut *frame.context.cast::<Context<'_, EXT, H, S>>() };
