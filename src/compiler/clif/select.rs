@@ -218,6 +218,7 @@ impl Generator<'_> {
         let (true, true, Some(by)) = (self.gas.is_some(), self.state.at(counter).counter, by) else {
             return false;
         };
+        self.tidy();
         let low = self.limb(counter, 0);
         let low = self.e.value(low);
         let sum = self.e.offset(low, sign * i64::from(by));
