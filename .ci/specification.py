@@ -22,10 +22,10 @@ from ethereum.crypto.hash import keccak256
 from ethereum_spec_tools.evm_tools import create_parser
 from ethereum_spec_tools.evm_tools.t8n import T8N, ForkCache
 
-# The forks with rules of their own up to Cancun, by their names in state tests.
+# The forks with rules of their own up to Osaka, by their names in state tests.
 FORKS = [
     "Frontier", "Homestead", "EIP150", "EIP158", "Byzantium", "ConstantinopleFix",
-    "Istanbul", "Berlin", "London", "Paris", "Shanghai", "Cancun",
+    "Istanbul", "Berlin", "London", "Paris", "Shanghai", "Cancun", "Prague", "Osaka",
 ]  # fmt: skip
 SECONDS = 4  # of processor time
 MEMORY = 3 << 30  # bytes of address space
@@ -68,8 +68,9 @@ def transaction(tables, indexes):
     for name in ["gasPrice", "maxFeePerGas", "maxPriorityFeePerGas", "maxFeePerBlobGas"]:
         if name in tables:
             tx[name] = hex(number(tables[name]))
-    if "blobVersionedHashes" in tables:
-        tx["blobVersionedHashes"] = tables["blobVersionedHashes"]
+    for name in ["blobVersionedHashes", "authorizationList"]:
+        if name in tables:
+            tx[name] = tables[name]
     lists = tables.get("accessLists")
     if lists and lists[indexes["data"]] is not None:
         tx["accessList"] = lists[indexes["data"]]

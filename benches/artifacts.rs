@@ -9,6 +9,7 @@
 //! | `run` | does a contract loaded from an artifact run as fast as one straight from the compiler? |
 //! | `start` | how long until the first native call, in a new process, with a warm store and without? |
 //! | `many` | 10,000 artifacts (`REVMC_JIT_ARTIFACT_COUNT`): making them, starting on them, using them, memory |
+//! | `full` | 250,000 files (the same variable) at the store's bound: does what becomes hot become native? |
 //!
 //! Figures of one section come from one run and are there to be compared with each other. Processes
 //! that a section starts measure from their `main`.
@@ -29,9 +30,10 @@ use contracts::scenarios;
 use revmc_jit::{
     AotRequest, CompiledProgram, JitBackend, LookupDecision, LookupRequest, ProgramKind,
     RuntimeCacheKey, RuntimeConfig,
+    aot::{self, BuildOptions},
     artifact::{
-        self, ArtifactKey, ArtifactStore, BuildId, BuildOptions, DirArtifactStore, DirOptions,
-        TempArtifactStore, loader::max_loaded,
+        ArtifactKey, ArtifactStore, DirArtifactStore, DirOptions, TempArtifactStore, TrustedStore,
+        Verified, loader::max_loaded,
     },
     engine::{self, CompileOptions, Tier},
     primitives::{Bytes, SpecId, keccak256},
@@ -73,6 +75,9 @@ fn main() {
     }
     if wanted("many") {
         many();
+    }
+    if wanted("full") {
+        full();
     }
 }
 
@@ -164,7 +169,7 @@ fn start_time() {
     let store = TempArtifactStore::new(DirOptions::default()).unwrap();
     let path = store.path().to_str().unwrap();
     for (i, (name, code, ..)) in called().into_iter().enumerate() {
-        store.store(&make(&code).1).unwrap();
+        store.store(&make(&code).1.seal(None).unwrap()).unwrap();
         let mut times = [const { Vec::new() }; 3];
         for _ in 0..ROUNDS {
             for (times, how) in times.iter_mut().zip(["artifact", "jit", "interpreter"]) {
@@ -189,13 +194,10 @@ fn key_of(code: &Bytes) -> RuntimeCacheKey {
     }
 }
 
-fn make(code: &Bytes) -> (RuntimeCacheKey, artifact::StoredArtifact) {
+fn make(code: &Bytes) -> (RuntimeCacheKey, Verified) {
     let (key, options) = (key_of(code), CompileOptions::default());
     let native = engine::compile(code, key.spec_id, &options).unwrap();
-    (
-        key,
-        artifact::build(key, code.len(), OPTIONS, &native).unwrap(),
-    )
+    (key, aot::build(key, code.len(), OPTIONS, &native).unwrap())
 }
 
 /// Runs every frame of one contract by the program; others by the interpreter.
@@ -246,9 +248,8 @@ fn first_call(started: Instant, how: &str, contract: usize, store: &Path) {
     let mut config = RuntimeConfig::default();
     let program = match how {
         "artifact" => {
-            config.store = Some(Arc::new(
-                DirArtifactStore::open(store, DirOptions::default()).unwrap(),
-            ));
+            let store = DirArtifactStore::open(store, DirOptions::default()).unwrap();
+            config.store = Some(store.into());
             let backend = JitBackend::new(config).unwrap();
             let program = wait_for(&backend, &key, &code);
             assert_eq!(program.kind, ProgramKind::Aot);
@@ -301,7 +302,7 @@ fn many() {
         requests[0].code.len()
     );
     let mut config = RuntimeConfig {
-        store: Some(store.clone()),
+        store: Some(store.clone().into()),
         ..RuntimeConfig::default()
     };
     config.tuning.jit_worker_count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -330,7 +331,8 @@ fn many() {
     drop(backend);
     println!("memory of that process with all loaded: {rss} KiB");
 
-    let again: Vec<_> = (0..200).map(|i| make(&small(i)).1).collect();
+    let again = (0..200).map(|i| make(&small(i)).1.seal(None).unwrap());
+    let again: Vec<_> = again.collect();
     let started = Instant::now();
     for artifact in &again {
         store.store(artifact).unwrap();
@@ -343,12 +345,58 @@ fn many() {
     println!("{}", child(&["many", store.path().to_str().unwrap()]));
 }
 
+/// Time until contracts are native, with a store that has room and with one that is at its bound.
+fn full() {
+    let count = std::env::var("REVMC_JIT_ARTIFACT_COUNT").map_or(250_000, |n| n.parse().unwrap());
+    let patience = Duration::from_secs(20);
+    println!(
+        "full: a folder of {count} small files, contracts that become hot one after the other"
+    );
+    let build = aot::determinants(SpecId::CANCUN, OPTIONS).unwrap().id();
+    for (name, max_artifacts) in [("with room", 2 * count), ("full", count)] {
+        let store = TempArtifactStore::new(DirOptions {
+            max_artifacts,
+            ..DirOptions::default()
+        });
+        let store = Arc::new(store.unwrap());
+        for i in 0..count {
+            let key = ArtifactKey::new(keccak256(i.to_le_bytes()), build);
+            std::fs::write(store.path().join(key.file_name()), [0; 100]).unwrap();
+        }
+        let backend = JitBackend::new(RuntimeConfig {
+            store: Some(store.clone().into()),
+            aot: true,
+            ..RuntimeConfig::default()
+        })
+        .unwrap();
+        // The index is read in the background; the first answer waits for it.
+        backend.clear_resident().unwrap();
+        let times = (0..8).map(|i| {
+            let code = small(i);
+            let (key, asked) = (key_of(&code), Instant::now());
+            while backend.lookup_ref(&key, &code).program().is_none() {
+                if asked.elapsed() > patience {
+                    return "never".to_owned();
+                }
+                std::thread::yield_now();
+            }
+            format!("{:.1}", ms(asked.elapsed()))
+        });
+        let times: Vec<_> = times.collect();
+        println!(
+            "{name}: ms until native: {}; {}",
+            times.join(" "),
+            backend.stats()
+        );
+    }
+}
+
 /// A new process that finds the store full.
 fn start_on_many(started: Instant, path: &Path) {
     let before = memory();
     let store = Arc::new(DirArtifactStore::open(path, DirOptions::default()).unwrap());
     let config = RuntimeConfig {
-        store: Some(store.clone()),
+        store: Some(store.clone().into()),
         ..RuntimeConfig::default()
     };
     let opened = started.elapsed();
@@ -385,16 +433,17 @@ fn start_on_many(started: Instant, path: &Path) {
     drop(backend);
 
     // One by one without the threads, which shows how the cost grows with what is loaded.
-    let build = BuildId::host(OPTIONS).unwrap();
+    let wanted = aot::determinants(SpecId::CANCUN, OPTIONS).unwrap();
+    let trusted = TrustedStore::from(store);
     let before = memory();
     let mut programs = Vec::new();
     let mut part = Vec::new();
     for i in 0..count.min(max_loaded()) {
         let key = key_of(&small(i));
         let asked = Instant::now();
-        let found = store.load(&ArtifactKey::new(key, build)).unwrap().unwrap();
+        let found = trusted.load(key.code_hash, &wanted).unwrap().unwrap();
         let read = asked.elapsed();
-        programs.push(artifact::load(&found, key, OPTIONS).unwrap());
+        programs.push(aot::load(&found, key, OPTIONS).unwrap());
         part.push((read, asked.elapsed()));
         if [100, 1000].contains(&(i + 1)) || i + 1 == count.min(max_loaded()) {
             let last = part.split_off(part.len().saturating_sub(100));

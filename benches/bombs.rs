@@ -156,7 +156,7 @@ fn request(bytecode: &[u8]) -> LookupRequest {
     let code = Bytes::copy_from_slice(bytecode);
     let key = RuntimeCacheKey {
         code_hash: keccak256(&code),
-        spec_id: SpecId::CANCUN,
+        spec_id: SpecId::OSAKA,
     };
     LookupRequest { key, code }
 }

@@ -2,30 +2,44 @@
 //!
 //! `cargo bench --bench compile [-- SECTION] [--json FILE]`; the sections are `contracts` (those of
 //! `examples/contracts`), `sizes` (generated code from 64 bytes to 24 KiB: does the time grow with
-//! the length?), and `worst` (24 KiB each of what is dear to compile, as a share of the time that
-//! `RuntimeTuning` gives one compilation by default; one compilation each).
+//! the length?), `worst` (24 KiB each of what is dear to compile, as a share of the time that
+//! `RuntimeTuning` gives one compilation by default; one compilation each), and `corpus`: all codes of
+//! the JSON files, objects of names and hexadecimal codes, that the environment variable
+//! `REVMC_JIT_CODES` lists, separated by colons; one compilation each.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code)]
+#[path = "../tests/common/asm.rs"]
+mod asm;
+#[allow(dead_code)]
+#[path = "../tests/blocks/mod.rs"]
+mod blocks;
+#[path = "harness/codes.rs"]
+mod codes;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
 mod harness;
+#[allow(dead_code)]
+#[path = "../tests/common/rng.rs"]
+mod rng;
 
-use common::asm::asm;
-use common::rng::Rng;
+use asm::asm;
 use harness::report::{Spread, Table};
 use harness::{Effort, Session, cpu_time};
-use revmc::interpreter::MAX_CODE_SIZE;
-use revmc::primitives::SpecId;
-use revmc_jit::RuntimeTuning;
-use revmc_jit::engine::{self, CompileOptions, EngineError, Tier};
+use revmc_jit::compiler::{self, CompileError, CompileOptions, Tier};
+use revmc_jit::primitives::SpecId;
+use revmc_jit::{Chain, RuntimeTuning};
+use rng::Rng;
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// No further compilation of a code begins after so long, but for the first few.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// EIP-170.
+const MAX_CODE_SIZE: usize = 0x6000;
 
 const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
@@ -37,13 +51,15 @@ fn patient(session: &Session) -> Effort {
 }
 
 /// Processor time of one compilation in nanoseconds, and bytes of machine code.
-fn compile(code: &[u8], tier: Tier) -> Result<(f64, usize), EngineError> {
+fn compile(code: &[u8], tier: Tier) -> Result<(f64, usize), CompileError> {
     let options = CompileOptions {
         tier,
         ..CompileOptions::default()
     };
+    let chain = Chain::mainnet();
+    let rules = chain.rules(SpecId::OSAKA);
     let (wall, cpu) = (Instant::now(), cpu_time::thread_time());
-    let native = engine::compile(black_box(code), SpecId::CANCUN, &options)?;
+    let native = compiler::compile(black_box(code), rules, &options)?;
     let spent = match (cpu, cpu_time::thread_time()) {
         (Some(before), Some(after)) => after - before,
         _ => wall.elapsed(),
@@ -52,7 +68,7 @@ fn compile(code: &[u8], tier: Tier) -> Result<(f64, usize), EngineError> {
 }
 
 /// Both tiers' times in nanoseconds and lengths, in turns.
-fn measure(effort: Effort, code: &[u8]) -> Result<[(Spread, usize); 2], EngineError> {
+fn measure(effort: Effort, code: &[u8]) -> Result<[(Spread, usize); 2], CompileError> {
     let (mut samples, mut lengths) = ([Vec::new(), Vec::new()], [0, 0]);
     for _ in effort.rounds() {
         for (i, tier) in TIERS.into_iter().enumerate() {
@@ -98,9 +114,8 @@ fn row(effort: Effort, table: &mut Table, name: &str, code: &[u8]) {
 
 fn contracts(session: &mut Session) {
     let mut table = table("compiling the contracts of examples/contracts");
-    for scenario in contracts::scenarios() {
-        let code = scenario.code();
-        let name = format!("{}, {} bytes", scenario.file, code.len());
+    for (file, code) in codes::codes() {
+        let name = format!("{file}, {} bytes", code.len());
         row(patient(session), &mut table, &name, &code);
     }
     session.add(table);
@@ -221,9 +236,67 @@ fn worst(session: &mut Session) {
     session.add(table);
 }
 
+/// What lies below so many hundredths of the sorted samples.
+fn percentile(sorted: &[f64], hundredths: usize) -> Spread {
+    let last = sorted.len().saturating_sub(1);
+    Spread::exact(
+        sorted
+            .get(last * hundredths / 100)
+            .copied()
+            .unwrap_or(f64::NAN),
+    )
+}
+
+fn corpus(session: &mut Session) {
+    let Some(paths) = std::env::var_os("REVMC_JIT_CODES") else {
+        return;
+    };
+    for path in std::env::split_paths(&paths) {
+        let text = std::fs::read_to_string(&path);
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let codes: BTreeMap<String, String> = serde_json::from_str(&text).expect("names and codes");
+        let codes: Vec<Vec<u8>> = codes
+            .values()
+            .map(|code| alloy_primitives::hex::decode(code).expect("hexadecimal"))
+            .collect();
+        let title = format!("compiling the {} codes of {}", codes.len(), path.display());
+        let columns = ["median", "p99", "worst", "all"];
+        let mut table = Table::new(title, &columns);
+        for tier in TIERS {
+            let (mut times, mut native, mut bytes) = (Vec::new(), Vec::new(), [0, 0]);
+            for code in &codes[..session.at_most(codes.len())] {
+                match compile(code, tier) {
+                    Ok((time, len)) => {
+                        times.push(time * 1e-6);
+                        native.push(len as f64 / code.len().max(1) as f64);
+                        bytes = [bytes[0] + len, bytes[1] + code.len()];
+                    }
+                    Err(error) => println!("{} bytes not compiled: {error}", code.len()),
+                }
+            }
+            let all = times.iter().sum();
+            let share = bytes[0] as f64 / bytes[1] as f64;
+            for (what, mut samples, all) in
+                [("ms", times, all), ("native bytes/byte", native, share)]
+            {
+                samples.sort_by(f64::total_cmp);
+                let [median, p99, worst] = [50, 99, 100].map(|n| percentile(&samples, n));
+                let cells = [median, p99, worst, Spread::exact(all)];
+                table.row(format!("{tier}, {what}"), &cells);
+            }
+        }
+        session.add(table);
+    }
+}
+
 fn main() -> ExitCode {
     harness::run(
         "compile",
-        &[("contracts", contracts), ("sizes", sizes), ("worst", worst)],
+        &[
+            ("contracts", contracts),
+            ("sizes", sizes),
+            ("worst", worst),
+            ("corpus", corpus),
+        ],
     )
 }

@@ -61,7 +61,7 @@ fn hits<'a>(threads: usize, backend: &'a JitBackend, sets: &'a [Vec<Contract>]) 
             contender!("hit, lookup_with", t, sets, |c| black_box(
                 backend.lookup_with(&c.key, &c.code, |found| found
                     .ok()
-                    .map(|program| program.func))
+                    .map(|program| program.tier()))
             )),
             Some(0.6),
         ),
@@ -161,7 +161,7 @@ fn flood(backend: &JitBackend) -> Contender<'_> {
         Box::new(move |_, start, n| {
             let mut key = RuntimeCacheKey {
                 code_hash: B256::ZERO,
-                spec_id: SpecId::CANCUN,
+                spec_id: SpecId::OSAKA,
             };
             let begin = processor_time();
             for i in start..start + n {

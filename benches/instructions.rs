@@ -11,8 +11,11 @@
 //! To see where the instructions are: `valgrind --tool=callgrind --dump-instr=yes
 //! --collect-atstart=no --toggle-collect=measured PROGRAM count lookup`, then `callgrind_annotate`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code)]
+#[path = "../tests/blocks/mod.rs"]
+mod blocks;
+#[path = "harness/codes.rs"]
+mod codes;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
@@ -23,10 +26,10 @@ use harness::backend::{
     Contract, backend_with, backend_without, contracts as tiny, eof_contracts, take, take_borrowed,
 };
 use harness::report::{Spread, Table};
-use revmc::primitives::SpecId;
-use revmc_jit::JitBackend;
-use revmc_jit::engine::{CompileOptions, Tier, compile as compile_code};
+use revmc_jit::compiler::{CompileOptions, Tier, compile as compile_code};
+use revmc_jit::primitives::SpecId;
 use revmc_jit::resident::{self, Options};
+use revmc_jit::{Chain, JitBackend};
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -78,7 +81,7 @@ fn lookups() {
     });
     count_lookups("hit, lookup_with", &resident, |c| {
         backend.lookup_with(&c.key, &c.code, |found| {
-            found.ok().map(|program| program.func)
+            found.ok().map(|program| program.tier())
         })
     });
     count_lookups("miss below the threshold, lookup_ref", &absent, |c| {
@@ -99,15 +102,16 @@ fn lookups() {
 }
 
 fn compilations() {
-    for scenario in contracts::scenarios() {
-        let code = scenario.code();
+    let chain = Chain::mainnet();
+    let rules = chain.rules(SpecId::OSAKA);
+    for (file, code) in codes::codes() {
         for tier in [Tier::Baseline, Tier::Optimized] {
-            let name = format!("{}, {tier}", scenario.file);
+            let name = format!("{file}, {tier}");
             let options = CompileOptions {
                 tier,
                 ..CompileOptions::default()
             };
-            let compile = || compile_code(&code, SpecId::CANCUN, &options);
+            let compile = || compile_code(&code, rules, &options);
             // What is set up once per process.
             compile().expect("the examples' contracts compile");
             count(&name, code.len(), &|| drop(black_box(compile())));

@@ -4,8 +4,11 @@
 //! `cargo bench --bench startup [-- SECTION] [--json FILE]`; the section is `startup`. Every sample
 //! is one whole start; the machine's scheduler is in it wherever threads are.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code)]
+#[path = "../tests/blocks/mod.rs"]
+mod blocks;
+#[path = "harness/codes.rs"]
+mod codes;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
@@ -45,7 +48,7 @@ fn with_level(level: OptimizationLevel) -> RuntimeConfig {
 fn with_store(folder: &Path) -> RuntimeConfig {
     let mut config = RuntimeConfig::default();
     let store = DirArtifactStore::open(folder, DirOptions::default());
-    config.store = Some(Arc::new(store.expect("the folder is ours")));
+    config.store = Some(store.expect("the folder is ours").into());
     config
 }
 
@@ -107,8 +110,8 @@ fn time<R>(f: impl FnOnce() -> R) -> Duration {
 type Start<'a> = (&'static str, Box<dyn Fn() -> Duration + 'a>);
 
 fn startup(session: &mut Session) {
-    let [token, ..] = contracts::scenarios();
-    let token = &Contract::new(token.code().to_vec());
+    let (_, token) = &codes::codes()[0];
+    let token = &Contract::new(token.to_vec());
     let (one, many) = (&Folder::new("one"), &Folder::new("many"));
     let mut contracts: Vec<_> = (0..session.at_most(OTHERS as usize) as u32)
         .map(Contract::tiny)

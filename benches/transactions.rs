@@ -1,78 +1,38 @@
 //! What whole transactions on revm cost, with and without native code.
 //!
-//! `cargo bench --features revm --bench transactions [-- --json FILE]`
+//! `cargo bench --bench transactions [-- --json FILE]`
 //!
 //! The calls of `examples/quickstart` as transactions: validation, the journal, gas refunds and
 //! nested calls are revm's own in every column, and only call frames differ. The first row, a
 //! transfer to an account without code, shows what revm costs where there is nothing to compile.
 //! Before anything is timed, result and state are compared with revm alone.
+//!
+//! Times are of `transact_one`; the state is thrown away after each, so that every call begins in the
+//! same one. Transactions from state-test files: `examples/report`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code)]
+#[path = "../tests/blocks/mod.rs"]
+mod blocks;
 #[allow(dead_code)]
 #[path = "../examples/quickstart/contracts.rs"]
 mod contracts;
 mod harness;
 
-use common::driver::Message;
-use common::world::World;
+use contracts::evm;
 use harness::Session;
 use harness::contender::{Contender, take_turns};
 use harness::report::Table;
-use revmc_jit::evm::handle_register;
-use revmc_jit::evm::revm::primitives::{
-    AccountInfo, Address, Env, ResultAndState, SpecId, TxKind, U256,
-};
-use revmc_jit::evm::revm::{Evm, InMemoryDB};
+use revm::ExecuteEvm;
+use revm::context::TxEnv;
+use revm::database::InMemoryDB;
+use revm::primitives::{Address, TxKind};
 use revmc_jit::primitives::OptimizationLevel;
+use revmc_jit::revm::JitEvm;
 use revmc_jit::{JitBackend, RuntimeConfig};
+use std::fmt::Debug;
+use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::Instant;
-
-/// More than any transaction here costs.
-const BALANCE: U256 = U256::from_limbs([0, 1 << 32, 0, 0]);
-
-/// The state of the world as a database of revm.
-fn database(world: &World, caller: Address) -> InMemoryDB {
-    let mut db = InMemoryDB::default();
-    for (&address, account) in &world.state.accounts {
-        let code = account.code.clone();
-        let info = AccountInfo::new(account.balance, account.nonce, account.code_hash, code);
-        db.insert_account_info(address, info);
-        for (&key, slot) in &account.storage {
-            db.insert_account_storage(address, key, slot.present)
-                .expect("a database in memory has no errors");
-        }
-    }
-    let sender = db.accounts.entry(caller).or_default();
-    sender.info.balance = BALANCE;
-    db
-}
-
-fn environment(world: &World, message: &Message) -> Box<Env> {
-    let mut env = world.env.clone();
-    env.tx = Default::default();
-    env.tx.caller = message.caller;
-    env.tx.transact_to = TxKind::Call(message.to);
-    env.tx.value = message.value;
-    env.tx.data = message.input.clone();
-    env.tx.gas_limit = message.gas_limit;
-    env.tx.gas_price = env.block.basefee;
-    env
-}
-
-fn evm<'a>(db: InMemoryDB, env: Box<Env>, backend: Option<&JitBackend>) -> Evm<'a, (), InMemoryDB> {
-    let builder = Evm::builder()
-        .with_db(db)
-        .with_env(env)
-        .with_spec_id(SpecId::CANCUN);
-    match backend {
-        Some(backend) => builder
-            .append_handler_register_box(handle_register(backend.clone()))
-            .build(),
-        None => builder.build(),
-    }
-}
+use std::time::{Duration, Instant};
 
 /// A backend in which whatever was called once is native, at one tier.
 fn backend(level: OptimizationLevel) -> JitBackend {
@@ -83,46 +43,69 @@ fn backend(level: OptimizationLevel) -> JitBackend {
     JitBackend::new(config).expect("a blocking backend")
 }
 
-/// Makes the transaction again and again on the same state.
+/// The time of `n` transactions from the same state.
+fn time<E>(evm: &mut E, transaction: &TxEnv, n: usize) -> Duration
+where
+    E: ExecuteEvm<Tx = TxEnv>,
+    E::Error: Debug,
+{
+    let mut elapsed = Duration::ZERO;
+    for _ in 0..n {
+        let transaction = transaction.clone();
+        let begin = Instant::now();
+        let result = evm.transact_one(transaction);
+        elapsed += begin.elapsed();
+        black_box(result.expect("it ran before"));
+        drop(black_box(evm.finalize()));
+    }
+    elapsed
+}
+
 fn contender<'a>(
     name: &str,
-    db: &InMemoryDB,
-    env: &Env,
+    state: &InMemoryDB,
+    transaction: &TxEnv,
     backend: Option<&'a JitBackend>,
 ) -> Contender<'a> {
-    let (db, env) = (db.clone(), env.clone());
+    let (state, transaction) = (state.clone(), transaction.clone());
     let run = move |_: usize, _: usize, n: usize| {
-        let mut evm = evm(db.clone(), Box::new(env.clone()), backend);
-        let begin = Instant::now();
-        for _ in 0..n {
-            std::hint::black_box(evm.transact().expect("it ran before"));
+        let mut evm = evm(state.clone());
+        match backend {
+            None => time(&mut evm, &transaction, n),
+            Some(backend) => time(&mut JitEvm::new(evm, backend.clone()), &transaction, n),
         }
-        begin.elapsed()
     };
     Contender::new(name, 1, Box::new(run))
 }
 
-fn row(session: &Session, table: &mut Table, name: &str, world: &World, message: &Message) {
-    let (db, env) = (database(world, message.caller), environment(world, message));
-    let outcome = |backend: Option<&JitBackend>| -> Result<ResultAndState, String> {
-        evm(db.clone(), env.clone(), backend)
-            .transact()
-            .map_err(|error| format!("{error:?}"))
-    };
-    let levels = [OptimizationLevel::None, OptimizationLevel::Default];
-    let backends = levels.map(backend);
-    let plain = outcome(None);
+/// Compiles what the transaction needs. What differs from revm alone, if anything does.
+fn check(state: &InMemoryDB, transaction: &TxEnv, backend: &JitBackend) -> Result<(), String> {
+    let plain = evm(state.clone()).transact(transaction.clone());
+    let native = JitEvm::new(evm(state.clone()), backend.clone()).transact(transaction.clone());
+    match (plain, native) {
+        (Ok(plain), Ok(native)) if plain.result != native.result => Err(format!(
+            "revm alone: {:?}\nnatively: {:?}",
+            plain.result, native.result
+        )),
+        (Ok(plain), Ok(native)) if plain.state != native.state => Err("another state".to_owned()),
+        (Ok(_), Ok(_)) => Ok(()),
+        (plain, native) => Err(format!("{:?}, {:?}", plain.err(), native.err())),
+    }
+}
+
+fn row(session: &Session, table: &mut Table, name: &str, state: &InMemoryDB, transaction: &TxEnv) {
+    let backends = [OptimizationLevel::None, OptimizationLevel::Default].map(backend);
     for backend in &backends {
-        if plain.is_err() || outcome(Some(backend)) != plain {
-            println!("{name}: not timed: {plain:?}, natively another result");
+        if let Err(error) = check(state, transaction, backend) {
+            println!("{name}: not timed: {error}");
             return;
         }
     }
     let [first, second] = &backends;
     let mut contenders = [
-        contender("revm", &db, &env, None),
-        contender("tier 1", &db, &env, Some(first)),
-        contender("tier 2", &db, &env, Some(second)),
+        contender("revm", state, transaction, None),
+        contender("tier 1", state, transaction, Some(first)),
+        contender("tier 2", state, transaction, Some(second)),
     ];
     take_turns(session.effort, &mut contenders);
     let [plain, native @ ..] = &contenders;
@@ -139,27 +122,22 @@ fn transactions(session: &mut Session) {
         "tier 1, x faster",
         "tier 2, x faster",
     ];
-    let mut table =
-        Table::new("one transaction, contracts of examples/contracts", &columns).chart(4);
-    let scenarios = contracts::scenarios();
-    if let Some((_, call)) = scenarios.first().and_then(|token| token.calls.first()) {
-        let transfer = Message {
-            to: Address::repeat_byte(0x77),
-            input: Default::default(),
+    let title = "one transaction, contracts of examples/contracts";
+    let mut table = Table::new(title, &columns).chart(4);
+    let scenarios = contracts::scenarios().expect("the examples' contracts are deployed");
+    if let Some((_, call)) = scenarios[0].calls.first() {
+        let transfer = TxEnv {
+            kind: TxKind::Call(Address::repeat_byte(0x77)),
+            data: Default::default(),
             ..call.clone()
         };
-        row(
-            session,
-            &mut table,
-            "transfer",
-            &scenarios[0].world,
-            &transfer,
-        );
+        let state = &scenarios[0].state;
+        row(session, &mut table, "transfer", state, &transfer);
     }
     for scenario in &scenarios {
-        for (name, message) in &scenario.calls {
+        for (name, transaction) in &scenario.calls {
             let name = format!("{}: {name}", scenario.file);
-            row(session, &mut table, &name, &scenario.world, message);
+            row(session, &mut table, &name, &scenario.state, transaction);
         }
     }
     session.add(table);

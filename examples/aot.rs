@@ -9,26 +9,30 @@
 //! ```
 //!
 //! `BYTECODES` is a folder of files with runtime bytecode, as hexadecimal text or raw; `FORK` is
-//! `CANCUN` unless given; `HASH` is a code hash or its beginning. `verify` checks all that loading
+//! `OSAKA` unless given; `HASH` is a code hash or its beginning. `verify` checks all that loading
 //! checks and loads each artifact; it ends with an error if one is refused. `prune` removes what
 //! other builds of this program made.
 
 use alloy_primitives::{hex, keccak256};
 use revmc_jit::{
-    RuntimeCacheKey,
+    Chain, RuntimeCacheKey,
+    aot::{self, BuildOptions},
     artifact::{
-        self, ArtifactError, ArtifactStore, BuildId, BuildOptions, DirArtifactStore, DirOptions,
-        Environment, IndexEntry, StoredArtifact,
+        ArtifactError, ArtifactStore, BuildId, DirArtifactStore, DirOptions, IndexEntry,
+        StoredArtifact, TrustedStore,
     },
-    engine::{self, CompileOptions, Tier},
-    revmc::primitives::SpecId,
+    compiler::{self, CompileOptions, Tier},
+    primitives::SpecId,
 };
 use std::{
     error::Error,
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
-        ["compile", store, folder] => compile(store, folder, "CANCUN"),
+        ["compile", store, folder] => compile(store, folder, "OSAKA"),
         ["compile", store, folder, fork] => compile(store, folder, fork),
         ["list", store] => list(store),
         ["verify", store] => verify(store),
@@ -66,8 +70,7 @@ fn existing(path: &str) -> Outcome<DirArtifactStore> {
 
 fn compile(store: &str, folder: &str, fork: &str) -> Outcome {
     let store = DirArtifactStore::open(store, DirOptions::default())?;
-    let spec_id = (0..=SpecId::CANCUN as u8)
-        .filter_map(SpecId::try_from_u8)
+    let spec_id = forks()
         .find(|spec_id| format!("{spec_id:?}") == fork)
         .ok_or_else(|| format!("no fork is called {fork}"))?;
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
@@ -119,14 +122,16 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         tier: Tier::Optimized,
         ..CompileOptions::default()
     };
-    let code = engine::compile(&bytecode, spec_id, &options)?;
+    let chain = Chain::mainnet();
+    let rules = chain.rules(spec_id);
+    let code = compiler::compile(&bytecode, rules, &options)?;
     let elapsed = started.elapsed();
     let program = RuntimeCacheKey {
         code_hash: keccak256(&bytecode),
         spec_id,
     };
-    let artifact = artifact::build(program, bytecode.len(), (&options).into(), &code)?;
-    let stored = store.store(&artifact)?;
+    let artifact = aot::build(program, rules, bytecode.len(), (&options).into(), &code)?;
+    let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
         "{}: {program}, {} bytes, compiled in {elapsed:.1?} to {} bytes, stored as {stored}",
         file.display(),
@@ -137,35 +142,40 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
 
 fn list(store: &str) -> Outcome {
     let store = existing(store)?;
+    let known = known()?;
     println!(
         "{:18} {:14} {:22} {:>8} {:>8} {:>8} {:>9}  verdict",
-        "code hash", "fork", "options", "bytecode", "native", "stored", "age"
+        "code hash", "fork", "options", "bytecode", "native", "stored", "used"
     );
     for_each(&store, |entry, artifact| {
-        let verdict = artifact
-            .as_ref()
-            .map_err(ToString::to_string)
-            .and_then(|artifact| {
-                let options = artifact.manifest.options;
-                let host = Environment::host().map_err(|error| error.to_string())?;
-                let verified = artifact.verify(&entry.key.program(), options, host);
-                verified.map(drop).map_err(|error| error.to_string())
-            });
-        let (options, bytecode, native) = match &artifact {
+        let verdict = artifact.as_ref().map_err(ToString::to_string);
+        let verdict = verdict.and_then(|artifact| {
+            if !known.iter().any(|(build, ..)| *build == entry.key.build) {
+                return Err("another build's".into());
+            }
+            let manifest = &artifact.manifest;
+            let verified = artifact.verify(entry.key.code_hash, &manifest.determinants);
+            verified.map(drop).map_err(|error| error.to_string())
+        });
+        let fact = |name| {
+            let artifact = artifact.as_ref().ok()?;
+            artifact.manifest.determinants.get(name)
+        };
+        let (bytecode, native) = match &artifact {
             Ok(StoredArtifact { manifest, .. }) => (
-                manifest.options.to_string(),
                 manifest.bytecode_len.to_string(),
                 manifest.text_len.to_string(),
             ),
             Err(_) => Default::default(),
         };
         let age = entry
-            .modified
+            .last_used
             .and_then(|time| SystemTime::now().duration_since(time).ok());
         println!(
-            "{:18} {:14} {options:22} {bytecode:>8} {native:>8} {:>8} {:>9}  {}",
+            "{:18} {:14} {:22} {bytecode:>8} {native:>8} {:>8} {:>9}  {}",
             &hex::encode_prefixed(entry.key.code_hash)[..18],
-            format!("{:?}", entry.key.spec_id),
+            fact("rules").unwrap_or_default(),
+            fact("options").unwrap_or_default(),
             entry.stored_len,
             age.map_or_else(String::new, short),
             verdict.err().unwrap_or_else(|| "good".into()),
@@ -174,12 +184,29 @@ fn list(store: &str) -> Outcome {
 }
 
 fn verify(store: &str) -> Outcome {
-    let store = existing(store)?;
-    let (mut good, mut refused) = (0, 0);
-    for_each(&store, |entry, artifact| {
-        let loaded = artifact.and_then(|artifact| {
-            artifact::load(&artifact, entry.key.program(), artifact.manifest.options)
-        });
+    let store = Arc::new(existing(store)?);
+    let (trusted, known) = (TrustedStore::from(store.clone()), known()?);
+    let chain = Chain::mainnet();
+    let (mut good, mut refused, mut others) = (0, 0, 0);
+    for entry in store.load_all()?.entries {
+        let Some((_, spec_id, options)) = known.iter().find(|known| known.0 == entry.key.build)
+        else {
+            others += 1;
+            continue;
+        };
+        let program = RuntimeCacheKey {
+            code_hash: entry.key.code_hash,
+            spec_id: *spec_id,
+        };
+        let rules = chain.rules(*spec_id);
+        let loaded = aot::determinants(*spec_id, rules, *options)
+            .and_then(|wanted| trusted.load(program.code_hash, &wanted))
+            // What is gone since it was listed is not there.
+            .and_then(|found| {
+                found
+                    .map(|it| aot::load(&it, program, rules, *options))
+                    .transpose()
+            });
         match loaded {
             Ok(_) => good += 1,
             Err(error) => {
@@ -187,13 +214,29 @@ fn verify(store: &str) -> Outcome {
                 println!("{}: {error}", entry.key);
             }
         }
-    })?;
-    println!("{good} good, {refused} refused");
+    }
+    println!("{good} good, {refused} refused, {others} of other builds");
     if refused == 0 {
         Ok(())
     } else {
         Err("some artifacts were refused".into())
     }
+}
+
+/// What this program could have made.
+fn known() -> Outcome<Vec<(BuildId, SpecId, BuildOptions)>> {
+    let mut known = Vec::new();
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        for debug_assertions in [false, true] {
+            let options = BuildOptions {
+                tier,
+                debug_assertions,
+            };
+            let builds = aot::builds(&Chain::mainnet(), options)?.into_iter();
+            known.extend(builds.map(|(spec_id, build)| (build, spec_id, options)));
+        }
+    }
+    Ok(known)
 }
 
 fn delete(store: &str, hashes: &[&str]) -> Outcome {
@@ -213,27 +256,23 @@ fn delete(store: &str, hashes: &[&str]) -> Outcome {
 }
 
 fn prune(store: &str) -> Outcome {
-    let keep = [Tier::Baseline, Tier::Optimized].map(|tier| {
-        BuildId::host(BuildOptions {
-            tier,
-            debug_assertions: false,
-        })
-    });
-    let removed = existing(store)?.prune(&keep.into_iter().collect::<Result<Vec<_>, _>>()?)?;
+    let keep: Vec<_> = known()?.into_iter().map(|(build, ..)| build).collect();
+    let removed = existing(store)?.prune(&keep)?;
     println!("{removed} artifacts of other builds removed");
     Ok(())
 }
 
-/// Reads every artifact, the newest last, and names what is in the folder besides.
+/// Reads every artifact, the one last used last, and names what is in the folder besides.
 fn for_each(
     store: &DirArtifactStore,
     mut f: impl FnMut(&IndexEntry, Result<StoredArtifact, ArtifactError>),
 ) -> Outcome {
     let mut index = store.load_all()?;
-    index.entries.sort_by_key(|entry| entry.modified);
+    index.entries.sort_by_key(|entry| entry.last_used);
     for entry in &index.entries {
         // What is gone since it was listed is not there.
-        if let Some(artifact) = store.load(&entry.key).transpose() {
+        if let Some(bytes) = store.load(&entry.key).transpose() {
+            let artifact = bytes.and_then(|bytes| StoredArtifact::from_bytes(&bytes, None));
             f(entry, artifact);
         }
     }

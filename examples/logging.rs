@@ -34,15 +34,22 @@ fn main() -> Result<()> {
     })?;
     let code = Bytes::from_static(&[0x60, 0x01, 0x60, 0x02, 0x01, 0x00]); // 1 + 2; stop
     let code_hash = keccak256(&code);
-    for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::PRAGUE] {
+    for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::OSAKA] {
         let key = RuntimeCacheKey { code_hash, spec_id };
         let request = LookupRequest {
             key,
             code: code.clone(),
         };
-        if let Err(error) = backend.compile_jit_sync(request) {
-            eprintln!("refused: {error}");
-        }
+        backend.compile_jit_sync(request)?;
+    }
+    // What is refused before it reaches a worker is the caller's to log.
+    let key = RuntimeCacheKey {
+        code_hash,
+        spec_id: SpecId::OSAKA,
+    };
+    let code = Bytes::from_static(&[0x00]);
+    if let Err(error) = backend.compile_jit_sync(LookupRequest { key, code }) {
+        eprintln!("WARN revmc_jit: refused: {error}");
     }
     // The last drop waits for the workers, and so for their log lines.
     drop(backend);

@@ -11,6 +11,7 @@
 //! | `enabled` | `true` | start now, rather than at the first `set_enabled(true)` |
 //! | `thread_name` | `"revmc-jit"` | name of the backend thread; workers append `-N` |
 //! | `chain` | mainnet | the rules at each fork |
+//! | `front_end` | this crate's compiler | what compiles |
 //! | `store` | none | where artifacts are kept |
 //! | `tuning` | see below | the numbers |
 //! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
@@ -24,7 +25,8 @@
 //!
 //! | `RuntimeTuning` | default | unit | meaning |
 //! |---|---|---|---|
-//! | `channel_capacity` | 4096 | messages | room between the callers and the backend thread |
+//! | `channel_capacity` | 4096 | messages | room for commands to the backend thread |
+//! | `observations_per_thread` | 256 | messages | room for what one execution thread reports |
 //! | `tick_interval` | 100 ms | time | the coarse clock: resolution of recency, retries, heat |
 //! | `jit_hot_threshold` | 8 | misses | a key that missed so often is compiled |
 //! | `hot_gas_per_miss` | 100,000 | gas | reported interpreter gas that weighs as much as one miss |
@@ -32,12 +34,14 @@
 //! | `hotness_age_interval` | 5 min | time | miss counts are halved so often |
 //! | `jit_max_bytecode_len` | 64 KiB | bytes | longer bytecode is not compiled |
 //! | `jit_max_pending_jobs` | 2048 | jobs | observed compilations waiting; more are refused |
+//! | `max_requested_jobs` | 32,768 | jobs | requested compilations under way; more are refused |
 //! | `jit_worker_count` | cores / 4, 1 to 4 | threads | compile threads |
 //! | `jit_opt_level` | `Default` | | optimisation of JIT programs (in the end) |
 //! | `jit_tiered` | `true` | | fast tier first, optimised when it stays hot |
 //! | `jit_optimize_after_ticks` | 16 | ticks | uses in so many ticks make a program "stay hot" |
 //! | `aot_opt_level` | `Aggressive` | | optimisation of artifacts |
 //! | `resident_code_cache_bytes` | 512 MiB | mapped bytes | JIT code kept; least recently used goes |
+//! | `resident_code_cache_programs` | 32,768 | programs | the same in number |
 //! | `aot_code_cache_bytes` | 1 GiB | mapped bytes | the same for loaded artifacts |
 //! | `idle_evict_duration` | 30 min | time | JIT programs unused for so long go; `None`: never |
 //! | `eviction_sweep_interval` | 10 s | time | how often idle programs are looked for |
@@ -46,16 +50,22 @@
 //! | `max_failures_remembered` | 65,536 | keys | failed keys kept in mind |
 //! | `compile_time_base` | 500 ms | CPU time | budget of one compilation, fixed part |
 //! | `compile_time_per_byte` | 100 µs | CPU time / byte | the part per byte of bytecode |
+//! | `new_code_cpu_burst` | 30 s | CPU time | allowance of what never made a program: at most |
+//! | `new_code_cpu_per_second` | 500 ms | CPU time / s | … and what comes back of it |
+//! | `expected_cpu_base` | 500 µs | CPU time | what a compilation is expected to cost, fixed part |
+//! | `expected_cpu_per_byte` | 5 µs | CPU time / byte | the part per byte of bytecode |
 //! | `native_len_base` | 64 KiB | bytes | machine code one program may have, fixed part |
 //! | `native_len_per_byte` | 256 | bytes / byte | the part per byte of bytecode |
-//! | `job_abandon_after` | 60 s | time | a compilation that is not back by then is given up |
+//! | `job_abandon_after` | 60 s | CPU time | a compilation that used more and is not back is given up |
 //! | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 
 use crate::{
-    Chain, CompilationEvent,
-    artifact::ArtifactStore,
+    artifact::TrustedStore,
+    chain::Chain,
     compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
+    event::CompilationEvent,
+    front_end::FrontEnd,
 };
 use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -72,11 +82,15 @@ pub struct RuntimeConfig {
     pub thread_name: String,
     /// The rules at each fork: what instructions cost, and which have their standard meaning.
     pub chain: Chain,
-    /// Where artifacts are kept over restarts. Its index is read when the backend starts; an
+    /// What compiles. Another front end than this crate's compiler makes programs for another EVM's
+    /// frames, and no artifacts: it needs `store` to be `None`.
+    pub front_end: FrontEnd,
+    /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is
+    /// read when the backend starts; an
     /// artifact is loaded when it is first used. A store that fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
     /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
-    pub store: Option<Arc<dyn ArtifactStore>>,
+    pub store: Option<TrustedStore>,
     /// The numbers.
     pub tuning: RuntimeTuning,
     /// Where the compiler writes its intermediate results, for debugging.
@@ -106,6 +120,7 @@ impl Default for RuntimeConfig {
             enabled: true,
             thread_name: "revmc-jit".to_owned(),
             chain: Chain::mainnet(),
+            front_end: FrontEnd::default(),
             store: None,
             tuning: RuntimeTuning::default(),
             dump_dir: None,
@@ -124,6 +139,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("enabled", &self.enabled)
             .field("thread_name", &self.thread_name)
             .field("chain", &self.chain)
+            .field("front_end", &self.front_end)
             .field("store", &self.store)
             .field("tuning", &self.tuning)
             .field("dump_dir", &self.dump_dir)
@@ -155,6 +171,9 @@ impl RuntimeConfig {
         if self.aot && self.store.is_none() {
             return Err(ConfigError::AotWithoutStore);
         }
+        if self.front_end.translator().is_some() && self.store.is_some() {
+            return Err(ConfigError::StoreWithoutCompiler);
+        }
         self.tuning.validate()
     }
 }
@@ -162,9 +181,12 @@ impl RuntimeConfig {
 /// The numbers behind a [`JitBackend`](crate::JitBackend). The [module](self) has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeTuning {
-    /// Messages that fit between the callers and the backend thread: so many observations, which
-    /// are dropped (and counted) beyond, and as many commands, which wait.
+    /// Commands that fit between the callers and the backend thread; beyond, they wait.
     pub channel_capacity: usize,
+    /// Observations of one execution thread that fit between it and the backend thread; beyond, they
+    /// are dropped, and counted. Rounded up to a power of two. Their room, some 80 bytes each, is
+    /// made when the thread first looks something up.
+    pub observations_per_thread: usize,
     /// The coarse clock. Recency, retry delays and heat are counted in its ticks, and an idle
     /// backend wakes so often. What becomes hot is noticed within a tick.
     pub tick_interval: Duration,
@@ -180,9 +202,11 @@ pub struct RuntimeTuning {
     pub hotness_age_interval: Duration,
     /// Bytecode longer than this is not compiled.
     pub jit_max_bytecode_len: usize,
-    /// Observed compilations, first and optimising ones, that may wait for a worker. Explicit
-    /// requests are the caller's own and are always taken.
+    /// Observed compilations, first and optimising ones, that may wait for a worker.
     pub jit_max_pending_jobs: usize,
+    /// Compilations under way that callers asked for by name; beyond, a request is refused
+    /// ([`Error::QueueFull`](crate::Error::QueueFull)).
+    pub max_requested_jobs: usize,
     /// Compile threads.
     pub jit_worker_count: usize,
     /// The optimisation that JIT programs get in the end.
@@ -196,6 +220,9 @@ pub struct RuntimeTuning {
     pub aot_opt_level: OptimizationLevel,
     /// Bytes of mapped machine code that JIT programs may hold together.
     pub resident_code_cache_bytes: usize,
+    /// JIT programs that may be resident, whatever their size: what keeping track of each costs is
+    /// not in their bytes.
+    pub resident_code_cache_programs: usize,
     /// Bytes of mapped machine code that loaded artifacts may hold together. One that is dropped
     /// is loaded again when it is used again. So are those beyond seven eighths of
     /// [`max_loaded`](crate::artifact::loader::max_loaded), whatever their size.
@@ -210,16 +237,29 @@ pub struct RuntimeTuning {
     pub failure_retry_delay_max: Duration,
     /// Failed keys that are remembered; beyond, the ones that are next to be retried are forgotten.
     pub max_failures_remembered: usize,
-    /// Processor time that one compilation may take, apart from the length of the bytecode.
+    /// Processor time that one compilation may take, the store's part not counted, apart from the length of the bytecode.
     pub compile_time_base: Duration,
     /// Processor time that it may take in addition for each byte of bytecode.
     pub compile_time_per_byte: Duration,
+    /// Processor time that compilations nobody asked for, of keys and tiers that never made a program,
+    /// may use at once, together: a stranger has codes without number. Beyond, they wait, the hottest
+    /// for its cost first.
+    pub new_code_cpu_burst: Duration,
+    /// How much of that comes back in a second.
+    pub new_code_cpu_per_second: Duration,
+    /// Processor time that compiling a code is expected to cost, as long as it is not known: the
+    /// part apart from the length of the bytecode. Jobs are ordered by heat for expected cost.
+    pub expected_cpu_base: Duration,
+    /// The part for each byte of bytecode.
+    pub expected_cpu_per_byte: Duration,
     /// Bytes of machine code that one program may have, apart from the length of the bytecode.
     pub native_len_base: usize,
     /// Bytes of machine code that it may have in addition for each byte of bytecode.
     pub native_len_per_byte: usize,
-    /// A compilation that has not come back after so long is given up and its worker replaced (as
-    /// often as there are workers).
+    /// A compilation that has used so much processor time and has not come back is given up, and
+    /// its worker replaced, as long as no more workers are away than
+    /// [`jit_worker_count`](Self::jit_worker_count). Waiting (for a store, for a processor) does not
+    /// count, nor do callbacks.
     pub job_abandon_after: Duration,
     /// How long the drop of the last handle waits for the threads. A compilation that takes longer
     /// finishes on its own afterwards.
@@ -231,6 +271,7 @@ impl Default for RuntimeTuning {
         let cores = thread::available_parallelism().map_or(1, |n| n.get());
         Self {
             channel_capacity: 4096,
+            observations_per_thread: 256,
             tick_interval: Duration::from_millis(100),
             jit_hot_threshold: 8,
             hot_gas_per_miss: 100_000,
@@ -238,12 +279,14 @@ impl Default for RuntimeTuning {
             hotness_age_interval: Duration::from_secs(5 * 60),
             jit_max_bytecode_len: MAX_CODE_LEN,
             jit_max_pending_jobs: 2048,
+            max_requested_jobs: 32 * 1024,
             jit_worker_count: (cores / 4).clamp(1, 4),
             jit_opt_level: OptimizationLevel::Default,
             jit_tiered: true,
             jit_optimize_after_ticks: 16,
             aot_opt_level: OptimizationLevel::Aggressive,
             resident_code_cache_bytes: 512 << 20,
+            resident_code_cache_programs: 32 * 1024,
             aot_code_cache_bytes: 1 << 30,
             idle_evict_duration: Some(Duration::from_secs(30 * 60)),
             eviction_sweep_interval: Duration::from_secs(10),
@@ -252,6 +295,10 @@ impl Default for RuntimeTuning {
             max_failures_remembered: 64 * 1024,
             compile_time_base: Duration::from_millis(500),
             compile_time_per_byte: Duration::from_micros(100),
+            new_code_cpu_burst: Duration::from_secs(30),
+            new_code_cpu_per_second: Duration::from_millis(500),
+            expected_cpu_base: Duration::from_micros(500),
+            expected_cpu_per_byte: Duration::from_micros(5),
             native_len_base: 64 * 1024,
             native_len_per_byte: 256,
             job_abandon_after: Duration::from_secs(60),
@@ -304,8 +351,14 @@ impl RuntimeTuning {
     ///
     /// The first field found that cannot.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let counts: [(&'static str, usize, usize); 9] = [
+        let counts: [(&'static str, usize, usize); 12] = [
             ("channel_capacity", self.channel_capacity, 1 << 24),
+            (
+                "observations_per_thread",
+                self.observations_per_thread,
+                1 << 16,
+            ),
+            ("max_requested_jobs", self.max_requested_jobs, 1 << 24),
             (
                 "jit_hot_threshold",
                 self.jit_hot_threshold as usize,
@@ -324,6 +377,11 @@ impl RuntimeTuning {
                 "resident_code_cache_bytes",
                 self.resident_code_cache_bytes,
                 usize::MAX,
+            ),
+            (
+                "resident_code_cache_programs",
+                self.resident_code_cache_programs,
+                1 << 24,
             ),
             (
                 "aot_code_cache_bytes",
@@ -366,7 +424,9 @@ impl RuntimeTuning {
     }
 
     fn validate_durations(&self) -> Result<(), ConfigError> {
-        let nonzero: [(&'static str, Duration); 6] = [
+        let nonzero: [(&'static str, Duration); 8] = [
+            ("new_code_cpu_burst", self.new_code_cpu_burst),
+            ("new_code_cpu_per_second", self.new_code_cpu_per_second),
             ("tick_interval", self.tick_interval),
             ("hotness_age_interval", self.hotness_age_interval),
             ("eviction_sweep_interval", self.eviction_sweep_interval),
@@ -380,7 +440,11 @@ impl RuntimeTuning {
         if let Some((field, _)) = nonzero.into_iter().find(|(_, value)| value.is_zero()) {
             return Err(ConfigError::Zero(field));
         }
-        let bounded: [(&'static str, Duration); 9] = [
+        let bounded: [(&'static str, Duration); 13] = [
+            ("new_code_cpu_burst", self.new_code_cpu_burst),
+            ("new_code_cpu_per_second", self.new_code_cpu_per_second),
+            ("expected_cpu_base", self.expected_cpu_base),
+            ("expected_cpu_per_byte", self.expected_cpu_per_byte),
             ("tick_interval", self.tick_interval),
             ("hotness_age_interval", self.hotness_age_interval),
             ("eviction_sweep_interval", self.eviction_sweep_interval),
@@ -425,11 +489,11 @@ impl RuntimeTuning {
     }
 
     /// `duration` in ticks, at least one.
-    pub(crate) fn ticks(&self, duration: Duration) -> u32 {
+    pub(crate) fn ticks(&self, duration: Duration) -> u64 {
         let ticks = duration
             .as_nanos()
             .div_ceil(self.tick_interval.as_nanos().max(1));
-        u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
+        u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
     }
 }
 
@@ -497,6 +561,26 @@ mod tests {
         check(
             |t| t.resident_code_cache_bytes = 0,
             ConfigError::Zero("resident_code_cache_bytes"),
+        );
+        check(
+            |t| t.resident_code_cache_programs = 0,
+            ConfigError::Zero("resident_code_cache_programs"),
+        );
+        check(
+            |t| t.max_requested_jobs = 0,
+            ConfigError::Zero("max_requested_jobs"),
+        );
+        check(
+            |t| t.new_code_cpu_per_second = Duration::ZERO,
+            ConfigError::Zero("new_code_cpu_per_second"),
+        );
+        check(
+            |t| t.observations_per_thread = 1 << 17,
+            ConfigError::TooLarge {
+                field: "observations_per_thread",
+                value: 1 << 17,
+                max: 1 << 16,
+            },
         );
         check(
             |t| t.tick_interval = Duration::ZERO,
@@ -575,6 +659,12 @@ mod tests {
         assert_eq!(tuning.native_len(usize::MAX), usize::MAX);
         assert_eq!(tuning.ticks(Duration::from_millis(250)), 3);
         assert_eq!(tuning.ticks(Duration::ZERO), 1);
-        assert_eq!(tuning.ticks(Duration::MAX), u32::MAX);
+        // Thirty years in ticks of a millisecond.
+        let fine = RuntimeTuning {
+            tick_interval: Duration::from_millis(1),
+            ..tuning
+        };
+        assert_eq!(fine.ticks(Duration::from_secs(1 << 30)), 1000 << 30);
+        assert!(tuning.ticks(Duration::MAX) > u64::from(u32::MAX));
     }
 }

@@ -1,6 +1,8 @@
 //! What a command of [`JitBackend`](crate::JitBackend) can fail with.
 
-use crate::{RuntimeCacheKey, artifact::ArtifactError, code::CodeError, compiler::CompileError};
+use crate::{
+    artifact::ArtifactError, code::CodeError, compiler::CompileError, key::RuntimeCacheKey,
+};
 use alloy_primitives::B256;
 use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
 
@@ -52,8 +54,9 @@ pub enum Error {
         /// [`RuntimeTuning::resident_code_cache_bytes`](crate::RuntimeTuning).
         max: usize,
     },
-    /// The compilation did not come back within
-    /// [`RuntimeTuning::job_abandon_after`](crate::RuntimeTuning) and was given up.
+    /// The compilation used more processor time than
+    /// [`RuntimeTuning::job_abandon_after`](crate::RuntimeTuning), was not back by then, and was
+    /// given up.
     Abandoned(Duration),
     /// The key failed before and its retry delay has not passed.
     RecentlyFailed {
@@ -65,8 +68,11 @@ pub enum Error {
     /// The request was overtaken by a clear command.
     Cleared(RuntimeCacheKey),
     /// Compilation is paused ([`JitBackend::pause`](crate::JitBackend::pause)); a wait for it
-    /// could last for ever.
+    /// could last for ever. What was asked for is still done after the pause, if that began later.
     Paused,
+    /// As many compilations as
+    /// [`RuntimeTuning::max_requested_jobs`](crate::RuntimeTuning) wait already.
+    QueueFull(usize),
     /// An artifact was asked for and no artifact store is configured.
     NoStore,
     /// The artifact store, or an artifact in it, failed.
@@ -80,6 +86,80 @@ pub enum Error {
     /// A command that waits for the backend was called on one of the backend's own threads (from
     /// an `on_compilation` callback, say), where the wait could not end.
     WouldDeadlock,
+}
+
+/// On whom it is that a compilation brought no program: what follows from a failure, in one place.
+///
+/// | | negative entry | rests, longer each time | evict and try again | counted as |
+/// |---|---|---|---|---|
+/// | `Code` | ineligible | yes | no | `failed_code` |
+/// | `Compiler` | failed | yes | no | `failed_compiler` |
+/// | `Budget` | failed | yes | no | `over_budget` |
+/// | `System` | none | no | yes | `failed_system` |
+/// | `Overtaken` | none | no | no | `overtaken` |
+/// | `Caller` | none | no | no | nothing: no compilation was under way |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Blame {
+    /// The bytecode's own: refused before code generation, by a rule that the same bytecode meets
+    /// again, whoever asks and when.
+    Code,
+    /// The compiler's: it panicked, or met something that it has no rule for.
+    Compiler,
+    /// It costs more time or space than its length allows.
+    Budget,
+    /// A condition of the system (memory, mappings, files): the code has no part in it.
+    System,
+    /// A clear command, a pause or the end of the backend came before it.
+    Overtaken,
+    /// The request could not be carried out as it was made.
+    Caller,
+}
+
+impl Blame {
+    /// Whether the key is remembered, and rests before it is tried again.
+    pub fn is_remembered(self) -> bool {
+        matches!(self, Self::Code | Self::Compiler | Self::Budget)
+    }
+}
+
+impl Error {
+    /// On whom it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Ineligible(_) => Blame::Code,
+            Self::Compile(error) => compile_blame(error),
+            Self::Panicked(_) => Blame::Compiler,
+            // Given up for the processor time it used, so not on a slow or a stopped machine.
+            Self::CompileTime { .. } | Self::LargerThanCache { .. } | Self::Abandoned(_) => {
+                Blame::Budget
+            }
+            Self::Code(_) | Self::Artifact(_) | Self::ArtifactGone(_) | Self::Spawn { .. } => {
+                Blame::System
+            }
+            Self::Cleared(_) | Self::Paused | Self::Stopped => Blame::Overtaken,
+            Self::Config(_)
+            | Self::CodeHashMismatch { .. }
+            | Self::RecentlyFailed { .. }
+            | Self::QueueFull(_)
+            | Self::NoStore
+            | Self::Forked
+            | Self::WouldDeadlock => Blame::Caller,
+        }
+    }
+}
+
+fn compile_blame(error: &CompileError) -> Blame {
+    match error {
+        CompileError::UnsupportedTarget(_)
+        | CompileError::Unsupported(_)
+        | CompileError::Reserved
+        | CompileError::BytecodeTooLong { .. }
+        | CompileError::TooComplex { .. } => Blame::Code,
+        CompileError::NativeTooLarge { .. } | CompileError::FrameTooLarge { .. } => Blame::Budget,
+        CompileError::Dump(_) => Blame::System,
+        CompileError::Codegen(_) => Blame::Compiler,
+    }
 }
 
 impl fmt::Display for Error {
@@ -103,7 +183,9 @@ impl fmt::Display for Error {
                     "the program maps {len} bytes, the code cache holds {max}"
                 )
             }
-            Self::Abandoned(after) => write!(f, "compilation given up after {after:?}"),
+            Self::Abandoned(after) => {
+                write!(f, "compilation given up after {after:?} of processor time")
+            }
             Self::RecentlyFailed { attempts, retry_in } => {
                 write!(
                     f,
@@ -112,6 +194,7 @@ impl fmt::Display for Error {
             }
             Self::Cleared(key) => write!(f, "cleared before it was compiled: {key}"),
             Self::Paused => f.write_str("compilation is paused"),
+            Self::QueueFull(max) => write!(f, "{max} compilations are waiting already"),
             Self::NoStore => f.write_str("no artifact store is configured"),
             Self::Artifact(error) => write!(f, "artifact: {error}"),
             Self::ArtifactGone(key) => write!(f, "the artifact of {key} has gone"),
@@ -249,6 +332,8 @@ pub enum ConfigError {
     },
     /// `aot` is set, but there is no `store` for the artifacts.
     AotWithoutStore,
+    /// A `store` is set, but `front_end` is one whose programs cannot be stored.
+    StoreWithoutCompiler,
     /// A thread's name cannot contain a NUL byte.
     ThreadName(String),
 }
@@ -265,9 +350,49 @@ impl fmt::Display for ConfigError {
                 write!(f, "{field} is {value}, which is not a power of two")
             }
             Self::AotWithoutStore => f.write_str("aot is set without a store"),
+            Self::StoreWithoutCompiler => {
+                f.write_str("a store is set with a front end whose programs cannot be stored")
+            }
             Self::ThreadName(name) => write!(f, "thread_name {name:?} contains a NUL byte"),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_of_the_system_are_not_remembered() {
+        let system = CodeError::System {
+            call: "mmap",
+            errno: libc::ENOMEM,
+        };
+        let dump = CompileError::Dump(String::new());
+        for error in [Error::Code(system), Error::Compile(dump)] {
+            assert_eq!(error.blame(), Blame::System, "{error}");
+            assert!(!error.blame().is_remembered());
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_the_codes_the_compilers_or_the_budgets() {
+        let too_large = CompileError::NativeTooLarge { len: 2, max: 1 };
+        let bug = CompileError::Codegen(String::new());
+        for (error, blame) in [
+            (Error::Ineligible(Ineligible::Empty), Blame::Code),
+            (Error::Compile(CompileError::Reserved), Blame::Code),
+            (Error::Compile(too_large), Blame::Budget),
+            (Error::Compile(bug), Blame::Compiler),
+            (Error::Panicked(String::new()), Blame::Compiler),
+            (Error::Abandoned(Duration::ZERO), Blame::Budget),
+        ] {
+            assert_eq!(error.blame(), blame, "{error}");
+            assert!(blame.is_remembered());
+        }
+        assert!(!Error::Stopped.blame().is_remembered());
+        assert!(!Error::NoStore.blame().is_remembered());
+    }
+}

@@ -1,6 +1,10 @@
 //! What a caller is told about each compilation.
 
-use crate::{Error, RuntimeCacheKey, StoreError, compiler::Tier};
+use crate::{
+    compiler::Tier,
+    error::{Error, StoreError},
+    key::RuntimeCacheKey,
+};
 use std::{fmt, time::Duration};
 
 /// What a compilation was for.
@@ -42,7 +46,8 @@ pub struct CompilationEvent {
     pub tier: Tier,
     /// Wall-clock time the worker spent, from taking the job to the finished program.
     pub duration: Duration,
-    /// Processor time of the same; equals `duration` where the system does not tell.
+    /// Processor time of the same; equals `duration` where the system does not tell. The store's part
+    /// of it is not measured against the budget.
     pub cpu_time: Duration,
     /// Bytes of bytecode.
     pub bytecode_len: usize,

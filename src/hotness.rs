@@ -30,7 +30,7 @@
 //! All accesses are `Relaxed`: the words order nothing else, and no value but the heat is read
 //! through them.
 
-use crate::RuntimeCacheKey;
+use crate::key::RuntimeCacheKey;
 use std::{
     collections::hash_map::RandomState,
     fmt,
@@ -123,6 +123,17 @@ impl Sketch {
         }
         bucket.0[coldest].store(word(tag, weight), Relaxed);
         crossed(0, weight, threshold)
+    }
+
+    /// The heat of `key`; 0 if it is not being counted.
+    pub(crate) fn heat(&self, key: &RuntimeCacheKey) -> u32 {
+        let (bucket, tag) = self.place(key);
+        let words = bucket.0.iter().map(|slot| slot.load(Relaxed));
+        words
+            .filter(|word| tag_of(*word) == tag)
+            .map(heat_of)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The weight of an interpreted run that cost `gas`.
@@ -286,6 +297,7 @@ mod tests {
         let sketch = Sketch::new(64, 0);
         let misses_to_report = || (1..).find(|_| sketch.record(&key(1), MISS, HOT)).unwrap();
         assert_eq!(misses_to_report(), 8);
+        assert_eq!((sketch.heat(&key(1)), sketch.heat(&key(2))), (HOT, 0));
         sketch.set(&key(1), HOT / 2);
         assert_eq!(misses_to_report(), 4);
         sketch.set(&key(1), 0);

@@ -30,6 +30,7 @@
 //! | [`resident`] | the map, usable by itself |
 //! | [`compiler`] | the compiler, usable by itself |
 //! | [`Chain`] | the rules of a chain other than mainnet |
+//! | [`artifact`], [`aot`] | native code that outlives the process, and what may be loaded |
 //!
 //! This crate writes no log and knows no metrics library. `examples/metrics.rs` wires
 //! [`RuntimeStatsSnapshot::values`] to an exporter, `examples/logging.rs` the `on_compilation`
@@ -37,13 +38,15 @@
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
 #[cfg(not(loom))]
+pub mod aot;
+#[cfg(not(loom))]
 pub mod artifact;
 #[cfg(not(loom))]
 mod backend;
 #[cfg(not(loom))]
 mod chain;
 #[cfg(not(loom))]
-mod code;
+pub mod code;
 #[cfg(not(loom))]
 pub mod compiler;
 #[cfg(not(loom))]
@@ -57,6 +60,8 @@ mod event;
 #[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]
+mod front_end;
+#[cfg(not(loom))]
 mod hotness;
 #[cfg(not(loom))]
 mod key;
@@ -65,6 +70,8 @@ mod program;
 pub mod resident;
 #[cfg(not(loom))]
 pub mod revm;
+#[cfg(all(feature = "revmc", not(loom)))]
+pub mod revmc;
 #[cfg(not(loom))]
 pub mod stats;
 #[cfg(not(loom))]
@@ -79,8 +86,9 @@ pub use {
     chain::Chain,
     code::CodeError,
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
-    error::{ConfigError, Error, Ineligible, Result, StoreError},
+    error::{Blame, ConfigError, Error, Ineligible, Result, StoreError},
     event::{CompilationEvent, CompilationKind},
+    front_end::FrontEnd,
     key::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},
     stats::RuntimeStatsSnapshot,

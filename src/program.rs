@@ -5,7 +5,9 @@
 //! * **P1** The entry point was produced by this crate's compiler for exactly `key.code_hash` and
 //!   `rules`, with this entry table, and its memory stays mapped and executable for as long as the
 //!   program lives (the backing is dropped last, with the program). Only [`CompiledProgram::jit`] and
-//!   [`CompiledProgram::aot`] make programs, no field can be changed afterwards, and none is public.
+//!   [`CompiledProgram::aot`] make such programs, no field can be changed afterwards, and none is public.
+//! * **P2** A program of another front end has no entry table, so no frame enters it here; its entry point
+//!   would leave at once.
 
 use crate::{
     code::{CodeError, CodeMemory},
@@ -28,6 +30,9 @@ pub enum ProgramKind {
 enum Backing {
     Jit(#[expect(dead_code, reason = "held for its Drop")] CodeMemory),
     Aot(#[expect(dead_code, reason = "held for its Drop")] Box<dyn Any + Send + Sync>),
+    /// Another front end's, which knows the type.
+    #[cfg(feature = "revmc")]
+    Other(Box<dyn Any + Send + Sync>),
 }
 
 /// A contract compiled to native code for the rules of one fork.
@@ -43,10 +48,11 @@ pub struct CompiledProgram {
     kind: ProgramKind,
     tier: Tier,
     bytecode_len: usize,
+    native_len: usize,
     mapped_len: usize,
     entries: Arc<[EntryPoint]>,
     rules: Arc<Rules>,
-    _backing: Arc<Backing>,
+    backing: Arc<Backing>,
 }
 
 impl CompiledProgram {
@@ -69,10 +75,11 @@ impl CompiledProgram {
             kind: ProgramKind::Jit,
             tier: code.tier(),
             bytecode_len,
+            native_len: code.text_len(),
             mapped_len: memory.mapped_len(),
             entries: code.entries().into(),
             rules,
-            _backing: Arc::new(Backing::Jit(memory)),
+            backing: Arc::new(Backing::Jit(memory)),
         })
     }
 
@@ -97,10 +104,47 @@ impl CompiledProgram {
             kind: ProgramKind::Aot,
             tier,
             bytecode_len,
+            native_len: mapped_len,
             mapped_len,
             entries: entries.into(),
             rules,
-            _backing: Arc::new(Backing::Aot(backing)),
+            backing: Arc::new(Backing::Aot(backing)),
+        }
+    }
+
+    /// Wraps another front end's program, of which only its [`machine`](Self::machine) is native code.
+    #[cfg(feature = "revmc")]
+    pub(crate) fn other(
+        key: RuntimeCacheKey,
+        rules: Arc<Rules>,
+        tier: Tier,
+        bytecode_len: usize,
+        mapped_len: usize,
+        machine: Box<dyn Any + Send + Sync>,
+    ) -> Self {
+        use crate::frame::{Exit, NativeFrame};
+        extern "C" fn leave(_: *mut NativeFrame) -> Exit {
+            Exit::LEAVE
+        }
+        Self {
+            entry: leave,
+            key,
+            kind: ProgramKind::Jit,
+            tier,
+            bytecode_len,
+            mapped_len,
+            entries: [].into(),
+            rules,
+            backing: Arc::new(Backing::Other(machine)),
+        }
+    }
+
+    /// What another front end has made, if it is of this type.
+    #[cfg(feature = "revmc")]
+    pub(crate) fn machine<T: Any>(&self) -> Option<&T> {
+        match &*self.backing {
+            Backing::Other(machine) => machine.downcast_ref(),
+            _ => None,
         }
     }
 
@@ -113,11 +157,16 @@ impl CompiledProgram {
     /// A copy with a reference count of its own, over the same machine code.
     pub(crate) fn share(&self) -> Self {
         Self {
-            _backing: Arc::clone(&self._backing),
+            backing: Arc::clone(&self.backing),
             entries: Arc::clone(&self.entries),
             rules: Arc::clone(&self.rules),
             ..*self
         }
+    }
+
+    /// Whether a frame can enter it at all: whether the crate's own compiler has made it (P2).
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
     }
 
     /// The raw entry point.
@@ -173,6 +222,11 @@ impl CompiledProgram {
     /// Bytes of bytecode the program was compiled from.
     pub fn bytecode_len(&self) -> usize {
         self.bytecode_len
+    }
+
+    /// Bytes of machine code; of an artifact, of all that it maps.
+    pub fn native_len(&self) -> usize {
+        self.native_len
     }
 
     /// Bytes of address space the machine code occupies, whole pages.

@@ -8,7 +8,7 @@
 //! | `hits` | counter | lookups that found a program |
 //! | `misses` | counter | lookups that found nothing |
 //! | `negatives` | counter | lookups that found a remembered failure or an artifact to load |
-//! | `events_dropped` | counter | promotions lost because the channel was full (they come again) |
+//! | `events_dropped` | counter | promotions lost for want of room (they come again) |
 //! | `commands_rejected` | counter | commands that return nothing and could not be delivered |
 //! | `resident_entries` | gauge | programs in the map |
 //! | `code_bytes` | gauge | mapped bytes of resident JIT programs |
@@ -20,6 +20,7 @@
 //! | `artifact_bytes` | gauge | bytes that these take in the store |
 //! | `paused` | gauge | depth of nested pauses |
 //! | `workers` | gauge | compile threads, without those given up |
+//! | `alive` | gauge | 1 while the backend thread runs |
 //! | `tick` | gauge | the coarse clock |
 //! | `dispatched` | counter | jobs given to the workers |
 //! | `succeeded` | counter | jobs that made a program |
@@ -28,10 +29,15 @@
 //! | `optimized` | counter | of these, optimised successors of a fast-tier program |
 //! | `panicked` | counter | failed jobs: the compiler panicked |
 //! | `over_budget` | counter | failed jobs: too slow or too large for the bytecode |
-//! | `abandoned` | counter | failed jobs: did not come back |
+//! | `failed_code` | counter | failed jobs: code that is never compiled |
+//! | `failed_compiler` | counter | failed jobs: the compiler's own fault, panics among them |
+//! | `failed_system` | counter | failed jobs: no memory, mapping or file for them |
+//! | `overtaken` | counter | failed jobs: a clear of the store came first |
+//! | `system_retries` | counter | jobs tried again after programs were dropped for the system |
+//! | `abandoned` | counter | of those over budget, the ones that were given up |
 //! | `cancelled` | counter | jobs that a clear command overtook |
 //! | `joined` | counter | requests answered by a job already under way |
-//! | `refused_queue_full` | counter | observed promotions refused: too many jobs waiting |
+//! | `refused_queue_full` | counter | promotions and requests refused: too many jobs waiting |
 //! | `refused_ineligible` | counter | requests refused by `should_compile` |
 //! | `refused_failed_before` | counter | requests refused: failed before, still resting |
 //! | `hash_mismatches` | counter | requests whose code was not the key's |
@@ -40,11 +46,14 @@
 //! | `evicted_over_budget` | counter | programs dropped because the cache was full |
 //! | `clears` | counter | clear commands carried out |
 //! | `callback_panics` | counter | `on_compilation` panicked |
+//! | `backend_panics` | counter | panics on the backend thread, contained |
 //! | `workers_replaced` | counter | workers given up with an abandoned job |
 //! | `artifacts_stored` | counter | artifacts written to the store |
 //! | `artifacts_loaded` | counter | artifacts loaded from the store |
 //! | `artifacts_rejected` | counter | artifacts that failed verification |
+//! | `artifacts_displaced` | counter | artifacts that a full store removed for others |
 //! | `store_errors` | counter | failures of the store |
+//! | `store_full` | counter | artifacts not stored because the store was full |
 //! | `map_capacity` | gauge | slots of the map |
 //! | `map_max_probe` | gauge | longest probe in the map |
 //! | `map_tombstones` | gauge | slots of the map that once held an entry |
@@ -105,7 +114,7 @@ macro_rules! stats {
 
 stats! {
     counted {
-        /// Promotions lost because the channel was full. The key reports again a few misses later.
+        /// Promotions lost because there was no room for the report. The key reports again a few misses later.
         events_dropped,
         /// Commands that return nothing and could not be delivered.
         commands_rejected,
@@ -139,13 +148,23 @@ stats! {
         panicked,
         /// Failed jobs: too slow or too large for the length of the bytecode.
         over_budget,
-        /// Failed jobs: did not come back in time.
+        /// Of those over budget, the ones that were given up, not having come back.
         abandoned,
+        /// Failed jobs: code that is never compiled.
+        failed_code,
+        /// Failed jobs: the compiler's own fault, panics among them.
+        failed_compiler,
+        /// Failed jobs: the system had no memory, mapping or file for them.
+        failed_system,
+        /// Failed jobs: a clear of the artifact store came first.
+        overtaken,
+        /// Jobs tried again after programs were dropped to make the system room.
+        system_retries,
         /// Jobs that a clear command overtook.
         cancelled,
         /// Requests answered by a job that was already under way.
         joined,
-        /// Observed promotions refused because too many jobs were waiting.
+        /// Observed promotions, and requests, refused because too many jobs were waiting.
         refused_queue_full,
         /// Requests refused by [`should_compile`](crate::RuntimeTuning::should_compile).
         refused_ineligible,
@@ -163,6 +182,8 @@ stats! {
         clears,
         /// Panics of the `on_compilation` callback.
         callback_panics,
+        /// Panics on the backend thread, contained: of the destructor of a caller's bytecode, say.
+        backend_panics,
         /// Workers given up together with an abandoned job.
         workers_replaced,
         /// Artifacts written to the store.
@@ -171,8 +192,12 @@ stats! {
         artifacts_loaded,
         /// Artifacts that failed verification.
         artifacts_rejected,
+        /// Artifacts that a full store removed to make room for others.
+        artifacts_displaced,
         /// Failures of the store.
         store_errors,
+        /// Artifacts that were not stored because the store was full, or had just said so.
+        store_full,
         /// Slots of the map.
         map_capacity,
         /// Longest probe in the map.
@@ -197,6 +222,8 @@ stats! {
         paused,
         /// Compile threads, not counting those given up.
         workers,
+        /// 1 while the backend thread runs; 0 before it is started and after its end.
+        alive,
     }
 }
 
@@ -227,7 +254,7 @@ pub fn is_gauge(name: &str) -> bool {
 }
 
 /// The gauges; the test compares them with the table.
-const GAUGES: [&str; 16] = [
+const GAUGES: [&str; 17] = [
     "resident_entries",
     "code_bytes",
     "aot_code_bytes",
@@ -238,6 +265,7 @@ const GAUGES: [&str; 16] = [
     "artifact_bytes",
     "paused",
     "workers",
+    "alive",
     "tick",
     "map_capacity",
     "map_max_probe",

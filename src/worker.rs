@@ -2,7 +2,22 @@
 //!
 //! The pool knows nothing of compilation; what a job is and what to do with its outcome is
 //! [`Work`]. It does not decide what runs, only in which order: the backend thread pushes jobs
-//! with a [`Priority`] and may take queued ones back.
+//! with a [`Priority`] and may take queued ones back. Among the jobs that nobody asked for, the
+//! order is [`Work::urgency`], asked anew whenever a worker is free.
+//!
+//! # A worker's life
+//!
+//! ```text
+//! Idle → Working → Telling → Idle …
+//!           ↓         ↑
+//!        Overdue ─────┘
+//!           ↓
+//!        Replaced → Left
+//! ```
+//!
+//! Only the processor time of `Working` counts towards giving up: neither what comes after the job
+//! (callbacks), nor time in which the thread did not run. Replacements are a credit of as many as
+//! there are places; a worker that comes back gives its own back.
 //!
 //! # Invariants
 //!
@@ -10,10 +25,13 @@
 //!   held for long.
 //! * **W2** Every job that was taken is answered through [`Work::finished`] exactly once, a panic
 //!   being one of the answers; a job that was not taken is dropped.
-//! * **W3** A worker that was given up ([`Pool::replace_overdue`]) takes no further job: there are
-//!   never more live workers than configured, and at most twice as many threads.
+//! * **W3** A worker in `Replaced` takes no further job: there are never more workers with a place
+//!   than configured, and at most twice as many threads.
 
-use crate::{Error, Result, cpu_time::thread_time};
+use crate::{
+    cpu_time::{ThreadClock, thread_time},
+    error::{Error, Result},
+};
 use std::{
     any::Any,
     collections::VecDeque,
@@ -31,9 +49,10 @@ use std::{
 /// of stack ends the process; untouched pages cost nothing.
 const STACK_BYTES: usize = 64 << 20;
 
-/// How often a paused worker looks whether the pause is over. [`Pool::wake`] is normally what ends
-/// its wait; this bounds the one that falls between the worker's look and its wait.
-const PAUSE_POLL: Duration = Duration::from_millis(50);
+/// How often a worker with nothing to do but jobs that must wait looks again. [`Pool::wake`] is
+/// normally what ends a pause; this bounds the one that falls between the worker's look and its
+/// wait, and is how the allowance of [`Work::urgency`] is followed.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Which job goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +78,9 @@ pub(crate) trait Work: Send + Sync + 'static {
     fn run(&self, job: &Self::Job) -> Self::Output;
     /// Takes the outcome, or the message of the panic. A panic in here is contained, too.
     fn finished(&self, job: Self::Job, outcome: Result<Self::Output, String>, spent: Spent);
+    /// Which of the jobs that nobody asked for goes first: the highest. `None`: not now. Called
+    /// with the lock held (W1), once for each job that waits.
+    fn urgency(&self, job: &Self::Job) -> Option<u64>;
 }
 
 /// What a job cost.
@@ -73,23 +95,98 @@ struct Queued<J> {
     job: J,
 }
 
-struct Running {
-    worker: u64,
-    job: u64,
-    since: Instant,
+/// Where a worker is in its life; see the [module](self).
+#[derive(Debug)]
+enum Life {
+    /// Waits for a job.
+    Idle,
+    /// Does a job.
+    Working { job: u64, since: Moment },
+    /// Done with the job, it hands the outcome over and calls callbacks.
+    Telling,
+    /// Its job was given up, and nobody has its place yet.
+    Overdue,
+    /// Its job was given up and another has its place.
+    Replaced,
+    /// Has left its loop.
+    Left,
+}
+
+/// When a job began, by both clocks.
+#[derive(Debug)]
+struct Moment {
+    wall: Instant,
+    cpu: Option<Duration>,
+}
+
+struct Worker {
+    id: u64,
+    life: Life,
+    /// Set by the thread itself.
+    clock: Option<ThreadClock>,
+    handle: JoinHandle<()>,
+}
+
+impl Worker {
+    fn has_place(&self) -> bool {
+        !matches!(self.life, Life::Replaced | Life::Left)
+    }
+
+    /// What the job it does has used; by the wall clock where no thread's time can be read.
+    fn spent(&self, since: &Moment) -> Duration {
+        match (self.clock.and_then(ThreadClock::time), since.cpu) {
+            (Some(now), Some(then)) => now.saturating_sub(then),
+            _ => since.wall.elapsed(),
+        }
+    }
 }
 
 struct State<J> {
     /// One queue for each [`Priority`].
     queues: [VecDeque<Queued<J>>; 3],
-    running: Vec<Running>,
-    /// Workers that may take jobs.
-    live: Vec<u64>,
-    /// Every thread not yet joined, with whether it has left its loop.
-    threads: Vec<(u64, bool, JoinHandle<()>)>,
+    /// Every thread not yet joined.
+    workers: Vec<Worker>,
     next_worker: u64,
-    replacements_left: usize,
     stopping: bool,
+}
+
+/// What a free worker finds.
+enum Next<J> {
+    Job(Queued<J>),
+    /// Jobs, but none for now.
+    Later,
+    Nothing,
+}
+
+impl<J> State<J> {
+    fn worker(&mut self, id: u64) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|worker| worker.id == id)
+    }
+
+    fn next(&mut self, urgency: impl Fn(&J) -> Option<u64>) -> Next<J> {
+        let [explicit, others @ ..] = &mut self.queues;
+        if let Some(queued) = explicit.pop_front() {
+            return Next::Job(queued);
+        }
+        for queue in &mut *others {
+            let mut best = None;
+            for (i, queued) in queue.iter().enumerate() {
+                // The first of equals: they are in the order of their coming.
+                if let Some(urgency) = urgency(&queued.job)
+                    && best.is_none_or(|(_, highest)| urgency > highest)
+                {
+                    best = Some((i, urgency));
+                }
+            }
+            if let Some(queued) = best.and_then(|(i, _)| queue.remove(i)) {
+                return Next::Job(queued);
+            }
+        }
+        match others.iter().all(VecDeque::is_empty) {
+            true => Next::Nothing,
+            false => Next::Later,
+        }
+    }
 }
 
 /// The threads and their queue.
@@ -99,6 +196,8 @@ pub(crate) struct Pool<W: Work> {
     paused: Arc<AtomicU32>,
     work: W,
     name: String,
+    /// Workers wanted.
+    places: usize,
     running: AtomicUsize,
     workers: AtomicUsize,
 }
@@ -118,17 +217,15 @@ impl<W: Work> Pool<W> {
         let pool = Arc::new(Self {
             state: Mutex::new(State {
                 queues: Default::default(),
-                running: Vec::new(),
-                live: Vec::new(),
-                threads: Vec::new(),
+                workers: Vec::new(),
                 next_worker: 0,
-                replacements_left: count,
                 stopping: false,
             }),
             changed: Condvar::new(),
             paused,
             work,
             name: name.to_owned(),
+            places: count,
             running: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
         });
@@ -142,27 +239,37 @@ impl<W: Work> Pool<W> {
     }
 
     fn spawn(self: &Arc<Self>, state: &mut State<W::Job>) -> Result<()> {
-        let worker = state.next_worker;
-        let name = format!("{}-{worker}", self.name);
+        let id = state.next_worker;
+        let name = format!("{}-{id}", self.name);
         let pool = Arc::clone(self);
         let handle = thread::Builder::new()
             .name(name.clone())
             .stack_size(STACK_BYTES)
-            .spawn(move || pool.run_worker(worker))
+            .spawn(move || pool.run_worker(id))
             .map_err(|error| Error::Spawn {
                 thread: name,
                 kind: error.kind(),
             })?;
         state.next_worker += 1;
-        state.live.push(worker);
-        state.threads.push((worker, false, handle));
-        self.workers.store(state.live.len(), Relaxed); // A gauge.
+        state.workers.push(Worker {
+            id,
+            life: Life::Idle,
+            clock: None,
+            handle,
+        });
+        self.show(state);
         Ok(())
     }
 
     /// W1: nothing that can panic runs under the lock, so poison carries no meaning.
     fn lock(&self) -> MutexGuard<'_, State<W::Job>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows how many workers have a place.
+    fn show(&self, state: &State<W::Job>) {
+        let places = state.workers.iter().filter(|worker| worker.has_place());
+        self.workers.store(places.count(), Relaxed); // A gauge.
     }
 
     /// Adds a job.
@@ -182,13 +289,14 @@ impl<W: Work> Pool<W> {
                 .and_then(|i| queue.remove(i))
             {
                 explicit.push_back(queued);
+                self.changed.notify_one();
                 return;
             }
         }
     }
 
-    /// Takes queued jobs back. Running ones go on.
-    pub(crate) fn cancel(&self, which: impl Fn(&W::Job) -> bool) {
+    /// Takes queued jobs back, and returns how many. Running ones go on.
+    pub(crate) fn cancel(&self, which: impl Fn(&W::Job) -> bool) -> usize {
         let mut cancelled = Vec::new();
         for queue in &mut self.lock().queues {
             let (out, kept) = queue
@@ -198,7 +306,18 @@ impl<W: Work> Pool<W> {
             cancelled.extend(out);
         }
         // W1: a job may hold caller's data with a destructor; dropped after the lock.
-        drop(cancelled);
+        cancelled.len()
+    }
+
+    /// The numbers of the jobs that no worker has taken.
+    pub(crate) fn queued(&self) -> Vec<u64> {
+        let state = self.lock();
+        state
+            .queues
+            .iter()
+            .flatten()
+            .map(|queued| queued.id)
+            .collect()
     }
 
     /// Ends pauses early. Never waits.
@@ -206,41 +325,52 @@ impl<W: Work> Pool<W> {
         self.changed.notify_all();
     }
 
+    /// Whether workers rest.
+    pub(crate) fn is_paused(&self) -> bool {
+        // Relaxed: the number only says when to look again, no data comes with it.
+        self.paused.load(Relaxed) > 0
+    }
+
     /// Jobs on a worker now.
     pub(crate) fn running(&self) -> usize {
         self.running.load(Relaxed) // A gauge.
     }
 
-    /// Workers that take jobs.
+    /// Workers that have a place: all but those given up.
     pub(crate) fn workers(&self) -> usize {
         self.workers.load(Relaxed) // A gauge.
     }
 
-    /// Gives up on workers whose job is older than `limit` and starts others in their place, as
-    /// often as the pool has workers. Returns the jobs, and how many workers were replaced.
-    pub(crate) fn replace_overdue(
-        self: &Arc<Self>,
-        now: Instant,
-        limit: Duration,
-    ) -> (Vec<u64>, usize) {
+    /// Gives up jobs that have used more processor time than `limit`, and starts other workers in
+    /// the place of theirs, as long as no more than there are places are away. Returns the jobs, and
+    /// how many workers were replaced.
+    pub(crate) fn replace_overdue(self: &Arc<Self>, limit: Duration) -> (Vec<u64>, usize) {
         let mut state = self.lock();
         let mut overdue = Vec::new();
-        let mut replaced = 0;
-        let mut i = 0;
-        while let Some(running) = state.running.get(i) {
-            if now.saturating_duration_since(running.since) <= limit {
-                i += 1;
-                continue;
-            }
-            let given_up = state.running.swap_remove(i);
-            overdue.push(given_up.job);
-            if state.replacements_left > 0 && self.spawn(&mut state).is_ok() {
-                state.replacements_left -= 1;
-                replaced += 1;
-                state.live.retain(|worker| *worker != given_up.worker);
-                self.workers.store(state.live.len(), Relaxed); // A gauge.
+        for worker in &mut state.workers {
+            if let Life::Working { job, since } = &worker.life
+                && worker.spent(since) > limit
+            {
+                overdue.push(*job);
+                worker.life = Life::Overdue;
             }
         }
+        let mut replaced = 0;
+        let away = |worker: &Worker| matches!(worker.life, Life::Replaced);
+        let mut credit = self
+            .places
+            .saturating_sub(state.workers.iter().filter(|worker| away(worker)).count());
+        for i in 0..state.workers.len() {
+            if credit > 0
+                && matches!(state.workers[i].life, Life::Overdue)
+                && self.spawn(&mut state).is_ok()
+            {
+                state.workers[i].life = Life::Replaced;
+                credit -= 1;
+                replaced += 1;
+            }
+        }
+        self.show(&state);
         (overdue, replaced)
     }
 
@@ -251,11 +381,13 @@ impl<W: Work> Pool<W> {
         state.stopping = true;
         let dropped: Vec<_> = state.queues.iter_mut().flat_map(std::mem::take).collect();
         drop(state);
-        drop(dropped);
+        // A job's data may have a destructor of the caller's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
         self.changed.notify_all();
 
         let mut state = self.lock();
-        while state.threads.iter().any(|(_, left, _)| !left) {
+        let has_left = |worker: &Worker| matches!(worker.life, Life::Left);
+        while !state.workers.iter().all(has_left) {
             let Some(wait) = deadline.checked_duration_since(Instant::now()) else {
                 break;
             };
@@ -265,66 +397,79 @@ impl<W: Work> Pool<W> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let threads = std::mem::take(&mut state.threads);
+        let workers = std::mem::take(&mut state.workers);
         drop(state);
-        for (_, left, handle) in threads {
-            if left {
-                // What is left of the thread is its teardown. It contains its panics: no error.
-                let _ = handle.join();
-            }
+        for worker in workers.into_iter().filter(has_left) {
+            // What is left of the thread is its teardown. It contains its panics: no error.
+            let _ = worker.handle.join();
         }
     }
 
-    fn run_worker(&self, worker: u64) {
+    fn run_worker(&self, id: u64) {
         // The default hook prints a contained panic's message, as for every panic.
         let _ = catch_unwind(AssertUnwindSafe(|| self.work.started()));
-        while let Some(Queued { id: _, job }) = self.take(worker) {
-            self.run_job(job);
+        if let Some(worker) = self.lock().worker(id) {
+            worker.clock = ThreadClock::of_this_thread();
+        }
+        while let Some(Queued { id: _, job }) = self.take(id) {
+            self.run_job(id, job);
             self.running.fetch_sub(1, Relaxed); // A gauge.
-            self.lock()
-                .running
-                .retain(|running| running.worker != worker);
         }
         let mut state = self.lock();
-        state.live.retain(|live| *live != worker);
-        self.workers.store(state.live.len(), Relaxed); // A gauge.
-        if let Some((_, left, _)) = state.threads.iter_mut().find(|(id, ..)| *id == worker) {
-            *left = true;
+        if let Some(worker) = state.worker(id) {
+            worker.life = Life::Left;
         }
+        self.show(&state);
         drop(state);
         self.changed.notify_all();
     }
 
     /// Waits for a job; `None` ends the worker.
-    fn take(&self, worker: u64) -> Option<Queued<W::Job>> {
+    fn take(&self, id: u64) -> Option<Queued<W::Job>> {
         let mut state = self.lock();
+        // Not there: the pool has stopped without waiting for it.
+        if !state.worker(id)?.has_place() {
+            return None; // W3
+        }
+        state.worker(id)?.life = Life::Idle;
         loop {
-            if state.stopping || !state.live.contains(&worker) {
+            if state.stopping {
                 return None;
             }
-            // Relaxed: the flag only says when to look again, no data comes with it.
-            let paused = self.paused.load(Relaxed) > 0;
-            if !paused && let Some(queued) = state.queues.iter_mut().find_map(VecDeque::pop_front) {
-                let (job, since) = (queued.id, Instant::now());
-                state.running.push(Running { worker, job, since });
-                self.running.fetch_add(1, Relaxed); // A gauge.
-                return Some(queued);
-            }
-            state = if paused {
-                let wait = self.changed.wait_timeout(state, PAUSE_POLL);
-                wait.unwrap_or_else(PoisonError::into_inner).0
-            } else {
-                self.changed
+            let next = match self.is_paused() {
+                true => Next::Later,
+                false => state.next(|job| self.work.urgency(job)),
+            };
+            state = match next {
+                Next::Job(queued) => {
+                    let (job, wall, cpu) = (queued.id, Instant::now(), thread_time());
+                    let since = Moment { wall, cpu };
+                    state.worker(id)?.life = Life::Working { job, since };
+                    self.running.fetch_add(1, Relaxed); // A gauge.
+                    return Some(queued);
+                }
+                Next::Later => {
+                    let wait = self.changed.wait_timeout(state, POLL);
+                    wait.unwrap_or_else(PoisonError::into_inner).0
+                }
+                Next::Nothing => self
+                    .changed
                     .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner)
+                    .unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
 
-    fn run_job(&self, job: W::Job) {
+    fn run_job(&self, id: u64, job: W::Job) {
         let (wall, cpu) = (Instant::now(), thread_time());
         // Unwind safety: a job's data is dropped after a panic, `Work` is shared and holds none.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&job)));
+        // From here on nothing is given up any more: what follows is not the job.
+        if let Some(worker) = self.lock().worker(id)
+            && worker.has_place()
+        {
+            worker.life = Life::Telling;
+        }
         let wall = wall.elapsed();
         let cpu = match (cpu, thread_time()) {
             (Some(start), Some(end)) => end.saturating_sub(start),
@@ -332,7 +477,9 @@ impl<W: Work> Pool<W> {
         };
         let outcome = outcome.map_err(panic_message);
         let finish = || self.work.finished(job, outcome, Spent { wall, cpu });
-        let _ = catch_unwind(AssertUnwindSafe(finish));
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(finish)) {
+            panic_message(payload);
+        }
     }
 }
 
@@ -358,6 +505,7 @@ pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     enum Job {
@@ -365,6 +513,10 @@ mod tests {
         Panic,
         /// Reports that it runs, then waits until the other end is dropped or sends.
         Stick(Sender<()>, Receiver<()>),
+        /// Reports that it runs, then uses processor time until told.
+        Burn(Sender<()>, Arc<AtomicBool>),
+        /// Done at once; its callback waits.
+        Callback(Sender<()>, Receiver<()>),
         PanicInFinished,
     }
 
@@ -383,15 +535,34 @@ mod tests {
                     let _ = release.recv();
                     0
                 }
+                Job::Burn(started, done) => {
+                    started.send(()).unwrap();
+                    while !done.load(Relaxed) {}
+                    1
+                }
+                Job::Callback(..) => 2,
                 Job::PanicInFinished => u32::MAX,
             }
         }
 
         fn finished(&self, job: Job, outcome: Result<u32, String>, _: Spent) {
-            if matches!(job, Job::PanicInFinished) {
-                panic!("told to panic at the end");
+            match job {
+                Job::PanicInFinished => panic!("told to panic at the end"),
+                Job::Callback(told, release) => {
+                    told.send(()).unwrap();
+                    let _ = release.recv();
+                }
+                _ => {}
             }
-            self.0.lock().unwrap().send(outcome).unwrap();
+            let _ = self.0.lock().unwrap().send(outcome);
+        }
+
+        /// What is said is as urgent as it is high, and what is above a thousand must wait.
+        fn urgency(&self, job: &Job) -> Option<u64> {
+            match job {
+                Job::Say(n) => (*n < 1000).then_some(u64::from(*n)),
+                _ => Some(0),
+            }
         }
     }
 
@@ -427,9 +598,9 @@ mod tests {
     #[test]
     fn a_panic_is_an_answer_and_the_worker_goes_on() {
         let (pool, rx, _) = pool(1);
-        pool.push(1, Priority::Observed, Job::Panic);
-        pool.push(2, Priority::Observed, Job::PanicInFinished);
-        pool.push(3, Priority::Observed, Job::Say(7));
+        pool.push(1, Priority::Explicit, Job::Panic);
+        pool.push(2, Priority::Explicit, Job::PanicInFinished);
+        pool.push(3, Priority::Explicit, Job::Say(7));
         assert_eq!(rx.recv().unwrap(), Err("told to panic".to_owned()));
         assert_eq!(rx.recv().unwrap(), Ok(7));
         pool.stop(soon());
@@ -461,7 +632,7 @@ mod tests {
         pool.cancel(|job| matches!(job, Job::Say(n) if n % 2 == 0));
         drop(release);
         let order: Vec<u32> = (0..3).map(|_| rx.recv().unwrap().unwrap()).collect();
-        assert_eq!(order, [0, 1, 3]);
+        assert_eq!(order, [0, 3, 1]);
         pool.stop(soon());
         assert!(rx.try_recv().is_err());
     }
@@ -481,32 +652,102 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_worker_is_replaced_and_not_waited_for() {
+    fn the_most_urgent_goes_first_and_what_must_wait_does_not_hold_up_others() {
         let (pool, rx, _) = pool(1);
-        let release = stick(&pool, 10);
-        assert_eq!(
-            pool.replace_overdue(Instant::now(), Duration::from_secs(60)),
-            (vec![], 0)
-        );
-        let later = Instant::now() + Duration::from_secs(120);
-        assert_eq!(
-            pool.replace_overdue(later, Duration::from_secs(60)),
-            (vec![10], 1)
-        );
-        assert_eq!(pool.workers(), 1);
-        pool.push(11, Priority::Observed, Job::Say(11));
-        assert_eq!(rx.recv().unwrap(), Ok(11));
-        // Only as many replacements as workers: the next stuck job stays with its worker.
-        let second = stick(&pool, 12);
-        assert_eq!(
-            pool.replace_overdue(later, Duration::from_secs(60)),
-            (vec![12], 0)
-        );
-        assert_eq!(pool.workers(), 1);
-        // Stopping does not wait for what is stuck.
+        let release = stick(&pool, 0);
+        for (id, n) in [(1, 3), (2, 1000), (3, 7), (4, 5)] {
+            pool.push(id, Priority::Observed, Job::Say(n));
+        }
+        pool.push(5, Priority::Optimize, Job::Say(9));
+        drop(release);
+        let order: Vec<u32> = (0..5).map(|_| rx.recv().unwrap().unwrap()).collect();
+        assert_eq!(order, [0, 7, 5, 3, 9]);
+        assert_eq!(pool.queued(), [2]);
+        // Asked for, it goes at once.
+        pool.make_explicit(2);
+        assert_eq!(rx.recv().unwrap(), Ok(1000));
+        pool.stop(soon());
+    }
+
+    /// Has a worker use more than this much processor time.
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    fn burn(pool: &Arc<Pool<Echo>>, id: u64) -> Arc<AtomicBool> {
+        let (started, running) = channel();
+        let done = Arc::new(AtomicBool::new(false));
+        pool.push(id, Priority::Explicit, Job::Burn(started, done.clone()));
+        running.recv().unwrap();
+        done
+    }
+
+    /// Looks until a job is given up.
+    fn give_up(pool: &Arc<Pool<Echo>>) -> (Vec<u64>, usize) {
+        loop {
+            let (overdue, replaced) = pool.replace_overdue(LIMIT);
+            if !overdue.is_empty() {
+                return (overdue, replaced);
+            }
+            thread::yield_now();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_the_jobs_own_processor_time_counts() {
+        let (pool, rx, _) = pool(2);
+        // One waits, and one is done and tells somebody who is slow.
+        let waits = stick(&pool, 1);
+        let (told, is_told) = channel();
+        let (release, slow) = channel();
+        pool.push(2, Priority::Explicit, Job::Callback(told, slow));
+        is_told.recv().unwrap();
+        thread::sleep(3 * LIMIT);
+        assert_eq!(pool.replace_overdue(LIMIT), (vec![], 0));
+        drop((waits, release));
+        for _ in 0..2 {
+            rx.recv().unwrap().unwrap();
+        }
+        pool.stop(soon());
+    }
+
+    #[test]
+    fn a_busy_worker_is_replaced_and_gives_the_credit_back() {
+        let (pool, rx, _) = pool(1);
+        for round in 0..3 {
+            let done = burn(&pool, 10 + round);
+            assert_eq!(give_up(&pool), (vec![10 + round], 1));
+            assert_eq!(pool.workers(), 1);
+            pool.push(20, Priority::Observed, Job::Say(11));
+            assert_eq!(rx.recv().unwrap(), Ok(11));
+            // It is away, so that no other is replaced: the job is given up, the worker goes on.
+            let second = burn(&pool, 30 + round);
+            assert_eq!(give_up(&pool), (vec![30 + round], 0));
+            assert_eq!(pool.workers(), 1);
+            second.store(true, Relaxed);
+            assert_eq!(rx.recv().unwrap(), Ok(1));
+            pool.push(20, Priority::Observed, Job::Say(12));
+            assert_eq!(rx.recv().unwrap(), Ok(12));
+            done.store(true, Relaxed);
+            assert_eq!(rx.recv().unwrap(), Ok(1));
+            while pool
+                .lock()
+                .workers
+                .iter()
+                .any(|worker| matches!(worker.life, Life::Replaced))
+            {
+                thread::yield_now();
+            }
+        }
+        pool.stop(soon());
+        assert_eq!((pool.workers(), pool.running()), (0, 0));
+    }
+
+    #[test]
+    fn stopping_does_not_wait_for_what_is_stuck() {
+        let (pool, rx, _) = pool(1);
+        let release = stick(&pool, 1);
         pool.stop(Instant::now());
-        drop((release, second));
-        assert_eq!(rx.recv().unwrap(), Ok(0));
+        drop(release);
         assert_eq!(rx.recv().unwrap(), Ok(0));
     }
 

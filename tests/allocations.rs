@@ -122,14 +122,14 @@ fn a_hit_does_not_touch_the_heap() {
     each(&|key, code| {
         matches!(
             backend.lookup(request(*key, code)),
-            LookupDecision::Compiled(program) if program.key == *key
+            LookupDecision::Compiled(program) if program.key() == *key
         )
     });
     each(&|key, code| backend.lookup_ref(key, code).program().is_some());
     each(&|key, code| {
         matches!(
             backend.lookup_borrowed(key, code),
-            revmc_jit::BorrowedDecision::Compiled(program) if program.key == *key
+            revmc_jit::BorrowedDecision::Compiled(program) if program.key() == *key
         )
     });
     each(&|key, code| backend.lookup_with(key, code, |found| found.is_ok()));

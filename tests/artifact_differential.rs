@@ -1,37 +1,44 @@
-//! Programs that took the road through an artifact's bytes do what the same programs do straight
-//! from the compiler, down to which error a halt names.
-//!
-//! The whole corpus takes that road, and is compared with the interpreter, by:
-//!
-//! ```text
-//! REVMC_JIT_ARTIFACTS=1 cargo test --test differential --test edge_programs --test opcodes --test opcodes_gas
-//! ```
+//! Programs that took the road through an artifact's bytes do what the interpreter does, in both tiers.
 #![cfg(target_os = "linux")]
 
-mod common;
+mod runtime_support;
 
-use common::{
-    generate,
-    native::{Native, TIERS},
-    verdict,
+use revmc_jit::{
+    AotRequest, JitBackend, ProgramKind, RuntimeConfig,
+    artifact::{DirOptions, TempArtifactStore},
+    primitives::OptimizationLevel,
 };
+use runtime_support::{config, edge_programs, same_as_interpreter};
 
 #[test]
-fn artifacts_do_what_the_compiler_s_output_does() {
-    for tier in TIERS {
-        let (mut jit, mut aot) = (Native::new(tier), Native::from_artifacts(tier));
-        for seed in 0..300 {
-            let case = generate::program(seed).case();
-            let (expected, expected_world) = case.run(&mut jit);
-            let (found, found_world) = case.run(&mut aot);
-            assert_eq!(jit.take_failure(), None, "seed {seed} {tier}");
-            assert_eq!(aot.take_failure(), None, "seed {seed} {tier}");
-            assert_eq!(
-                expected.result.result, found.result.result,
-                "seed {seed} {tier}\n{case}"
-            );
-            verdict::compare(&expected, &expected_world.state, &found, &found_world.state)
-                .unwrap_or_else(|difference| panic!("seed {seed} {tier}: {difference}\n{case}"));
+fn artifacts_do_what_the_interpreter_does() {
+    for level in [OptimizationLevel::None, OptimizationLevel::Aggressive] {
+        let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+        let mut config = RuntimeConfig {
+            store: Some(store.into()),
+            ..config()
+        };
+        config.tuning.aot_opt_level = level;
+        let backend = JitBackend::new(config).unwrap();
+        for case in edge_programs() {
+            backend.prepare_aot(AotRequest {
+                code_hash: case.key.code_hash,
+                code: case.code.clone(),
+                spec_id: case.key.spec_id,
+            });
+            let program = loop {
+                let found = backend.get_compiled(case.key.code_hash, case.key.spec_id);
+                match found {
+                    Some(program) => break program,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(program.kind(), ProgramKind::Aot);
+            for gas in [case.gas_limit, case.gas_limit / 100, 30] {
+                same_as_interpreter(&program, &case.code, &case.input, gas);
+            }
         }
+        let stats = backend.stats();
+        assert_eq!((stats.artifacts_rejected, stats.store_errors), (0, 0));
     }
 }

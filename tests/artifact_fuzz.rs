@@ -46,7 +46,7 @@ fn manifests() {
 #[test]
 fn artifacts() {
     let mut random = Random::new(2);
-    let good = sample(1, 100).to_bytes(None).unwrap();
+    let good = sample(1, 100).to_bytes().unwrap();
     feed(1, &good);
     for _ in 0..500 {
         feed(1, &mutated(&good, &mut random));
@@ -54,8 +54,9 @@ fn artifacts() {
         let mut artifact = sample(1, 100);
         artifact.manifest.symbol = "a".repeat(random.below(200));
         artifact.manifest.text_len = random.next() >> random.below(64);
-        artifact.manifest.environment.table_entries = random.next() as u32 >> random.below(32);
-        feed(1, &artifact.to_bytes(None).unwrap());
+        artifact.manifest.table_entries = random.next() as u32 >> random.below(32);
+        artifact.manifest.data_len = random.next() as u32 >> random.below(32);
+        feed(1, &artifact.to_bytes().unwrap());
     }
 }
 

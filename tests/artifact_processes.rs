@@ -2,68 +2,31 @@
 #![cfg(target_os = "linux")]
 
 mod artifact_support;
-mod common;
+mod runtime_support;
 
 use artifact_support::{child, role};
-use common::{
-    case::Case,
-    driver::{FrameExecutor, Oracle},
-    generate,
-    world::World,
-};
 use revmc_jit::{
-    AotRequest, CompiledProgram, JitBackend, LookupDecision, ProgramKind, RuntimeCacheKey,
-    RuntimeConfig,
-    artifact::{ArtifactStore, DirArtifactStore, DirOptions, TempArtifactStore},
-    primitives::{SpecId, keccak256},
-    revmc::interpreter::{Contract, Interpreter, InterpreterAction, SharedMemory},
+    AotRequest, JitBackend, LookupDecision, ProgramKind, RuntimeConfig,
+    artifact::{DirArtifactStore, DirOptions, TempArtifactStore, TrustedStore},
 };
-use std::{sync::Arc, thread::yield_now};
+use runtime_support::{Edge, edge_programs, same_as_interpreter};
+use std::{collections::HashSet, sync::Arc, thread::yield_now};
 
-fn cases() -> Vec<Case> {
-    (0..20)
-        .map(|seed| generate::program(seed).case().on(SpecId::CANCUN))
-        .collect()
+/// Programs with different keys.
+fn cases() -> Vec<Edge> {
+    let mut keys = HashSet::new();
+    let mut cases = edge_programs();
+    cases.retain(|case| keys.insert(case.key));
+    cases.truncate(20);
+    cases
 }
 
-fn key_of(case: &Case) -> RuntimeCacheKey {
-    RuntimeCacheKey {
-        code_hash: keccak256(&case.code),
-        spec_id: case.spec_id,
-    }
-}
-
-fn backend(store: Arc<dyn ArtifactStore>) -> JitBackend {
+fn backend(store: impl Into<TrustedStore>) -> JitBackend {
     let config = RuntimeConfig {
-        store: Some(store),
+        store: Some(store.into()),
         ..RuntimeConfig::default()
     };
     JitBackend::new(config).unwrap()
-}
-
-/// Frames of the contract under test by the program, others by the interpreter.
-struct Loaded(Arc<CompiledProgram>);
-
-impl FrameExecutor for Loaded {
-    type Program = bool;
-
-    fn choose(&mut self, _: SpecId, contract: &Contract) -> bool {
-        contract.hash == Some(self.0.key.code_hash)
-    }
-
-    fn run(
-        &mut self,
-        ours: &bool,
-        interpreter: &mut Interpreter,
-        memory: &mut SharedMemory,
-        world: &mut World,
-    ) -> InterpreterAction {
-        if *ours {
-            self.0.run_frame(interpreter, memory, world).unwrap()
-        } else {
-            Oracle.run(&(), interpreter, memory, world)
-        }
-    }
 }
 
 #[test]
@@ -75,9 +38,9 @@ fn a_second_process_compiles_nothing() {
     let first = backend(store.clone());
     let cases = cases();
     let requests = cases.iter().map(|case| AotRequest {
-        code_hash: key_of(case).code_hash,
+        code_hash: case.key.code_hash,
         code: case.code.clone(),
-        spec_id: case.spec_id,
+        spec_id: case.key.spec_id,
     });
     first.prepare_aot_batch(requests.collect());
     while first.stats().artifacts_stored < cases.len() as u64 {
@@ -96,20 +59,19 @@ fn a_second_process_compiles_nothing() {
 }
 
 fn second_process(folder: &std::path::Path) {
-    let second = backend(Arc::new(
-        DirArtifactStore::open(folder, DirOptions::default()).unwrap(),
-    ));
+    let second = backend(DirArtifactStore::open(folder, DirOptions::default()).unwrap());
     for case in cases() {
-        let key = key_of(&case);
         let program = loop {
-            match second.lookup_ref(&key, &case.code) {
+            match second.lookup_ref(&case.key, &case.code) {
                 LookupDecision::Compiled(program) => break program,
                 LookupDecision::Interpret(_) => yield_now(),
             }
         };
-        assert_eq!((program.kind, program.key), (ProgramKind::Aot, key));
-        case.compare(&mut Loaded(program))
-            .unwrap_or_else(|error| panic!("{error}\n{case}"));
+        assert_eq!(
+            (program.kind(), program.key()),
+            (ProgramKind::Aot, case.key)
+        );
+        same_as_interpreter(&program, &case.code, &case.input, case.gas_limit);
     }
     let (stats, count) = (second.stats(), cases().len() as u64);
     assert_eq!(

@@ -3,13 +3,15 @@
 
 mod artifact_support;
 
-use artifact_support::{OPTIONS, Random, attempt, child, program, role, sample};
+use artifact_support::{
+    Random, assemble, attempt, build_id, child, program, read, role, sample, sealed, with_fact,
+};
 use revmc_jit::{
     artifact::{
-        ArtifactError, ArtifactKey, ArtifactStore, BuildId, DirArtifactStore, DirOptions,
-        IoProblem, StoreUsage, StoredArtifact, TempArtifactStore,
+        ArtifactError, ArtifactKey, ArtifactStore, DirArtifactStore, DirOptions, IoProblem,
+        StoreUsage, StoredArtifact, TempArtifactStore,
     },
-    engine::Tier,
+    compiler::Tier,
 };
 use std::{
     collections::HashSet,
@@ -49,10 +51,10 @@ fn what_is_stored_comes_back() {
     assert_eq!(store.load_all().unwrap().entries.len(), 0);
     let artifacts: Vec<_> = (0..5).map(|i| sample(i, 1000 * (i as usize + 1))).collect();
     for artifact in &artifacts {
-        assert_eq!(store.load(&artifact.manifest.key()).unwrap(), None);
-        store.store(artifact).unwrap();
+        assert_eq!(read(&*store, &artifact.manifest.key()).unwrap(), None);
+        store.store(&sealed(artifact)).unwrap();
         assert_eq!(
-            store.load(&artifact.manifest.key()).unwrap().as_ref(),
+            read(&*store, &artifact.manifest.key()).unwrap().as_ref(),
             Some(artifact)
         );
     }
@@ -75,7 +77,7 @@ fn what_is_stored_comes_back() {
                 .unwrap()
                 .len()
         );
-        assert!(entry.modified.is_some());
+        assert!(entry.last_used.is_some());
     }
     assert_eq!(
         other.usage(),
@@ -87,15 +89,15 @@ fn what_is_stored_comes_back() {
 
     let mut replacement = artifacts[0].clone();
     replacement.manifest.created += 1;
-    store.store(&replacement).unwrap();
+    store.store(&sealed(&replacement)).unwrap();
     assert_eq!(
-        other.load(&replacement.manifest.key()).unwrap(),
+        read(&other, &replacement.manifest.key()).unwrap(),
         Some(replacement.clone())
     );
 
     assert!(store.delete(&replacement.manifest.key()).unwrap());
     assert!(!store.delete(&replacement.manifest.key()).unwrap());
-    assert_eq!(other.load(&replacement.manifest.key()).unwrap(), None);
+    assert_eq!(read(&other, &replacement.manifest.key()).unwrap(), None);
     assert_eq!(other.clear().unwrap(), 4);
     assert_eq!(names(&path), Vec::<String>::new());
     drop(store);
@@ -105,32 +107,31 @@ fn what_is_stored_comes_back() {
 #[test]
 fn loaded_programs_outlive_their_artifacts() {
     let store = temp(DirOptions::default());
-    store.store(&sample(1, 100)).unwrap();
+    store.store(&sealed(&sample(1, 100))).unwrap();
     let loaded = attempt(&*store, program(1)).unwrap().unwrap();
-    assert_eq!(loaded.key, program(1));
+    assert_eq!(loaded.key(), program(1));
     assert_eq!(
-        (loaded.tier(), loaded.bytecode_len(), loaded.resume_points()),
-        (Tier::Optimized, 100, 3)
+        (loaded.tier(), loaded.bytecode_len()),
+        (Tier::Optimized, 100)
     );
     assert_eq!(store.clear().unwrap(), 1);
     assert!(attempt(&*store, program(1)).unwrap().is_none());
-    // SAFETY: the memory is mapped as long as `loaded` lives, and holds the sample's first bytes.
-    let first = unsafe { *(loaded.func.into_inner() as *const u8) };
-    assert_eq!(first, 0x0f);
+    // Its code stays mapped: a program that is used after the store was emptied does not crash.
+    assert!(loaded.mapped_len() >= 100);
 }
 
 #[test]
 fn other_builds_are_listed_and_pruned() {
     let store = temp(DirOptions::default());
     let current = sample(1, 100);
-    let mut stale = current.clone();
-    stale.manifest.environment.crate_version = "0.0.1".into();
-    store.store(&current).unwrap();
-    store.store(&stale).unwrap();
+    let stale = with_fact(&current.manifest, "crate", "0.0.1");
+    let stale = assemble(stale, &[0x0f; 100]);
+    store.store(&sealed(&current)).unwrap();
+    store.store(&sealed(&stale)).unwrap();
     assert_eq!(store.load_all().unwrap().entries.len(), 2);
-    assert_eq!(store.prune(&[BuildId::host(OPTIONS).unwrap()]).unwrap(), 1);
+    assert_eq!(store.prune(&[build_id()]).unwrap(), 1);
     assert!(attempt(&*store, program(1)).unwrap().is_some());
-    assert_eq!(store.load(&stale.manifest.key()).unwrap(), None);
+    assert_eq!(read(&*store, &stale.manifest.key()).unwrap(), None);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn bounds_hold() {
         max_artifact_bytes: 20_000,
         ..DirOptions::default()
     });
-    let error = small.store(&sample(1, 30_000)).unwrap_err();
+    let error = small.store(&sealed(&sample(1, 30_000))).unwrap_err();
     assert!(
         matches!(
             error,
@@ -151,7 +152,7 @@ fn bounds_hold() {
         "{error}"
     );
     // A file that grew beyond the bound is listed as such, and not read.
-    small.store(&sample(1, 100)).unwrap();
+    small.store(&sealed(&sample(1, 100))).unwrap();
     let path = small.path().join(sample(1, 100).manifest.key().file_name());
     fs::OpenOptions::new()
         .write(true)
@@ -173,34 +174,29 @@ fn bounds_hold() {
         max_artifacts: 2,
         ..DirOptions::default()
     });
-    few.store(&sample(1, 100)).unwrap();
-    few.store(&sample(2, 100)).unwrap();
-    let error = few.store(&sample(3, 100)).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ArtifactError::StoreFull {
-                what: "artifacts",
-                limit: 2
-            }
-        ),
-        "{error}"
-    );
-    few.store(&sample(2, 200)).unwrap();
+    few.store(&sealed(&sample(1, 100))).unwrap();
+    few.store(&sealed(&sample(2, 100))).unwrap();
+    // There is room for a third one only if the first goes.
+    let kept = few.store(&sealed(&sample(3, 100))).unwrap();
+    assert_eq!(kept.removed, [sample(1, 100).manifest.key()]);
+    few.store(&sealed(&sample(3, 200))).unwrap();
+    assert_eq!(few.usage().artifacts, 2);
     // Room that another process makes is found.
     let other = DirArtifactStore::open(few.path(), DirOptions::default()).unwrap();
-    assert!(other.delete(&sample(1, 100).manifest.key()).unwrap());
-    few.store(&sample(3, 100)).unwrap();
+    assert!(other.delete(&sample(2, 100).manifest.key()).unwrap());
+    let kept = few.store(&sealed(&sample(4, 100))).unwrap();
+    assert_eq!(kept.removed, []);
 
-    let len = sample(1, 100).to_bytes(None).unwrap().len() as u64;
+    let len = sample(1, 100).to_bytes().unwrap().len() as u64;
     let tight = temp(DirOptions {
         max_total_bytes: 2 * len,
         ..DirOptions::default()
     });
-    tight.store(&sample(1, 100)).unwrap();
-    tight.store(&sample(2, 100)).unwrap();
+    tight.store(&sealed(&sample(1, 100))).unwrap();
+    tight.store(&sealed(&sample(2, 100))).unwrap();
+    // What does not fit into the empty store is refused, and nothing goes for it.
     assert!(matches!(
-        tight.store(&sample(3, 100)),
+        tight.store(&sealed(&sample(3, 30_000))),
         Err(ArtifactError::StoreFull { what: "bytes", .. })
     ));
     assert_eq!(
@@ -210,19 +206,150 @@ fn bounds_hold() {
             bytes: 2 * len
         }
     );
+    let kept = tight.store(&sealed(&sample(3, 100))).unwrap();
+    assert_eq!(
+        (kept.len, kept.removed),
+        (len, vec![sample(1, 100).manifest.key()])
+    );
+}
+
+/// What was loaded or stored longest ago goes first.
+#[test]
+fn a_full_store_drops_what_was_used_longest_ago() {
+    let store = temp(DirOptions {
+        max_artifacts: 10,
+        recency: Duration::ZERO,
+        ..DirOptions::default()
+    });
+    let path = |i| store.path().join(sample(i, 100).manifest.key().file_name());
+    let age = |i, seconds| {
+        let time = SystemTime::now() - Duration::from_secs(seconds);
+        let file = fs::File::options().write(true).open(path(i)).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    for i in 0..10 {
+        store.store(&sealed(&sample(i, 100))).unwrap();
+        age(i, 1000 - i);
+    }
+    // The two oldest are used: one by this process, one by another after this one has looked.
+    assert!(attempt(&*store, program(0)).unwrap().is_some());
+    store.load_all().unwrap();
+    let other = DirArtifactStore::open(
+        store.path(),
+        DirOptions {
+            recency: Duration::ZERO,
+            ..DirOptions::default()
+        },
+    )
+    .unwrap();
+    assert!(attempt(&other, program(1)).unwrap().is_some());
+    // The third was removed by another process, which nobody told this one.
+    assert!(other.delete(&sample(2, 100).manifest.key()).unwrap());
+    let mut gone = Vec::new();
+    for i in 10..14 {
+        gone.extend(store.store(&sealed(&sample(i, 100))).unwrap().removed);
+    }
+    assert_eq!(gone, [3, 4, 5].map(|i| sample(i, 100).manifest.key()));
+    let present: Vec<_> = (0..14).filter(|i| path(*i).exists()).collect();
+    assert_eq!(present, [0, 1, 6, 7, 8, 9, 10, 11, 12, 13]);
+}
+
+/// Loading renews the time of last use, but does not write each time.
+#[test]
+fn the_time_of_use_is_renewed_when_it_is_old() {
+    let store = temp(DirOptions::default());
+    store.store(&sealed(&sample(1, 100))).unwrap();
+    let path = store.path().join(sample(1, 100).manifest.key().file_name());
+    let used = || fs::metadata(&path).unwrap().modified().unwrap();
+    let set = |time| {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let now = SystemTime::now();
+    for (time, is_renewed) in [
+        (now - Duration::from_secs(10), false),
+        (now - Duration::from_secs(10_000), true),
+        // The clock was put back.
+        (now + Duration::from_secs(10_000), true),
+    ] {
+        set(time);
+        let before = used();
+        assert!(attempt(&*store, program(1)).unwrap().is_some());
+        assert_eq!(used() != before, is_renewed);
+    }
+}
+
+/// Without ever having listed the folder, a store finds out that it is full, and no single call
+/// looks at more than a part of it.
+#[test]
+fn a_folder_is_counted_bit_by_bit() {
+    const FILES: usize = 500;
+    let store = temp(DirOptions {
+        max_artifacts: FILES,
+        ..DirOptions::default()
+    });
+    let build = build_id();
+    for i in 0..FILES as u64 {
+        let key = ArtifactKey::new(program(1_000 + i).code_hash, build);
+        fs::write(store.path().join(key.file_name()), [0; 100]).unwrap();
+    }
+    let mut stored = 0;
+    while store.usage() == StoreUsage::default() {
+        store.store(&sealed(&sample(stored, 100))).unwrap();
+        stored += 1;
+        assert!(stored < 100, "the end of the folder was never reached");
+    }
+    assert!(stored > 5, "the whole folder was read at once");
+    let removed: usize = (stored..stored + 60)
+        .map(|i| store.store(&sealed(&sample(i, 100))).unwrap().removed.len())
+        .sum();
+    assert!(removed >= 50, "{removed}");
+    assert!(names(store.path()).len() <= FILES + 2 * stored as usize);
+}
+
+/// Several processes' worth of handles fill one folder: nothing fails, and the bound holds.
+#[test]
+fn a_full_folder_is_shared() {
+    const FILES: usize = 60;
+    let options = DirOptions {
+        max_artifacts: FILES,
+        ..DirOptions::default()
+    };
+    let store = temp(options.clone());
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (path, options) = (store.path(), options.clone());
+            scope.spawn(move || {
+                let own = DirArtifactStore::open(path, options).unwrap();
+                for i in 0..60 {
+                    own.store(&sealed(&sample(1000 * thread + i, 100))).unwrap();
+                    attempt(&own, program(1000 * thread + i / 2)).unwrap();
+                }
+            });
+        }
+    });
+    // Each handle may be a round behind the three others.
+    let files = names(store.path()).len();
+    assert!((FILES / 4..=FILES * 3 / 2).contains(&files), "{files}");
+    // One alone keeps the bound.
+    for i in 9_000..9_010 {
+        store.store(&sealed(&sample(i, 100))).unwrap();
+    }
+    assert!(names(store.path()).len() <= FILES);
+    assert_eq!(store.load_all().unwrap().rejected_count, 0);
 }
 
 #[test]
 fn a_vanished_file_is_absent_and_a_vanished_folder_an_error() {
     let store = temp(DirOptions::default());
-    store.store(&sample(1, 100)).unwrap();
+    store.store(&sealed(&sample(1, 100))).unwrap();
     assert_eq!(store.load_all().unwrap().entries.len(), 1);
     fs::remove_file(store.path().join(sample(1, 100).manifest.key().file_name())).unwrap();
     assert!(attempt(&*store, program(1)).unwrap().is_none());
 
     fs::remove_dir(store.path()).unwrap();
     assert_eq!(
-        io_problem(store.store(&sample(1, 100))),
+        io_problem(store.store(&sealed(&sample(1, 100)))),
         IoProblem::Vanished
     );
     assert!(attempt(&*store, program(1)).unwrap().is_none());
@@ -273,7 +400,10 @@ fn threads_and_handles_share_a_folder() {
                         0 => drop(own.delete(&sample(seed, 100).manifest.key()).unwrap()),
                         1 => drop(own.load_all().unwrap()),
                         2 => drop(attempt(&own, program(seed)).unwrap()),
-                        _ => drop(own.store(&sample(seed, 100 + random.below(9000))).unwrap()),
+                        _ => drop(
+                            own.store(&sealed(&sample(seed, 100 + random.below(9000))))
+                                .unwrap(),
+                        ),
                     }
                 }
             });
@@ -282,13 +412,9 @@ fn threads_and_handles_share_a_folder() {
     let index = store.load_all().unwrap();
     assert_eq!(index.rejected_count, 0);
     for entry in index.entries {
-        let artifact = store.load(&entry.key).unwrap().unwrap();
+        let artifact = read(&*store, &entry.key).unwrap().unwrap();
         artifact
-            .verify(
-                &entry.key.program(),
-                OPTIONS,
-                &artifact.manifest.environment,
-            )
+            .verify(entry.key.code_hash, &artifact.manifest.determinants)
             .unwrap();
     }
 }
@@ -312,11 +438,7 @@ fn killed_writers_leave_whole_artifacts() {
     let templates = store.path().with_extension("templates");
     fs::create_dir(&templates).unwrap();
     for (i, artifact) in versions.iter().enumerate() {
-        fs::write(
-            templates.join(i.to_string()),
-            artifact.to_bytes(None).unwrap(),
-        )
-        .unwrap();
+        fs::write(templates.join(i.to_string()), artifact.to_bytes().unwrap()).unwrap();
     }
     let (mut leftovers, mut whole) = (0, 0);
     for round in 0..rounds {
@@ -345,7 +467,7 @@ fn killed_writers_leave_whole_artifacts() {
         let index = store.load_all().unwrap();
         assert_eq!(index.rejected_count, 0, "{:?}", index.rejected);
         for entry in &index.entries {
-            let artifact = store.load(&entry.key).unwrap().unwrap();
+            let artifact = read(&*store, &entry.key).unwrap().unwrap();
             assert!(versions.contains(&artifact), "round {round}: {}", entry.key);
             whole += 1;
         }
@@ -356,9 +478,9 @@ fn killed_writers_leave_whole_artifacts() {
         );
     }
     for artifact in &versions {
-        let environment = &artifact.manifest.environment;
+        let manifest = &artifact.manifest;
         artifact
-            .verify(&artifact.manifest.key().program(), OPTIONS, environment)
+            .verify(manifest.code_hash, &manifest.determinants)
             .unwrap();
     }
     fs::remove_dir_all(templates).unwrap();
@@ -378,7 +500,7 @@ fn store_for_ever(folder: &Path) {
         let artifact = &versions[random.below(versions.len())];
         // The parent removes leftovers at once, also a living writer's that has not locked its
         // file yet; the store then begins again.
-        match store.store(artifact) {
+        match store.store(&sealed(artifact)) {
             Ok(_)
             | Err(ArtifactError::Io {
                 problem: IoProblem::Vanished,
@@ -464,7 +586,7 @@ fn a_full_and_a_read_only_disk_are_named() {
     let (stored, error) = (0..)
         .find_map(|i| {
             store
-                .store(&sample(i, 20_000))
+                .store(&sealed(&sample(i, 20_000)))
                 .err()
                 .map(|error| (i, error))
         })
@@ -475,11 +597,11 @@ fn a_full_and_a_read_only_disk_are_named() {
     assert_eq!(names(&folder).len() as u64, stored);
     (0..stored).for_each(|i| assert!(attempt(&store, program(i)).unwrap().is_some()));
     assert!(store.delete(&sample(0, 20_000).manifest.key()).unwrap());
-    store.store(&sample(stored, 20_000)).unwrap();
+    store.store(&sealed(&sample(stored, 20_000))).unwrap();
 
     assert_eq!(mount(libc::MS_REMOUNT | libc::MS_RDONLY), 0);
     assert_eq!(
-        io_problem(store.store(&sample(1, 20_000))),
+        io_problem(store.store(&sealed(&sample(1, 20_000)))),
         IoProblem::ReadOnly
     );
     assert_eq!(
@@ -508,11 +630,11 @@ fn a_bound_on_file_sizes_is_named() {
     }
     let store = DirArtifactStore::open(&folder, DirOptions::default()).unwrap();
     assert_eq!(
-        io_problem(store.store(&sample(1, 60_000))),
+        io_problem(store.store(&sealed(&sample(1, 60_000)))),
         IoProblem::FileTooLarge
     );
     assert_eq!(names(&folder), Vec::<String>::new());
-    store.store(&sample(1, 20_000)).unwrap();
+    store.store(&sealed(&sample(1, 20_000))).unwrap();
     println!("child done");
 }
 
@@ -537,11 +659,11 @@ fn lost_permissions_are_named() {
     };
     let store = DirArtifactStore::open(&folder, DirOptions::default()).unwrap();
     let (artifact, key) = (sample(1, 100), sample(1, 100).manifest.key());
-    store.store(&artifact).unwrap();
+    store.store(&sealed(&artifact)).unwrap();
 
     permit(&folder, 0o500);
     assert_eq!(
-        io_problem(store.store(&artifact)),
+        io_problem(store.store(&sealed(&artifact))),
         IoProblem::PermissionDenied
     );
     assert_eq!(io_problem(store.delete(&key)), IoProblem::PermissionDenied);
@@ -558,16 +680,16 @@ fn lost_permissions_are_named() {
     permit(&folder, 0o700);
     permit(&folder.join(key.file_name()), 0o000);
     assert_eq!(io_problem(store.load(&key)), IoProblem::PermissionDenied);
-    store.store(&artifact).unwrap();
-    assert_eq!(store.load(&key).unwrap(), Some(artifact));
+    store.store(&sealed(&artifact)).unwrap();
+    assert_eq!(read(&store, &key).unwrap(), Some(artifact));
     println!("child done");
 }
 
 #[test]
 fn keys_name_one_file_each() {
-    let build = BuildId::host(OPTIONS).unwrap();
+    let build = build_id();
     let names: HashSet<_> = (0..100)
-        .map(|i| ArtifactKey::new(program(i), build).file_name())
+        .map(|i| ArtifactKey::new(program(i).code_hash, build).file_name())
         .collect();
     assert_eq!(names.len(), 100);
 }

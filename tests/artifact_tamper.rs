@@ -5,15 +5,18 @@
 mod artifact_support;
 
 use alloy_primitives::{B256, keccak256};
-use artifact_support::{OPTIONS, Random, assemble, attempt, program, sample};
-use revmc_jit::revmc::primitives::SpecId;
+use artifact_support::{
+    OPTIONS, Random, assemble, attempt, attempt_bytes, build_id, program, sample, sealed, with_fact,
+};
+use revmc_jit::primitives::SpecId;
 use revmc_jit::{
+    aot::{self, BuildOptions},
     artifact::{
-        ArtifactError, ArtifactKey, ArtifactManifest, ArtifactStore, BuildId, BuildOptions,
-        DirArtifactStore, DirOptions, FORMAT, FileProblem, FolderProblem, HEADER_LEN,
-        ManifestField, StoredArtifact, TempArtifactStore,
+        ArtifactError, ArtifactKey, ArtifactManifest, ArtifactStore, DirArtifactStore, DirOptions,
+        FORMAT, FileProblem, FolderProblem, HEADER_LEN, ManifestField, StoredArtifact,
+        TempArtifactStore,
     },
-    engine::Tier,
+    compiler::Tier,
 };
 use std::{
     fs,
@@ -34,7 +37,7 @@ impl Victim {
     fn new() -> Self {
         let store = TempArtifactStore::new(DirOptions::default()).unwrap();
         let artifact = sample(1, TEXT_LEN);
-        store.store(&artifact).unwrap();
+        store.store(&sealed(&artifact)).unwrap();
         let path = store.path().join(artifact.manifest.key().file_name());
         let bytes = fs::read(&path).unwrap();
         let victim = Self { store, path, bytes };
@@ -81,37 +84,10 @@ fn every_manifest_field() {
     let victim = Victim::new();
     let table: &[(ManifestField, Change)] = &[
         (F::CodeHash, |m| m.code_hash = B256::repeat_byte(1)),
-        (F::Spec, |m| m.spec_id = SpecId::LONDON),
-        (F::CrateVersion, |m| {
-            m.environment.crate_version = "9.9.9".into()
-        }),
-        (F::RevmcVersion, |m| {
-            m.environment.revmc_version = "0.0.9".into()
-        }),
-        (F::EngineVersion, |m| m.environment.engine_version += 1),
-        (F::Rustc, |m| m.environment.rustc = "older".into()),
-        (F::Target, |m| {
-            m.environment.target = "aarch64-linux-gnu".into()
-        }),
-        (F::LayoutFingerprint, |m| {
-            m.environment.layout_fingerprint = B256::repeat_byte(2)
-        }),
-        (F::TableEntries, |m| m.environment.table_entries += 1),
-        (F::Options, |m| {
-            m.options = BuildOptions {
-                tier: Tier::Baseline,
-                ..m.options
-            }
-        }),
-        (F::Options, |m| {
-            m.options = BuildOptions {
-                debug_assertions: true,
-                ..m.options
-            }
-        }),
         // These are bound to the library through the symbol.
         (F::Symbol, |m| m.bytecode_len += 1),
-        (F::Symbol, |m| m.resume_points += 1),
+        (F::Symbol, |m| m.table_entries += 1),
+        (F::Symbol, |m| m.data_hash = B256::repeat_byte(4)),
         (F::Symbol, |m| m.symbol.push('x')),
         (F::Symbol, |m| m.symbol.clear()),
         (F::TextLen, |m| m.text_len += 1),
@@ -120,58 +96,93 @@ fn every_manifest_field() {
         (F::LibraryLen, |m| m.library_len += 1),
         (F::LibraryLen, |m| m.library_len = 0),
         (F::LibraryHash, |m| m.library_hash = B256::repeat_byte(3)),
+        (F::DataLen, |m| m.data_len += 1),
     ];
-    for (i, (field, change)) in table.iter().enumerate() {
-        let mut artifact = sample(1, TEXT_LEN);
-        change(&mut artifact.manifest);
-        let bytes = artifact.to_bytes(None).unwrap();
-        assert_eq!(mismatch(victim.with(&bytes)), *field, "row {i}");
+    let mut changed: Vec<_> = table
+        .iter()
+        .map(|(field, change)| {
+            let mut manifest = sample(1, TEXT_LEN).manifest;
+            change(&mut manifest);
+            (field.clone(), manifest)
+        })
+        .collect();
+    let original = sample(1, TEXT_LEN).manifest;
+    for (name, value) in original.determinants.facts() {
+        let manifest = with_fact(&original, name, &format!("{value}x"));
+        changed.push((F::Determinant(name.into()), manifest));
+    }
+    assert!(changed.len() > table.len() + 10);
+    for (field, manifest) in changed {
+        let artifact = StoredArtifact {
+            manifest,
+            ..sample(1, TEXT_LEN)
+        };
+        let bytes = artifact.to_bytes().unwrap();
+        assert_eq!(mismatch(victim.with(&bytes)), field);
         // By its own name it is no better, except that it is then another program's artifact.
-        let own = victim
-            .store
-            .path()
-            .join(artifact.manifest.key().file_name());
-        fs::write(&own, &bytes).unwrap();
         let key = artifact.manifest.key();
-        let loaded = victim.store.load(&key);
-        let verdict = loaded.and_then(|artifact| {
-            let artifact = artifact.unwrap();
-            revmc_jit::artifact::load(&artifact, program(1), OPTIONS).map(drop)
-        });
-        assert_eq!(mismatch(verdict), *field, "row {i}");
+        let own = victim.store.path().join(key.file_name());
+        fs::write(&own, &bytes).unwrap();
+        let loaded = victim.store.load(&key).unwrap().unwrap();
+        let verdict = attempt_bytes(loaded, program(1)).map(drop);
+        assert_eq!(mismatch(verdict), field);
         fs::remove_file(own).unwrap();
     }
     // Library and symbol made anew around a false claim: the claim is still checked.
-    let mut manifest = sample(1, TEXT_LEN).manifest;
-    manifest.spec_id = SpecId::LONDON;
-    let bytes = assemble(manifest, &[0x0f; TEXT_LEN])
-        .to_bytes(None)
-        .unwrap();
-    assert_eq!(mismatch(victim.with(&bytes)), F::Spec);
+    let manifest = with_fact(&original, "rules", "12:LONDON");
+    let bytes = assemble(manifest, &[0x0f; TEXT_LEN]).to_bytes().unwrap();
+    assert_eq!(
+        mismatch(victim.with(&bytes)),
+        F::Determinant("rules".into())
+    );
 }
 
+/// What the translator keeps beside the code is under a digest, and the code is not run without it.
 #[test]
-fn a_cpu_that_lacks_a_feature() {
+fn data_beside_the_code() {
+    use ManifestField as F;
     let victim = Victim::new();
-    let mut artifact = sample(1, TEXT_LEN);
-    artifact.manifest.environment.cpu_features = vec!["avx9000".into()];
-    match victim.with(&artifact.to_bytes(None).unwrap()) {
-        Err(ArtifactError::CpuFeature { missing }) => assert_eq!(missing, "avx9000"),
-        other => panic!("{other:?}"),
-    }
-    // The other way round: this machine's code on a lesser machine.
-    let artifact = sample(1, TEXT_LEN);
-    let mut lesser = artifact.manifest.environment.clone();
-    if let Some(missing) = lesser.cpu_features.pop() {
-        match artifact.verify(&program(1), OPTIONS, &lesser) {
-            Err(ArtifactError::CpuFeature { missing: named }) => assert_eq!(named, missing),
-            other => panic!("{other:?}"),
+    let with = |data: &[u8], honest: bool| {
+        let mut artifact = sample(1, TEXT_LEN);
+        artifact.data = data.to_vec().into();
+        if honest {
+            artifact.manifest.data_len = data.len() as u32;
+            artifact.manifest.data_hash = keccak256(data);
+            artifact.manifest.symbol = artifact.manifest.expected_symbol();
         }
+        let text = [0x0f; TEXT_LEN];
+        if honest {
+            let library = assemble(artifact.manifest, &text);
+            artifact = StoredArtifact {
+                data: artifact.data,
+                ..library
+            };
+        }
+        victim.with(&artifact.to_bytes().unwrap())
+    };
+    assert_eq!(mismatch(with(&[9, 0, 0, 0], false)), F::DataHash);
+    assert_eq!(mismatch(with(&[3, 0, 0, 0, 0], false)), F::DataLen);
+    assert_eq!(mismatch(with(&[], false)), F::DataLen);
+    // Whole, but not what this translator keeps.
+    assert_eq!(malformed(with(&[3, 0, 0], true)), "resume points");
+    assert_eq!(malformed(with(&[], true)), "resume points");
+    with(&[9, 0, 0, 0], true).unwrap();
+}
+
+/// Code that was made for another CPU has another name; by this one's name it is refused.
+#[test]
+fn another_cpu() {
+    let victim = Victim::new();
+    let original = sample(1, TEXT_LEN).manifest;
+    for features in ["avx9000", ""] {
+        let manifest = with_fact(&original, "cpu-features", features);
+        assert_ne!(manifest.key(), original.key());
+        let artifact = assemble(manifest, &[0x0f; TEXT_LEN]);
+        assert_eq!(
+            mismatch(victim.with(&artifact.to_bytes().unwrap())),
+            ManifestField::Determinant("cpu-features".into())
+        );
     }
-    // Code that uses less than the CPU has is welcome.
-    let mut artifact = sample(1, TEXT_LEN);
-    artifact.manifest.environment.cpu_features.clear();
-    victim.with(&artifact.to_bytes(None).unwrap()).unwrap();
 }
 
 /// Every bit of header and manifest, and many of the library.
@@ -179,12 +190,12 @@ fn a_cpu_that_lacks_a_feature() {
 fn flipped_bits() {
     let victim = Victim::new();
     let manifest_end = HEADER_LEN + sample(1, TEXT_LEN).manifest.encode().len();
+    let data_start = victim.bytes.len() - sample(1, TEXT_LEN).data.len();
     let flip = |at: usize, bit: usize| {
         let mut bytes = victim.bytes.clone();
         bytes[at] ^= 1 << bit;
         // Not through the file: thousands of writes would be slow.
-        let artifact = StoredArtifact::from_bytes(&bytes.into(), None)?;
-        revmc_jit::artifact::load(&artifact, program(1), OPTIONS).map(drop)
+        attempt_bytes(bytes.into(), program(1)).map(drop)
     };
     use ArtifactError as E;
     for (at, bit) in (0..manifest_end).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
@@ -197,7 +208,7 @@ fn flipped_bits() {
                 E::Malformed { what: "header" } | E::Authentication(_) | E::ManifestDigest
             ),
             16..20 => matches!(error, E::TooLarge { .. } | E::Length { .. }),
-            20..24 => matches!(error, E::Malformed { what: "header" }),
+            20..24 => matches!(error, E::TooLarge { .. } | E::Length { .. }),
             24..32 => matches!(error, E::Length { .. }),
             64..96 => matches!(error, E::Malformed { what: "header" }),
             _ => matches!(error, E::ManifestDigest),
@@ -207,10 +218,15 @@ fn flipped_bits() {
     let mut random = Random::new(1);
     for _ in 0..1000 {
         let at = manifest_end + random.below(victim.bytes.len() - manifest_end);
-        assert_eq!(
-            mismatch(flip(at, random.below(8))),
+        let field = if at < data_start {
             ManifestField::LibraryHash
-        );
+        } else {
+            ManifestField::DataHash
+        };
+        assert_eq!(mismatch(flip(at, random.below(8))), field);
+    }
+    for at in data_start..victim.bytes.len() {
+        assert_eq!(mismatch(flip(at, 0)), ManifestField::DataHash);
     }
     // Several bits at once, anywhere, and through the file.
     for _ in 0..200 {
@@ -276,8 +292,9 @@ fn a_library_that_is_not_in_the_fixed_form() {
         let artifact = StoredArtifact {
             manifest,
             library: library.into(),
+            ..original.clone()
         };
-        victim.with(&artifact.to_bytes(None).unwrap())
+        victim.with(&artifact.to_bytes().unwrap())
     };
     let dynamic = original
         .library
@@ -317,16 +334,24 @@ fn manifests_that_are_not_in_their_one_form() {
     };
     assert_eq!(swap("code-hash ", "code-hash  "), "code-hash");
     assert_eq!(swap("code-hash ", "code_hash "), "code-hash");
-    assert_eq!(swap("\nfork ", "\nfork\nfork "), "fork");
-    assert_eq!(swap("17:CANCUN", "17:LONDON"), "fork");
-    assert_eq!(swap("17:CANCUN", "99:CANCUN"), "fork");
-    assert_eq!(swap("17:CANCUN", "17"), "fork");
+    let facts = "determinants";
+    assert_eq!(swap("\nrules ", "\nrules\nrules "), facts);
+    assert_eq!(swap("\nrules ", "\nRules "), facts);
+    assert_eq!(
+        swap("\ndeterminants 13", "\ndeterminants 12"),
+        "bytecode-len"
+    );
+    assert_eq!(
+        swap("\ndeterminants 13", "\ndeterminants 14"),
+        "bytecode-len"
+    );
+    assert_eq!(swap("\ndeterminants 13", "\ndeterminants 99"), facts);
+    assert_eq!(swap("\ndeterminants 13", "\ndeterminants x"), facts);
     assert_eq!(swap("bytecode-len 100", "bytecode-len -1"), "bytecode-len");
     assert_eq!(
         swap("bytecode-len 100", "bytecode-len 4294967296"),
         "bytecode-len"
     );
-    assert_eq!(swap("gas-metered", "gas-free"), "options");
     let form = "manifest: not in its one form";
     assert_eq!(swap("bytecode-len 100", "bytecode-len +100"), form);
     assert_eq!(swap("bytecode-len 100", "bytecode-len 0100"), form);
@@ -343,15 +368,6 @@ fn manifests_that_are_not_in_their_one_form() {
         malformed(ArtifactManifest::parse(b"\xff").map(drop)),
         "manifest: not text"
     );
-    for features in ["b,a", "a,a", ",a", "a,,b"] {
-        let mut manifest = sample(1, TEXT_LEN).manifest;
-        manifest.environment.cpu_features = vec![features.into()];
-        assert_eq!(
-            malformed(parse(&manifest.encode())),
-            "cpu-features",
-            "{features}"
-        );
-    }
     let long = format!("{good}{}", "x".repeat(5000));
     assert!(matches!(
         parse(&long),
@@ -365,17 +381,30 @@ fn manifests_that_are_not_in_their_one_form() {
 #[test]
 fn swapped_files() {
     let victim = Victim::new();
-    let mut other_fork = sample(1, TEXT_LEN).manifest;
-    other_fork.spec_id = SpecId::SHANGHAI;
-    let mut other_options = sample(1, TEXT_LEN).manifest;
-    other_options.options.tier = Tier::Baseline;
+    let original = sample(1, TEXT_LEN).manifest;
+    let baseline = BuildOptions {
+        tier: Tier::Baseline,
+        ..OPTIONS
+    };
+    let other_fork = with_fact(&original, "rules", "16:SHANGHAI");
+    assert_eq!(
+        other_fork.determinants,
+        aot::determinants(
+            SpecId::SHANGHAI,
+            revmc_jit::Chain::mainnet().rules(SpecId::SHANGHAI),
+            OPTIONS,
+        )
+        .unwrap()
+    );
+    let other_options = with_fact(&original, "options", &baseline.to_string());
     let text = [0x0f; TEXT_LEN];
+    let fact = |name: &str| ManifestField::Determinant(name.into());
     for (field, artifact) in [
         (ManifestField::CodeHash, sample(2, TEXT_LEN)),
-        (ManifestField::Spec, assemble(other_fork, &text)),
-        (ManifestField::Options, assemble(other_options, &text)),
+        (fact("rules"), assemble(other_fork, &text)),
+        (fact("options"), assemble(other_options, &text)),
     ] {
-        victim.store.store(&artifact).unwrap();
+        victim.store.store(&sealed(&artifact)).unwrap();
         let path = victim
             .store
             .path()
@@ -427,7 +456,7 @@ fn files_that_are_not_plain_or_not_ours() {
     assert_eq!(file_problem(victim.outcome()), FileProblem::Symlink);
     assert_eq!(listed(), FileProblem::Symlink);
     // Storing replaces the link, not what it leads to.
-    victim.store.store(&sample(1, TEXT_LEN)).unwrap();
+    victim.store.store(&sealed(&sample(1, TEXT_LEN))).unwrap();
     assert!(!fs::symlink_metadata(&victim.path).unwrap().is_symlink());
     victim.outcome().unwrap();
     fs::remove_file(&victim.path).unwrap();
@@ -484,7 +513,7 @@ fn folders_that_others_can_write() {
     let victim = Victim::new();
     let path = victim.store.path().to_owned();
     let open = || DirArtifactStore::open(&path, DirOptions::default());
-    let key = ArtifactKey::new(program(1), BuildId::host(OPTIONS).unwrap());
+    let key = ArtifactKey::new(program(1).code_hash, build_id());
     for mode in [0o777, 0o770, 0o702, 0o720, 0o1777] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let expected = FolderProblem::WritableByOthers { mode };
@@ -493,7 +522,7 @@ fn folders_that_others_can_write() {
         assert_eq!(folder_problem(victim.outcome()), expected);
         assert_eq!(folder_problem(victim.store.load_all()), expected);
         assert_eq!(
-            folder_problem(victim.store.store(&sample(1, TEXT_LEN))),
+            folder_problem(victim.store.store(&sealed(&sample(1, TEXT_LEN)))),
             expected
         );
         assert_eq!(folder_problem(victim.store.delete(&key)), expected);
@@ -507,8 +536,21 @@ fn folders_that_others_can_write() {
 
     let link = path.join("link");
     symlink(&path, &link).unwrap();
-    let opened = DirArtifactStore::open(&link, DirOptions::default());
-    assert_eq!(folder_problem(opened), FolderProblem::Symlink);
+    // However it is written.
+    for end in ["", "/", "//", "/.", "/./", "/.//."] {
+        let written = format!("{}{end}", link.display());
+        let opened = DirArtifactStore::open(written, DirOptions::default());
+        assert_eq!(folder_problem(opened), FolderProblem::Symlink, "{end:?}");
+    }
+    for end in ["/..", "/../", "/x/..", "/../."] {
+        let written = format!("{}{end}", link.display());
+        let opened = DirArtifactStore::open(written, DirOptions::default());
+        assert_eq!(folder_problem(opened), FolderProblem::Parent, "{end:?}");
+    }
+    // The folder itself may be written in any way.
+    for end in ["", "/", "/./"] {
+        DirArtifactStore::open(format!("{}{end}", path.display()), DirOptions::default()).unwrap();
+    }
     let opened = DirArtifactStore::open(&victim.path, DirOptions::default());
     assert_eq!(folder_problem(opened), FolderProblem::NotAFolder);
 
@@ -534,7 +576,7 @@ fn an_exchanged_folder_is_not_followed() {
     fs::rename(&path, &aside).unwrap();
     fs::create_dir(&path).unwrap();
     victim.outcome().unwrap();
-    victim.store.store(&sample(2, TEXT_LEN)).unwrap();
+    victim.store.store(&sealed(&sample(2, TEXT_LEN))).unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     assert_eq!(fs::read_dir(&aside).unwrap().count(), 2);
     fs::remove_dir_all(aside).unwrap();
@@ -543,7 +585,9 @@ fn an_exchanged_folder_is_not_followed() {
 #[cfg(feature = "hmac-manifest")]
 mod authenticated {
     use super::*;
-    use revmc_jit::artifact::{AuthenticationProblem, ManifestKey};
+    use crate::artifact_support::{Shelf, believe, wanted};
+    use revmc_jit::artifact::{AuthenticationProblem, ManifestKey, TrustedStore};
+    use std::sync::Arc;
 
     fn problem(result: Result<(), ArtifactError>) -> AuthenticationProblem {
         match result {
@@ -552,35 +596,40 @@ mod authenticated {
         }
     }
 
+    fn read(store: &TrustedStore) -> Result<(), ArtifactError> {
+        let verified = store.load(program(1).code_hash, &wanted())?.unwrap();
+        aot::load(&verified, program(1), OPTIONS).map(drop)
+    }
+
+    fn good(key: &ManifestKey) -> Vec<u8> {
+        let bytes = sample(1, TEXT_LEN).to_bytes().unwrap().into();
+        let verified = believe(bytes, program(1).code_hash, &wanted()).unwrap();
+        verified.seal(Some(key)).unwrap().bytes().to_vec()
+    }
+
     #[test]
     fn only_the_key_makes_artifacts() {
         let key = ManifestKey::new(&[7; 32]);
-        let options = DirOptions {
-            key: Some(key.clone()),
-            ..DirOptions::default()
-        };
-        let store = TempArtifactStore::new(options).unwrap();
-        let artifact = sample(1, TEXT_LEN);
-        store.store(&artifact).unwrap();
-        let path = store.path().join(artifact.manifest.key().file_name());
-        let outcome = || attempt(&*store, program(1)).map(|found| assert!(found.is_some()));
-        outcome().unwrap();
-
-        let good = fs::read(&path).unwrap();
+        let temporary = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+        let path = temporary
+            .path()
+            .join(sample(1, TEXT_LEN).manifest.key().file_name());
+        let store = TrustedStore::authenticated(temporary.clone(), key.clone());
         let with = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            outcome()
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            read(&store)
         };
+        let good = good(&key);
+        with(&good).unwrap();
         assert_eq!(
-            problem(with(&artifact.to_bytes(None).unwrap())),
+            problem(with(&sample(1, TEXT_LEN).to_bytes().unwrap())),
             AuthenticationProblem::Missing
         );
-        let other = artifact
-            .to_bytes(Some(&ManifestKey::new(&[8; 32])))
-            .unwrap();
+        let other = self::good(&ManifestKey::new(&[8; 32]));
         assert_eq!(problem(with(&other)), AuthenticationProblem::Wrong);
         // Another library under the old code: the manifest names the library's hash.
-        let mut forged = sample(1, TEXT_LEN + 1).to_bytes(None).unwrap();
+        let mut forged = sample(1, TEXT_LEN + 1).to_bytes().unwrap();
         forged[12] |= 1;
         let digest = {
             let len = u32::from_le_bytes(forged[16..20].try_into().unwrap()) as usize;
@@ -594,22 +643,46 @@ mod authenticated {
             flipped[at] ^= 1;
             assert_eq!(problem(with(&flipped)), AuthenticationProblem::Wrong);
         }
-        let mut library = good.clone();
-        *library.last_mut().unwrap() ^= 1;
-        assert_eq!(mismatch(with(&library)), ManifestField::LibraryHash);
+        // The data is the last thing in the file, the library stands before it.
+        for (back, field) in [
+            (1, ManifestField::DataHash),
+            (5, ManifestField::LibraryHash),
+        ] {
+            let mut changed = good.clone();
+            let at = changed.len() - back;
+            changed[at] ^= 1;
+            assert_eq!(mismatch(with(&changed)), field);
+        }
 
         with(&good).unwrap();
-        let keyless = DirArtifactStore::open(store.path(), DirOptions::default()).unwrap();
-        let result = attempt(&keyless, program(1)).map(drop);
-        assert_eq!(problem(result), AuthenticationProblem::NoKey);
+        // Who has no key to check with does not take it, on whatever grounds.
+        let keyless = TrustedStore::from(temporary.clone());
+        assert_eq!(problem(read(&keyless)), AuthenticationProblem::NoKey);
+        // SAFETY: nothing of it is run.
+        let promised = unsafe { TrustedStore::promised(temporary.clone()) };
+        assert_eq!(problem(read(&promised)), AuthenticationProblem::NoKey);
+    }
+
+    /// With a key, a store of one's own is no other way in, whatever it returns.
+    #[test]
+    fn nothing_unauthenticated_is_loaded_from_an_own_store() {
+        let key = ManifestKey::new(&[7; 32]);
+        let trusted = |bytes: Vec<u8>| {
+            TrustedStore::authenticated(Arc::new(Shelf(bytes.into())), key.clone())
+        };
+        read(&trusted(good(&key))).unwrap();
+        assert_eq!(
+            problem(read(&trusted(sample(1, TEXT_LEN).to_bytes().unwrap()))),
+            AuthenticationProblem::Missing
+        );
+        let other = good(&ManifestKey::new(&[8; 32]));
+        assert_eq!(problem(read(&trusted(other))), AuthenticationProblem::Wrong);
     }
 
     #[test]
     fn the_code_is_hmac_sha_256_of_header_and_manifest() {
         use hmac::Mac;
-        let bytes = sample(1, 64)
-            .to_bytes(Some(&ManifestKey::new(&[7; 32])))
-            .unwrap();
+        let bytes = good(&ManifestKey::new(&[7; 32]));
         let len = u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize;
         let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(&[7; 32]).unwrap();
         mac.update(&bytes[..32]);

@@ -29,6 +29,8 @@ fn tree(edges: &str) -> BTreeSet<Crate> {
     for (on, feature) in [
         (cfg!(feature = "hmac-manifest"), "hmac-manifest"),
         (cfg!(feature = "revm"), "revm"),
+        (cfg!(feature = "revmc"), "revmc"),
+        (cfg!(feature = "revm-10"), "revm-10"),
     ] {
         if on {
             cargo.args(["--features", feature]);
@@ -186,8 +188,10 @@ fn every_direct_dependency_says_why_in_the_manifest() {
             commented = true;
         } else if line.is_empty() {
             commented = false;
-        } else if let (true, Some((name, _))) = (inside, line.split_once(" = ")) {
+        } else if let (true, Some((key, rest))) = (inside, line.split_once(" = ")) {
             found += 1;
+            let package = rest.split_once("package = \"");
+            let name = package.map_or(key, |(_, rest)| rest.split('"').next().unwrap_or(key));
             assert!(
                 rows.contains_key(name),
                 "{name} has no row in DEPENDENCIES.md"

@@ -430,3 +430,92 @@ fn writer_dropped_while_read() {
         assert_eq!(census.alive(), 0);
     });
 }
+
+type MessageWriter = Writer<u8, Value, u8, Homes, Value>;
+type MessageReader = Reader<u8, Value, u8, Homes, Value>;
+
+fn with_messages(messages: usize) -> (MessageWriter, MessageReader) {
+    resident::with_messages(&Options {
+        messages,
+        stripes: 1,
+        ..Options::default()
+    })
+}
+
+/// A message is a value that was made on one thread and ends on the writer's.
+fn message(census: &Census, id: u32, home: thread::ThreadId) -> Value {
+    let mut value = census.value(id);
+    value.home = home;
+    value
+}
+
+/// R1, from both sides: more messages than there is room for, taken while they are left. What there
+/// is room for arrives once, whole and in order, and what there is none for is never made.
+#[test]
+fn messages_arrive_whole_and_in_order() {
+    explore("messages_arrive_whole_and_in_order", 2, || {
+        let census = Census::default();
+        let (mut writer, reader) = with_messages(1);
+        // The slot is there before the writer looks.
+        reader.get(&A);
+        let thread = thread::spawn(move || {
+            let mut taken = Vec::new();
+            for _ in 0..2 {
+                taken.extend(writer.take_messages(1).iter().map(Value::read));
+            }
+            (writer, taken)
+        });
+        let home = thread.thread().id();
+        let posts = (1..=3).map(|id| (id, reader.post(|| message(&census, id, home))));
+        let left: Vec<u32> = posts.filter(|(_, left)| *left).map(|(id, _)| id).collect();
+        let (mut writer, mut taken) = thread.join().unwrap();
+        for mut late in writer.take_messages(usize::MAX) {
+            late.home = thread::current().id();
+            taken.push(late.read());
+        }
+        assert_eq!(taken, left);
+        assert_eq!(census.born.load(Ordering::Relaxed), left.len());
+        assert_eq!(census.alive(), 0);
+    });
+}
+
+/// I2: a thread takes over a slot with a message of its last owner in it, while the writer takes it.
+#[test]
+fn a_slot_is_recycled_with_its_messages() {
+    explore("a_slot_is_recycled_with_its_messages", 2, || {
+        let census = Census::default();
+        let (mut writer, reader) = with_messages(2);
+        let home = thread::current().id();
+        let post = |id| {
+            let (reader, census) = (reader.clone(), census.clone());
+            move || assert!(reader.post(|| message(&census, id, home)))
+        };
+        let threads = [thread::spawn(post(1)), thread::spawn(post(2))];
+        let mut taken: Vec<u32> = writer.take_messages(1).iter().map(Value::read).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        taken.extend(writer.take_messages(usize::MAX).iter().map(Value::read));
+        // In one slot after the other's end, or in two.
+        taken.sort_unstable();
+        assert_eq!(taken, [1, 2]);
+        drop((writer, reader));
+        assert_eq!(census.alive(), 0);
+    });
+}
+
+/// What nobody took is dropped by the writer, not by a thread that looks things up.
+#[test]
+fn messages_left_behind_end_with_the_writer() {
+    explore("messages_left_behind_end_with_the_writer", 2, || {
+        let census = Census::default();
+        let (writer, reader) = with_messages(2);
+        let (made, home) = (census.clone(), thread::current().id());
+        let posting = reader.clone();
+        let thread = thread::spawn(move || posting.post(|| message(&made, 1, home)));
+        assert!(thread.join().unwrap());
+        drop(writer);
+        assert_eq!(census.alive(), 0);
+        drop(reader);
+    });
+}

@@ -96,7 +96,7 @@ fn stress(fences: FencePolicy) {
                 10..=13 => _ = writer.remove(&key),
                 14 => _ = writer.reclaim(),
                 _ if random >> 50 & 0x3ff == 0 => writer.clear(),
-                _ => writer.set_tick(version),
+                _ => writer.set_tick(u64::from(version)),
             }
         }
         done.store(true, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 fn an_artifact_that_cannot_be_loaded_yet_is_stored_and_known() {
     let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
     let backend = JitBackend::new(RuntimeConfig {
-        store: Some(store.clone()),
+        store: Some(store.clone().into()),
         ..config()
     })
     .unwrap();
@@ -31,7 +31,7 @@ fn an_artifact_that_cannot_be_loaded_yet_is_stored_and_known() {
     });
     eventually(&backend, |stats| stats.published == 1);
     let program = backend.lookup_ref(&key, &code).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     let stats = backend.stats();
     assert_eq!((stats.artifacts_stored, stats.artifacts_indexed), (1, 1));
     assert_eq!(store.load_all().unwrap().entries.len(), 1);
@@ -41,6 +41,6 @@ fn an_artifact_that_cannot_be_loaded_yet_is_stored_and_known() {
     drop(others);
     backend.clear_resident().unwrap();
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Aot);
+    assert_eq!(program.kind(), ProgramKind::Aot);
     assert_eq!(backend.stats().artifacts_loaded, 1);
 }

@@ -39,7 +39,7 @@ fn live_and_die(n: u32) {
     let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
     let folder = store.path().to_owned();
     let backend = JitBackend::new(RuntimeConfig {
-        store: Some(store as _),
+        store: Some(store.into()),
         ..config()
     })
     .unwrap();

@@ -2,7 +2,7 @@
 
 mod runtime_support;
 
-use revmc::primitives::U256;
+use alloy_primitives::U256;
 use revmc_jit::{CompilationEvent, Error, JitBackend, RuntimeConfig, RuntimeTuning};
 use runtime_support::{config, contract, eventually, request, run, tuning};
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -3,17 +3,20 @@
 
 mod runtime_support;
 
-use revmc::primitives::U256;
+use alloy_primitives::U256;
 use revmc_jit::artifact::{
-    ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, DirOptions, StoredArtifact,
-    TempArtifactStore,
+    ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, AuthenticationProblem, DirOptions,
+    SealedArtifact, Stored, TempArtifactStore, TrustedStore,
 };
+use revmc_jit::primitives::Bytes;
 use revmc_jit::{AotRequest, CompilationEvent, Error, JitBackend, ProgramKind, RuntimeConfig};
 use runtime_support::{config, contract, eventually, request, run};
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 fn aot(n: u32) -> AotRequest {
     let (key, code) = contract(n);
@@ -24,11 +27,16 @@ fn aot(n: u32) -> AotRequest {
     }
 }
 
-fn with_store(store: Arc<dyn ArtifactStore>) -> RuntimeConfig {
+fn with_store(store: impl Into<TrustedStore>) -> RuntimeConfig {
     RuntimeConfig {
-        store: Some(store),
+        store: Some(store.into()),
         ..config()
     }
+}
+
+fn own(store: Arc<dyn ArtifactStore>) -> TrustedStore {
+    // SAFETY: the stores here return what they were given, or nothing.
+    unsafe { TrustedStore::promised(store) }
 }
 
 fn disk_full() -> ArtifactError {
@@ -46,10 +54,10 @@ impl ArtifactStore for Broken {
     fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
         Err(disk_full())
     }
-    fn load(&self, _: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
         Err(disk_full())
     }
-    fn store(&self, _: &StoredArtifact) -> Result<u64, ArtifactError> {
+    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
         Err(disk_full())
     }
     fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
@@ -69,13 +77,13 @@ fn a_store_that_fails_is_done_without() {
         on_compilation: Some(Arc::new(move |event: &CompilationEvent| {
             log.lock().unwrap().push(event.clone())
         })),
-        ..with_store(Arc::new(Broken))
+        ..with_store(own(Arc::new(Broken)))
     })
     .unwrap();
     assert_eq!(backend.stats().store_errors, 1);
     // What could not be stored runs all the same.
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(run(&program, &contract(1).1), U256::from(1));
     let stats = backend.stats();
     assert_eq!((stats.store_errors, stats.artifacts_stored), (2, 0));
@@ -114,7 +122,7 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     for n in [1, 2] {
         let program = backend.lookup_blocking(request(n)).program().unwrap();
-        assert_eq!(program.kind, ProgramKind::Jit);
+        assert_eq!(program.kind(), ProgramKind::Jit);
         assert_eq!(run(&program, &contract(n).1), U256::from(n));
     }
     let stats = backend.stats();
@@ -133,12 +141,10 @@ impl ArtifactStore for Refusing {
     fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
         self.0.load_all()
     }
-    fn load(&self, _: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
-        Err(ArtifactError::CpuFeature {
-            missing: "avx1024".into(),
-        })
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        Err(ArtifactError::Authentication(AuthenticationProblem::Wrong))
     }
-    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError> {
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
         self.0.store(artifact)
     }
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
@@ -150,15 +156,15 @@ impl ArtifactStore for Refusing {
 }
 
 #[test]
-fn an_artifact_for_another_machine_is_left_to_it() {
+fn an_artifact_with_another_key_is_left_to_it() {
     let store = TempArtifactStore::new(DirOptions::default()).unwrap();
     let store = Arc::new(Refusing(store));
-    let backend = JitBackend::new(with_store(store.clone())).unwrap();
+    let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
     eventually(&backend, |stats| stats.published == 1);
     backend.clear_resident().unwrap();
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(backend.stats().artifacts_rejected, 1);
     assert_eq!(store.load_all().unwrap().entries.len(), 1);
 }
@@ -172,7 +178,7 @@ fn an_artifact_that_vanished_is_compiled_afresh() {
     backend.clear_resident().unwrap();
     store.clear().unwrap(); // another process, say
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind, ProgramKind::Jit);
+    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(backend.stats().artifacts_indexed, 0);
 }
 
@@ -188,10 +194,10 @@ impl ArtifactStore for Slow {
     fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
         self.inner.load_all()
     }
-    fn load(&self, key: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
         self.inner.load(key)
     }
-    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError> {
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
         self.entered.lock().unwrap().send(()).unwrap();
         let _ = self.release.lock().unwrap().recv();
         self.inner.store(artifact)
@@ -214,7 +220,7 @@ fn a_clear_takes_what_is_being_stored_and_what_waits() {
         entered: Mutex::new(entered),
         release: Mutex::new(wait),
     });
-    let backend = JitBackend::new(with_store(store.clone())).unwrap();
+    let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
     backend.pause();
@@ -248,7 +254,7 @@ fn a_clear_of_the_map_does_not_stop_an_artifact_but_keeps_it_out_of_the_map() {
         entered: Mutex::new(entered),
         release: Mutex::new(wait),
     });
-    let backend = JitBackend::new(with_store(store)).unwrap();
+    let backend = JitBackend::new(with_store(own(store))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
     backend.clear_resident().unwrap();
@@ -268,25 +274,168 @@ fn a_panicking_store_is_contained() {
     struct Panics;
     impl ArtifactStore for Panics {
         fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-            Ok(ArtifactIndex::default())
-        }
-        fn load(&self, _: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
             panic!("a bug in the store")
         }
-        fn store(&self, _: &StoredArtifact) -> Result<u64, ArtifactError> {
+        fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+            panic!("a bug in the store")
+        }
+        fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
             panic!("a bug in the store")
         }
         fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
             Ok(false)
         }
         fn clear(&self) -> Result<usize, ArtifactError> {
-            Ok(0)
+            panic!("a bug in the store")
         }
     }
-    let backend = JitBackend::new(with_store(Arc::new(Panics))).unwrap();
+    let backend = JitBackend::new(with_store(own(Arc::new(Panics)))).unwrap();
+    assert_eq!(backend.stats().store_errors, 1);
+    // Nothing of what was compiled is lost with what the store does.
     backend.prepare_aot(aot(1));
-    eventually(&backend, |stats| stats.panicked == 1);
-    // The key is not to blame for what was prepared by name; JIT goes on.
-    assert!(backend.lookup_blocking(request(1)).program().is_some());
-    assert_eq!(backend.clear_persisted(), Ok(()));
+    eventually(&backend, |stats| stats.published == 1);
+    let stats = backend.stats();
+    assert_eq!((stats.panicked, stats.failed), (0, 0));
+    assert_eq!((stats.store_errors, stats.artifacts_stored), (2, 0));
+    let (key, _) = contract(1);
+    let program = backend.get_compiled(key.code_hash, key.spec_id).unwrap();
+    assert_eq!(program.kind(), ProgramKind::Jit);
+    assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
+    let said = backend.last_store_error().unwrap().to_string();
+    assert_eq!(said, "the store panicked: a bug in the store");
+}
+
+/// A store that takes its time, on the processor, over each artifact.
+#[derive(Debug)]
+struct Busy(TempArtifactStore, Duration);
+
+impl ArtifactStore for Busy {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        self.0.load_all()
+    }
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        let started = Instant::now();
+        while started.elapsed() < self.1 {}
+        self.0.load(key)
+    }
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        let started = Instant::now();
+        while started.elapsed() < self.1 {}
+        self.0.store(artifact)
+    }
+    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
+        self.0.delete(key)
+    }
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        self.0.clear()
+    }
+}
+
+/// The budget is for the compiler: a store that needs many times as much costs no program.
+#[test]
+fn what_the_store_takes_is_not_compile_time() {
+    let inner = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let store = Arc::new(Busy(inner, Duration::from_secs(3)));
+    let mut config = with_store(own(store));
+    config.aot = true;
+    config.tuning.compile_time_base = Duration::from_secs(1);
+    config.tuning.compile_time_per_byte = Duration::ZERO;
+    let backend = JitBackend::new(config).unwrap();
+    let (key, code) = contract(1);
+    eventually(&backend, |_| {
+        backend.lookup_ref(&key, &code).program().is_some()
+    });
+    let stats = backend.stats();
+    assert_eq!((stats.over_budget, stats.failed), (0, 0));
+    assert_eq!(stats.artifacts_stored, 1);
+    // Nor is what loading takes.
+    backend.clear_resident().unwrap();
+    eventually(&backend, |_| {
+        backend.lookup_ref(&key, &code).program().is_some()
+    });
+    let stats = backend.stats();
+    assert_eq!((stats.over_budget, stats.failed), (0, 0));
+    assert_eq!(stats.artifacts_loaded, 1);
+}
+
+/// A store that is full, and counts how often it is asked.
+#[derive(Debug, Default)]
+struct Full(AtomicUsize);
+
+impl ArtifactStore for Full {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        Ok(ArtifactIndex::default())
+    }
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        Ok(None)
+    }
+    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        self.0.fetch_add(1, Relaxed);
+        Err(disk_full())
+    }
+    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
+        Ok(false)
+    }
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_full_store_is_counted_and_left_alone() {
+    let store = Arc::new(Full::default());
+    let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
+    for n in 1..=20 {
+        backend.prepare_aot(aot(n));
+    }
+    eventually(&backend, |stats| stats.published == 20);
+    let stats = backend.stats();
+    assert_eq!((stats.store_full, stats.artifacts_stored), (20, 0));
+    assert_eq!(stats.failed, 0);
+    let asked = store.0.load(Relaxed);
+    assert!(asked < 20, "{asked}");
+    // It is asked at once when it was emptied.
+    backend.clear_persisted().unwrap();
+    backend.prepare_aot(aot(21));
+    eventually(&backend, |stats| stats.published == 21);
+    assert_eq!(store.0.load(Relaxed), asked + 1);
+}
+
+/// A folder at its bound: contracts become native, artifacts are stored, the oldest go.
+#[test]
+fn a_full_folder_makes_room() {
+    const BOUND: usize = 8;
+    let options = DirOptions {
+        max_artifacts: BOUND,
+        ..DirOptions::default()
+    };
+    let store = Arc::new(TempArtifactStore::new(options).unwrap());
+    let backend = JitBackend::new(with_store(store.clone())).unwrap();
+    for n in 1..=20 {
+        backend.prepare_aot(aot(n));
+        eventually(&backend, |stats| stats.published == u64::from(n));
+    }
+    let stats = backend.stats();
+    assert_eq!(
+        (stats.failed, stats.store_errors, stats.store_full),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (stats.artifacts_stored, stats.artifacts_displaced),
+        (20, 12)
+    );
+    assert_eq!(stats.artifacts_indexed, BOUND as u64);
+    assert_eq!(store.load_all().unwrap().entries.len(), BOUND);
+    for n in 1..=20 {
+        let (key, _) = contract(n);
+        let program = backend.get_compiled(key.code_hash, key.spec_id).unwrap();
+        assert_eq!(program.kind(), ProgramKind::Aot);
+    }
+    // What went is compiled again when it is wanted, what stayed is loaded.
+    backend.clear_resident().unwrap();
+    for n in [1, 20] {
+        assert!(backend.lookup_blocking(request(n)).program().is_some());
+    }
+    let stats = backend.stats();
+    assert_eq!((stats.artifacts_loaded, stats.failed), (1, 0));
 }

@@ -19,7 +19,7 @@ impl Contract {
         let code = Bytes::from(code);
         let key = RuntimeCacheKey {
             code_hash: keccak256(&code),
-            spec_id: SpecId::CANCUN,
+            spec_id: SpecId::OSAKA,
         };
         Self { key, code }
     }
@@ -71,7 +71,7 @@ pub fn eof_contracts(count: u32) -> Vec<Contract> {
     let eof = |n: u32| Contract {
         key: RuntimeCacheKey {
             code_hash: keccak256(n.to_le_bytes()),
-            spec_id: SpecId::CANCUN,
+            spec_id: SpecId::OSAKA,
         },
         code: Bytes::from_static(&[0xef, 0x00]),
     };
@@ -110,7 +110,7 @@ pub fn take(decision: LookupDecision) {
 pub fn take_borrowed(decision: BorrowedDecision<'_>) {
     match decision {
         BorrowedDecision::Compiled(program) => {
-            black_box(program.func);
+            black_box(program.tier());
         }
         BorrowedDecision::Interpret(reason) => {
             black_box(reason);

@@ -5,23 +5,41 @@
 //! ```
 //!
 //! For each test the code of the first transaction's target is compiled at both tiers (the fastest
-//! of several runs is shown), then the transaction is run by the interpreter and by each tier, in
-//! turns. A difference in result, gas or state ends the program with exit code 1.
+//! of several runs is shown), then the transaction is run as a whole on revm, by the interpreter and
+//! by each tier, in turns; the fastest counts. A difference in result, gas, logs, state or reads ends
+//! the program with exit code 1.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
+#[path = "../../tests/blocks/mod.rs"]
+mod blocks;
+#[path = "../statetest/fixture.rs"]
 mod fixture;
+#[path = "../statetest/root.rs"]
+mod root;
+#[path = "../statetest/run.rs"]
+mod run;
 
-use common::driver::{FrameExecutor, Oracle, Run, Timed, run_message};
-use common::native::{Native, TIERS};
-use common::verdict;
-use common::world::World;
-use fixture::Fixture;
-use revmc::primitives::SpecId;
-use revmc_jit::engine::{self, CompileOptions, Tier};
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use blocks::{native::config, step::Runs};
+use fixture::{Case, Fixture};
+use revm::{
+    context::TxEnv,
+    primitives::{Bytes, TxKind, hardfork::SpecId},
+};
+use revmc_jit::{
+    Chain, JitBackend,
+    compiler::{CompileOptions, Tier, compile},
+    revm::JitEvm,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+/// The newest fork without a cap on a transaction's gas.
+const FORK: SpecId = SpecId::PRAGUE;
+
+const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
 const COMPILE_RUNS: usize = 5;
 
@@ -30,11 +48,11 @@ const ROUNDS: usize = 500;
 const ROUNDS_END: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    let mut files = Vec::new();
+    let mut paths = Vec::new();
     for argument in std::env::args_os().skip(1) {
-        files.extend(fixture::files(Path::new(&argument)));
+        paths.extend(files(Path::new(&argument)));
     }
-    if files.is_empty() {
+    if paths.is_empty() {
         eprintln!("usage: report FILE_OR_FOLDER...");
         return ExitCode::from(2);
     }
@@ -43,102 +61,131 @@ fn main() -> ExitCode {
         "contract", "bytes", "tier1 ms", "tier2 ms", "native1", "native2", "interp ns", "x1", "x2"
     );
     let mut failed = false;
-    for file in files {
-        match fixture::read(&file, SpecId::CANCUN) {
-            Ok(fixtures) => {
-                for fixture in fixtures {
-                    if let Err(error) = report(&fixture) {
-                        println!("{}: {error}", fixture.name);
-                        failed = true;
-                    }
-                }
-            }
-            Err(error) => {
-                println!("{error}");
-                failed = true;
-            }
+    for path in paths {
+        let read = fs::read_to_string(&path).map_err(|error| error.to_string());
+        let reported = read.and_then(|text| {
+            let fixtures = fixture::parse(&text)?;
+            fixtures.iter().try_for_each(|fixture| {
+                report(fixture).map_err(|error| format!("{}: {error}", fixture.name))
+            })
+        });
+        if let Err(error) = reported {
+            println!("{}: {error}", path.display());
+            failed = true;
         }
     }
-    ExitCode::from(failed as u8)
+    ExitCode::from(u8::from(failed))
+}
+
+/// The state-test files of a folder, in a fixed order, or the file itself.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else {
+        return vec![path.to_owned()];
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    files.sort();
+    files
 }
 
 fn report(fixture: &Fixture) -> Result<(), String> {
-    let message = fixture.messages.first().ok_or("no transaction")?;
-    let account = fixture
-        .world
-        .account(message.to)
-        .ok_or("the target has no account")?;
-    let code = account.code.original_bytes();
-    let spec_id = fixture.world.spec_id;
+    let cases = fixture.cases.iter();
+    let case = cases.rev().find(|case| case.spec_id == FORK);
+    let case = case.ok_or("no transaction")?;
+    let transaction = case.transactions.first().ok_or("no transaction")?.clone()?;
+    let code = target(fixture, &transaction).ok_or("the target has no code")?;
     let mut compiled = Vec::new();
+    let mut backends = Vec::new();
     for tier in TIERS {
-        compiled.push(compile(&code, spec_id, tier)?);
+        compiled.push(fastest_compilation(&code, tier)?);
+        let mut config = config(tier);
+        // A lookup that finds nothing compiles.
+        config.blocking = true;
+        backends.push(JitBackend::new(config).map_err(|error| error.to_string())?);
     }
 
-    let mut tiers = TIERS.map(Native::new);
-    let oracle = run(fixture, &mut Oracle);
-    for native in &mut tiers {
-        let other = run(fixture, native);
-        verdict::compare(&oracle.0, &oracle.1.state, &other.0, &other.1.state)?;
-        if let Some(failure) = native.take_failure() {
-            return Err(failure);
+    let interpreted = run::run(fixture, case, None);
+    for backend in &backends {
+        interpreted.same(&run::run(fixture, case, Some(backend)))?;
+        if backend.stats().failed > 0 {
+            return Err("a contract was not compiled".to_owned());
         }
     }
 
-    let [first, second] = &mut tiers;
-    let (mut interpreted, mut one, mut two) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let mut least = [Duration::MAX; 3];
     let begin = Instant::now();
     for _ in 0..ROUNDS {
-        interpreted = interpreted.min(time(fixture, &mut Oracle));
-        one = one.min(time(fixture, first));
-        two = two.min(time(fixture, second));
+        least[0] = least[0].min(time(fixture, case, &transaction, |evm| evm));
+        for (least, backend) in least[1..].iter_mut().zip(&backends) {
+            let wrap = |evm| JitEvm::new(evm, backend.clone());
+            *least = (*least).min(time(fixture, case, &transaction, wrap));
+        }
         if begin.elapsed() > ROUNDS_END {
             break;
         }
     }
-    let times = |native: Duration| interpreted.as_secs_f64() / native.as_secs_f64();
+    let times = |native: Duration| least[0].as_secs_f64() / native.as_secs_f64();
+    let end = match &interpreted.steps[0].result {
+        Ok(result) if result.is_success() => "success",
+        Ok(result) if result.is_halt() => "halt",
+        Ok(_) => "revert",
+        Err(why) => why,
+    };
     println!(
-        "{:<20} {:>6} {:>9.2} {:>9.2} {:>9} {:>9} {:>12} {:>7.2} {:>7.2}  yes ({:?})",
+        "{:<20} {:>6} {:>9.2} {:>9.2} {:>9} {:>9} {:>12} {:>7.2} {:>7.2}  yes ({end})",
         fixture.name,
         code.len(),
         compiled[0].0.as_secs_f64() * 1e3,
         compiled[1].0.as_secs_f64() * 1e3,
         compiled[0].1,
         compiled[1].1,
-        interpreted.as_nanos(),
-        times(one),
-        times(two),
-        oracle.0.result.result,
+        least[0].as_nanos(),
+        times(least[1]),
+        times(least[2]),
     );
     Ok(())
 }
 
+/// The code that the transaction calls.
+fn target(fixture: &Fixture, transaction: &TxEnv) -> Option<Bytes> {
+    let TxKind::Call(to) = transaction.kind else {
+        return None;
+    };
+    let account = fixture.pre.accounts.get(&to)?.account.as_ref()?;
+    let code = account.info.code.as_ref()?.original_bytes();
+    (!code.is_empty()).then_some(code)
+}
+
 /// The fastest compilation's time, and the bytes of machine code.
-fn compile(code: &[u8], spec_id: SpecId, tier: Tier) -> Result<(Duration, usize), String> {
+fn fastest_compilation(code: &[u8], tier: Tier) -> Result<(Duration, usize), String> {
     let options = CompileOptions {
         tier,
         ..CompileOptions::default()
     };
+    let chain = Chain::mainnet();
     let (mut fastest, mut len) = (Duration::MAX, 0);
     for _ in 0..COMPILE_RUNS {
         let begin = Instant::now();
-        let native = engine::compile(code, spec_id, &options).map_err(|e| e.to_string())?;
+        let native = compile(code, chain.rules(FORK), &options).map_err(|e| e.to_string())?;
         fastest = fastest.min(begin.elapsed());
         len = native.text_len();
     }
     Ok((fastest, len))
 }
 
-fn run<E: FrameExecutor>(fixture: &Fixture, executor: &mut E) -> (Run, World) {
-    let mut world = fixture.world.clone();
-    let run = run_message(executor, &mut world, &fixture.messages[0], true);
-    (run, world)
-}
-
-/// The time spent inside frames, whoever runs them; setting up the call is the same for all.
-fn time<E: FrameExecutor>(fixture: &Fixture, executor: &mut E) -> Duration {
-    let mut world = fixture.world.clone();
-    let mut timed = Timed::new(executor);
-    run_message(&mut timed, &mut world, &fixture.messages[0], false);
-    timed.spent
+/// How long the whole transaction takes, on a state of its own that is made before.
+fn time<E: Runs>(
+    fixture: &Fixture,
+    case: &Case,
+    transaction: &TxEnv,
+    wrap: impl FnOnce(run::Plain) -> E,
+) -> Duration {
+    let (evm, _) = run::evm(fixture, case);
+    let mut evm = wrap(evm);
+    let transaction = transaction.clone();
+    let begin = Instant::now();
+    let result = std::hint::black_box(evm.transact_one(transaction));
+    let time = begin.elapsed();
+    drop(result);
+    time
 }

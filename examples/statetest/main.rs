@@ -1,30 +1,35 @@
 //! Runs Ethereum's state tests with and without native code.
 //!
 //! ```text
-//! cargo run --release --features revm --example statetest -- tests/statetests [PATH ...]
-//! cargo run --features revm --example statetest -- --fill tests/statetests
+//! cargo run --release --example statetest -- tests/statetests [PATH ...]
+//! cargo run --example statetest -- --fill tests/statetests
 //! ```
 //!
 //! A path is a file or a folder, which is read with all that is below it. Every test is run on
-//! every fork it names, up to Cancun, by revm's interpreter and by compiled code in both tiers
-//! (everything is compiled before it is run), and the root of the state and the hash of the logs
-//! are compared with the test's expectation; results and gas also with one another.
+//! every fork it names, and in any case on Prague, Osaka and Amsterdam, by revm's interpreter and by
+//! compiled code in both tiers (everything is compiled before it is run). The root of the state and
+//! the hash of the logs are compared with the test's expectation, and everything that native code
+//! does with what the interpreter does: result, gas, halt reason, logs, state, what was read.
 //!
 //! The table has a line for each folder: cases, those without an expectation (compared with the
-//! interpreter alone), then how many passed interpreted and natively. The exit code is 1 if
+//! interpreter alone), then how many passed interpreted and natively; frames of contracts that were
+//! looked up in the backends, and those for which there was no program. The exit code is 1 if
 //! compiled code does anything that the interpreter does not, 2 if a file cannot be read. A test
 //! that all three fail is listed, and not counted as a difference.
 //!
 //! `--fill` writes what the interpreter computes into entries of `post` that have no `hash` yet.
 
+#[path = "../../tests/blocks/mod.rs"]
+mod blocks;
 mod fixture;
 mod root;
 mod run;
 
+use blocks::native::config;
 use fixture::{Case, Fixture};
-use revmc_jit::JitBackend;
-use revmc_jit::engine::Tier;
-use run::{Outcome, backend, run};
+use revmc_jit::compiler::Tier;
+use revmc_jit::{JitBackend, RuntimeStatsSnapshot};
+use run::{Outcome, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,7 +72,10 @@ fn main() -> ExitCode {
 
     let mut backends = Vec::new();
     for (_, tier) in TIERS {
-        match backend(tier) {
+        let mut config = config(tier);
+        // A lookup that finds nothing compiles.
+        config.blocking = true;
+        match JitBackend::new(config) {
             Ok(backend) => backends.push(backend),
             Err(error) => {
                 eprintln!("{error}");
@@ -211,10 +219,14 @@ fn compare(
         Err(error) => println!("{place}: interpreter: {error}"),
     }
     for (((name, _), backend), passed) in TIERS.iter().zip(backends).zip(&mut counts.native) {
+        let before = backend.stats();
         let native = run(fixture, case, Some(backend));
         *passed += usize::from(passes(&native).is_ok());
-        counts.frames += native.frames;
-        counts.interpreted_frames += native.interpreted;
+        let after = backend.stats();
+        let lookups = |stats: RuntimeStatsSnapshot| stats.hits + stats.misses + stats.negatives;
+        counts.frames += lookups(after) - lookups(before);
+        counts.interpreted_frames += after.negatives - before.negatives;
+        counts.interpreted_frames += after.failed - before.failed;
         if let Err(error) = interpreted.same(&native) {
             println!("{place}: DIFFERENCE, {name}: {error}");
             counts.differences += 1;
@@ -226,13 +238,17 @@ fn fill_file(file: &Path) -> Result<(), String> {
     let text = read(file)?;
     let mut json: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     for fixture in fixture::parse(&text)? {
-        for case in fixture.cases.iter().filter(|case| case.expected.is_none()) {
+        for case in fixture
+            .cases
+            .iter()
+            .filter(|case| case.expected.is_none() && !case.added)
+        {
             let entry = &mut json[&fixture.name]["post"][case.fork][case.index];
             if entry.is_null() {
                 return Err("only tests with a post section can be filled".to_owned());
             }
             let outcome = run(&fixture, case, None);
-            if let Some(Err(why)) = outcome.results.first() {
+            if let Some(why) = outcome.refused() {
                 return Err(format!("{} {}: refused: {why}", fixture.name, case.fork));
             }
             entry["hash"] = outcome.root.to_string().into();

@@ -2,9 +2,8 @@
 
 use alloy_rlp::{Encodable, Header};
 use alloy_trie::{HashBuilder, Nibbles};
-use revm::db::{CacheState, states::PlainAccount};
+use revm::database::{CacheState, states::plain_account::PlainAccount};
 use revm::primitives::{B256, Log, keccak256};
-use revmc_jit::evm::revm;
 
 /// The root of the state trie (Yellow Paper, §4.1).
 pub fn state_root(state: &CacheState) -> B256 {

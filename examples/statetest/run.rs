@@ -1,51 +1,43 @@
 //! Runs the transactions of a case and says what came out.
 
+use crate::blocks::compare::difference;
+use crate::blocks::step::{Kind, Reads, Recorded, Runs, Step};
 use crate::fixture::{Case, Expected, Fixture};
 use crate::root::{logs_hash, state_root};
-use revm::handler::register::{EvmHandler, HandleRegisterBox};
-use revm::primitives::{B256, ExecutionResult, SpecId};
-use revm::{Database, Evm, Frame, State};
-use revmc_jit::engine::Tier;
-use revmc_jit::evm::{handle_register, revm};
-use revmc_jit::primitives::OptimizationLevel;
-use revmc_jit::{JitBackend, RuntimeConfig};
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use revm::context::CfgEnv;
+use revm::context_interface::{ContextTr, JournalTr};
+use revm::database::{EmptyDB, State};
+use revm::handler::{EvmTr, MainnetContext};
+use revm::primitives::{B256, hardfork::SpecId};
+use revm::{Context, MainBuilder, MainnetEvm};
+use revmc_jit::JitBackend;
+use revmc_jit::revm::JitEvm;
 
-/// A backend that compiles whatever is called before it is run, in this tier.
-pub fn backend(tier: Tier) -> revmc_jit::Result<JitBackend> {
-    let mut config = RuntimeConfig::default();
-    config.blocking = true;
-    let tuning = &mut config.tuning;
-    tuning.jit_tiered = false;
-    tuning.jit_opt_level = match tier {
-        Tier::Baseline => OptimizationLevel::None,
-        Tier::Optimized => OptimizationLevel::Default,
-    };
-    // Everything is to be native: no contract is too long or takes too long.
-    tuning.jit_max_bytecode_len = 1 << 20;
-    tuning.compile_time_base = Duration::from_secs(600);
-    tuning.native_len_base = 1 << 30;
-    JitBackend::new(config)
-}
+/// The database of a case.
+type Db = Recorded<State<EmptyDB>>;
+
+/// revm's own EVM on it.
+pub type Plain = MainnetEvm<MainnetContext<Db>>;
 
 /// What a case did.
-#[derive(Debug)]
 pub struct Outcome {
     pub root: B256,
     /// Of the last transaction.
     pub logs: B256,
-    /// Per transaction. `Err`: it was refused.
-    pub results: Vec<Result<ExecutionResult, String>>,
-    /// How often a call frame was started or gone on with, and how often by the interpreter.
-    pub frames: u64,
-    pub interpreted: u64,
+    /// Per transaction.
+    pub steps: Vec<Step>,
 }
 
 impl Outcome {
+    /// Why a transaction was refused, if one was.
+    pub fn refused(&self) -> Option<&str> {
+        let results = self.steps.iter().map(|step| step.result.as_ref());
+        results.filter_map(Result::err).map(String::as_str).next()
+    }
+
     /// Compares with what the fixture says.
     pub fn check(&self, expected: &Expected) -> Result<(), String> {
-        let refused = self.results.iter().find_map(|result| result.as_ref().err());
-        match (expected, refused) {
+        match (expected, self.refused()) {
             (Expected::Refused, Some(_)) => Ok(()),
             (Expected::Refused, None) => Err("the transaction was not refused".to_owned()),
             (Expected::Hashes { .. }, Some(why)) => Err(format!("refused: {why}")),
@@ -62,11 +54,11 @@ impl Outcome {
         }
     }
 
-    /// Compares with what another way of running gave.
+    /// Compares with what another way of running gave: results, states, reads, hashes.
     pub fn same(&self, other: &Self) -> Result<(), String> {
-        let results = self.results.iter().zip(&other.results);
-        if let Some((a, b)) = results.into_iter().find(|(a, b)| !same_result(a, b)) {
-            return Err(format!("result {b:?}, the interpreter {a:?}"));
+        let mut steps = self.steps.iter().zip(&other.steps);
+        if let Some(difference) = steps.find_map(|(a, b)| difference(a, b)) {
+            return Err(difference);
         }
         if (self.root, self.logs) != (other.root, other.logs) {
             return Err(format!(
@@ -78,72 +70,55 @@ impl Outcome {
     }
 }
 
-/// Which of several errors that hold at the same point stops a frame is not a rule of the EVM.
-fn same_result(a: &Result<ExecutionResult, String>, b: &Result<ExecutionResult, String>) -> bool {
-    match (a, b) {
-        (
-            Ok(ExecutionResult::Halt { gas_used: a, .. }),
-            Ok(ExecutionResult::Halt { gas_used: b, .. }),
-        ) => a == b,
-        (a, b) => a == b,
+/// revm's EVM for a case, and what its database was asked for.
+pub fn evm(fixture: &Fixture, case: &Case) -> (Plain, Reads) {
+    let state = State::builder()
+        .with_cached_prestate(fixture.pre.clone())
+        .build();
+    let (db, reads) = Recorded::new(state);
+    let mut cfg = CfgEnv::new_with_spec(case.spec_id);
+    cfg.max_blobs_per_tx = Some(match case.spec_id {
+        SpecId::PRAGUE => 9,
+        _ => 6,
+    });
+    if case.added {
+        // A test from before Osaka may ask for more gas than EIP-7825 allows.
+        cfg.tx_gas_limit_cap = Some(u64::MAX);
     }
+    let context: MainnetContext<Db> = Context::new(db, case.spec_id);
+    let context = context.with_cfg(cfg).with_block(fixture.block(case));
+    (context.build_mainnet(), reads)
 }
 
 /// Runs a case: interpreted, or with the programs of a backend.
 pub fn run(fixture: &Fixture, case: &Case, backend: Option<&JitBackend>) -> Outcome {
-    let mut pre = fixture.pre.clone();
-    // EIP-161
-    pre.set_state_clear_flag(case.spec_id.is_enabled_in(SpecId::SPURIOUS_DRAGON));
-    let state = State::builder().with_cached_prestate(pre).build();
-    let (frames, interpreted) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    // What is registered first is called by what is registered later.
-    let mut builder = Evm::builder()
-        .with_db(state)
-        .with_spec_id(case.spec_id)
-        .modify_cfg_env(|cfg| cfg.chain_id = 1)
-        .with_block_env(fixture.block(case.spec_id))
-        .append_handler_register_box(count(interpreted.clone()));
-    if let Some(backend) = backend {
-        builder = builder.append_handler_register_box(handle_register(backend.clone()));
+    let (evm, reads) = evm(fixture, case);
+    match backend {
+        None => outcome(evm, case, &reads),
+        Some(backend) => outcome(JitEvm::new(evm, backend.clone()), case, &reads),
     }
-    let mut evm = builder
-        .append_handler_register_box(count(frames.clone()))
-        .build();
+}
 
-    let mut logs = Vec::new();
-    let mut results = Vec::new();
-    for transaction in &case.transactions {
-        let result = transaction.clone().and_then(|transaction| {
-            *evm.tx_mut() = transaction;
-            evm.transact_commit().map_err(|error| format!("{error:?}"))
+fn outcome<E>(mut evm: E, case: &Case, reads: &Reads) -> Outcome
+where
+    E: Runs + EvmTr<Context = MainnetContext<Db>>,
+{
+    let mut steps = Vec::new();
+    for (at, transaction) in case.transactions.iter().enumerate() {
+        let kind = Kind::Transaction(at);
+        steps.push(match transaction {
+            Ok(transaction) => {
+                let result = evm.transact_one(transaction.clone());
+                Step::take(&mut evm, kind, result, reads)
+            }
+            Err(why) => Step::refused(kind, why.clone()),
         });
-        logs = match &result {
-            Ok(result) => result.logs().to_vec(),
-            Err(_) => Vec::new(),
-        };
-        results.push(result);
     }
+    let logs = steps.last().and_then(|step| step.result.as_ref().ok());
+    let logs = logs_hash(logs.map_or(&[], |result| result.logs()));
     Outcome {
-        root: state_root(&evm.db().cache),
-        logs: logs_hash(&logs),
-        results,
-        frames: frames.get(),
-        interpreted: interpreted.get(),
+        root: state_root(&evm.ctx_ref().journal_ref().db().inner.cache),
+        logs,
+        steps,
     }
-}
-
-/// Counts the call frames that reach this place in the handler's chain, each time they start or
-/// go on.
-fn count<EXT, DB: Database>(counter: Rc<Cell<u64>>) -> HandleRegisterBox<EXT, DB> {
-    Box::new(move |handler| counted(handler, counter.clone()))
-}
-
-fn counted<EXT, DB: Database>(handler: &mut EvmHandler<'_, EXT, DB>, counter: Rc<Cell<u64>>) {
-    let next = handler.execution.execute_frame.clone();
-    handler.execution.execute_frame = Arc::new(move |frame, memory, tables, context| {
-        if matches!(frame, Frame::Call(_)) {
-            counter.set(counter.get() + 1);
-        }
-        next(frame, memory, tables, context)
-    });
 }

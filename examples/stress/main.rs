@@ -8,14 +8,18 @@
 //! keys that never come back, wrong and ineligible code. Meanwhile the backend compiles, optimises,
 //! evicts (the cache is small), and is cleared and paused. Results of programs are checked. Then
 //! the same lookups are made with the backend thread suspended, the channel full and every worker
-//! stuck. The first row shows the clock and the machine alone: no lookup, only a reference count.
+//! stuck, and on a backend of its own with attacks running: distinct bombs and programs without
+//! number. The first row shows the clock and the machine alone: no lookup, only a reference count.
 //!
-//! Exits with 1 if a lookup was not counted, a program gave a wrong result, or memory grew.
+//! Exits with 1 if a lookup was not counted, a program gave a wrong result, memory grew, or an attack
+//! exceeded a limit.
 
+mod attack;
 mod histogram;
 #[path = "../../tests/runtime_support/mod.rs"]
 mod runtime_support;
 
+use attack::Attack;
 use histogram::Histogram;
 use revmc::primitives::U256;
 use revmc_jit::primitives::Bytes;
@@ -144,7 +148,14 @@ fn phase(
         let threads: Vec<_> = (1..=EXECUTION_THREADS)
             .map(|n| {
                 let stop = &stop;
-                scope.spawn(move || execute(backend, contracts, n * 0x9e37_79b9_7f4a_7c15, stop))
+                scope.spawn(move || {
+                    execute(
+                        backend,
+                        contracts,
+                        n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                        stop,
+                    )
+                })
             })
             .collect();
         let end = Instant::now() + time;
@@ -257,6 +268,7 @@ fn main() -> ExitCode {
             eviction_sweep_interval: Duration::from_millis(500),
             hotness_age_interval: Duration::from_secs(5),
             channel_capacity: 256,
+            observations_per_thread: 64,
             ..RuntimeTuning::default()
         },
         on_compilation: Some(Arc::new(move |_: &CompilationEvent| at_door.pass())),
@@ -327,6 +339,33 @@ fn main() -> ExitCode {
         door.set(false);
     }
 
+    let attack = Attack::new();
+    for n in 0..HOT {
+        let request = request(n);
+        attack
+            .backend
+            .compile_jit_sync(request)
+            .expect("it compiles");
+    }
+    let mut rounds = 0;
+    let attacked = phase(
+        "under attack",
+        &attack.backend,
+        &contracts,
+        time / 4,
+        |round| {
+            attack.strike(round);
+            rounds = round + 1;
+        },
+    );
+    let under_attack = attack.backend.stats();
+    let attack_counted = under_attack.hits + under_attack.misses + under_attack.negatives;
+    let lost = attack_counted != attacked.lookups + Attack::lookups(rounds);
+    let (resident, mappings) = memory();
+    println!();
+    let exceeded = attack.report() || attacked.wrong > 0 || lost;
+    println!("resident memory KiB / mappings then: {resident} / {mappings}");
+
     let stats = backend.stats();
     println!("\n{stats}\n");
     println!("after part: resident memory KiB / mappings");
@@ -349,6 +388,6 @@ fn main() -> ExitCode {
         if grew { "YES" } else { "no" }
     );
     drop(backend);
-    let failed = grew || wrong > 0 || lookups != counted || native != stats.hits;
+    let failed = exceeded || grew || wrong > 0 || lookups != counted || native != stats.hits;
     ExitCode::from(u8::from(failed))
 }

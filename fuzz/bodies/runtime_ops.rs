@@ -4,7 +4,7 @@
 
 use crate::runtime_support::{config, contract, request, run};
 use arbitrary::{Arbitrary, Unstructured};
-use revmc::primitives::{B256, U256};
+use revm::primitives::{B256, U256};
 use revmc_jit::artifact::{DirOptions, TempArtifactStore};
 use revmc_jit::{
     AotRequest, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest,
@@ -104,7 +104,7 @@ fn configuration(setup: &Setup) -> RuntimeConfig {
     config.tuning.jit_tiered = setup.tiered;
     if setup.with_store {
         let store = TempArtifactStore::new(DirOptions::default()).expect("a temporary folder");
-        config.store = Some(Arc::new(store));
+        config.store = Some(store.into());
         config.aot = setup.observed_to_artifacts;
     }
     if setup.small_cache {
@@ -158,7 +158,7 @@ impl Session {
             }
             Call::LookupNonsense(code) => {
                 let code = code.into();
-                let code_hash = revmc::primitives::keccak256(&code);
+                let code_hash = revm::primitives::keccak256(&code);
                 let (mut key, _) = contract(0);
                 key.code_hash = code_hash;
                 if let LookupDecision::Compiled(program) =

@@ -1,4 +1,5 @@
-//! One program by the interpreter and through [`JitBackend`] in blocking mode, at both tiers.
+//! One program as a transaction on revm, interpreted and with a [`JitBackend`] in blocking mode, at both
+//! tiers: result, gas, logs, state and what was read must be equal.
 //!
 //! An input is a head of eight bytes, calldata, and code: raw bytes, or a list of [`Instruction`]s,
 //! from which jumps that land and pushes that are whole come out more often.
@@ -6,19 +7,24 @@
 //! | byte | meaning |
 //! |---|---|
 //! | 0 | fork, modulo their number |
-//! | 1 | bit 0: static call; bit 1: with value; bit 2: the code is instructions |
-//! | 2 to 4 | gas limit, little endian, modulo [`GAS_LIMITS`] |
+//! | 1 | bit 0: in a static call; bit 1: with value; bit 2: the code is instructions |
+//! | 2 to 4 | gas limit, little endian, modulo [`GAS_LIMITS`], beyond what the transaction itself takes |
 //! | 5 | bytes of calldata |
 //! | 6, 7 | nothing |
 
-use crate::common::asm::{Item, assemble};
-use crate::common::case::{Case, FORKS};
-use crate::with_jit::WithJit;
+use crate::common::asm::{Item, asm, assemble};
 use arbitrary::{Arbitrary, Unstructured};
-use revmc::OptimizationLevel;
-use revmc::primitives::U256;
+use revm::context::{BlockEnv, Context, TxEnv};
+use revm::database::InMemoryDB;
+use revm::primitives::hardfork::SpecId;
+use revm::primitives::{Address, Bytes, TxKind, U256, hex};
+use revm::state::{AccountInfo, Bytecode};
+use revm::{ExecuteEvm, MainBuilder, MainContext};
+use revmc_jit::primitives::OptimizationLevel;
+use revmc_jit::revm::JitEvm;
 use revmc_jit::{JitBackend, RuntimeConfig};
 use std::cell::{Cell, OnceCell};
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +35,51 @@ const CLEAR_AFTER: u32 = 256;
 
 /// Longer code only slows the search.
 const MAX_CODE_LEN: usize = 4096;
+
+/// The forks, in their order.
+pub const FORKS: [SpecId; 15] = [
+    SpecId::FRONTIER,
+    SpecId::HOMESTEAD,
+    SpecId::TANGERINE,
+    SpecId::SPURIOUS_DRAGON,
+    SpecId::BYZANTIUM,
+    SpecId::PETERSBURG,
+    SpecId::ISTANBUL,
+    SpecId::BERLIN,
+    SpecId::LONDON,
+    SpecId::MERGE,
+    SpecId::SHANGHAI,
+    SpecId::CANCUN,
+    SpecId::PRAGUE,
+    SpecId::OSAKA,
+    SpecId::AMSTERDAM,
+];
+
+const SENDER: Address = Address::repeat_byte(0xca);
+/// Has the program.
+const CONTRACT: Address = Address::with_last_byte(0xee);
+/// Calls the program in a static call and passes everything on.
+const STATIC: Address = Address::with_last_byte(0xef);
+
+/// Accounts to talk to, at addresses that fit in a `PUSH1`.
+const ACTORS: [(u8, &str); 5] = [
+    // Returns its calldata.
+    (0xa1, "CALLDATASIZE 0 0 CALLDATACOPY CALLDATASIZE 0 RETURN"),
+    // Reverts with it.
+    (0xa2, "CALLDATASIZE 0 0 CALLDATACOPY CALLDATASIZE 0 REVERT"),
+    (0xa3, "INVALID"),
+    // storage[calldata[0]] = calldata[32], with a log; returns the old value.
+    (
+        0xa4,
+        "0 CALLDATALOAD SLOAD 0 MSTORE 32 CALLDATALOAD 0 CALLDATALOAD SSTORE \
+         CALLVALUE 32 0 LOG1 32 0 RETURN",
+    ),
+    // Calls its caller back with a little gas.
+    (
+        0xa5,
+        "0 0 0 0 0 CALLER 20000 CALL POP RETURNDATASIZE 0 0 RETURNDATACOPY RETURNDATASIZE 0 RETURN",
+    ),
+];
 
 /// An instruction as the fuzzer makes it up.
 #[derive(Arbitrary, Debug)]
@@ -92,6 +143,31 @@ pub fn input(fork: u8, calldata: &[u8], code: &[u8]) -> Vec<u8> {
     [&head[..], calldata, code].concat()
 }
 
+/// A program and how it is called.
+pub struct Case {
+    spec_id: SpecId,
+    gas_limit: u64,
+    code: Bytes,
+    input: Bytes,
+    value: U256,
+    is_static: bool,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "fork {:?}, gas {}, value {}, static {}, calldata 0x{}, code 0x{}",
+            self.spec_id,
+            self.gas_limit,
+            self.value,
+            self.is_static,
+            hex::encode(&self.input),
+            hex::encode(&self.code)
+        )
+    }
+}
+
 /// The case that an input stands for; `None` for one that is too short.
 pub fn case(data: &[u8]) -> Option<Case> {
     let (head, rest) = data.split_first_chunk::<8>()?;
@@ -110,15 +186,100 @@ pub fn case(data: &[u8]) -> Option<Case> {
         return None;
     }
     let gas = u64::from(head[2]) | u64::from(head[3]) << 8 | u64::from(head[4]) << 16;
-    let mut case = Case::new(code)
-        .on(FORKS[usize::from(head[0]) % FORKS.len()])
-        .gas(gas % GAS_LIMITS)
-        .input(input.to_vec());
-    case.is_static = head[1] & 1 != 0;
-    if head[1] & 2 != 0 && !case.is_static {
-        case.value = U256::from(1);
+    let is_static = head[1] & 1 != 0;
+    Some(Case {
+        spec_id: FORKS[usize::from(head[0]) % FORKS.len()],
+        gas_limit: gas % GAS_LIMITS,
+        code: code.into(),
+        input: input.to_vec().into(),
+        value: U256::from(u8::from(head[1] & 2 != 0 && !is_static)),
+        is_static,
+    })
+}
+
+impl Case {
+    fn state(&self) -> InMemoryDB {
+        let mut db = InMemoryDB::default();
+        let mut insert = |address: Address, code: Bytes| {
+            // Code that starts like EIP-7702's designator is none of a contract's.
+            let code = Bytecode::new_raw_checked(code).unwrap_or_default();
+            let balance = U256::from(1) << 80;
+            let info = AccountInfo::new(balance, 1, code.hash_slow(), code);
+            db.insert_account_info(address, info);
+        };
+        insert(SENDER, Bytes::new());
+        insert(CONTRACT, self.code.clone());
+        let call = "CALLDATASIZE 0 0 CALLDATACOPY 0 0 CALLDATASIZE 0 0xee GAS STATICCALL POP \
+                    RETURNDATASIZE 0 0 RETURNDATACOPY RETURNDATASIZE 0 RETURN";
+        insert(STATIC, asm(call).into());
+        for (low, text) in ACTORS {
+            insert(Address::with_last_byte(low), asm(text).into());
+        }
+        for (key, value) in [
+            (1u64, U256::from(1)),
+            (2, U256::MAX),
+            (32, U256::from(0x1234)),
+        ] {
+            db.insert_account_storage(CONTRACT, U256::from(key), value)
+                .expect("a database in memory has no errors");
+        }
+        db
     }
-    Some(case)
+
+    fn transaction(&self) -> TxEnv {
+        TxEnv {
+            caller: SENDER,
+            kind: TxKind::Call(if self.is_static { STATIC } else { CONTRACT }),
+            // What the transaction itself takes (Yellow Paper, section 6.2, and EIP-7623), at most.
+            gas_limit: self.gas_limit + 21_000 + 100 * self.input.len() as u64,
+            data: self.input.clone(),
+            value: self.value,
+            nonce: 1,
+            chain_id: None,
+            ..TxEnv::default()
+        }
+    }
+
+    /// By the interpreter and through `backend`: what differs, if anything does.
+    fn compare(&self, backend: &JitBackend) -> Result<(), String> {
+        let evm = || {
+            let mut block = BlockEnv {
+                number: U256::from(20_000_000),
+                timestamp: U256::from(1_720_000_000),
+                gas_limit: u64::MAX,
+                prevrandao: Some([0x77; 32].into()),
+                ..BlockEnv::default()
+            };
+            block.set_blob_excess_gas_and_price(0, 3_338_477);
+            Context::mainnet()
+                .with_db(self.state())
+                .with_block(block)
+                .modify_cfg_chained(|cfg| cfg.set_spec_and_mainnet_gas_params(self.spec_id))
+                .build_mainnet()
+        };
+        let plain = evm().transact(self.transaction());
+        let native = JitEvm::new(evm(), backend.clone()).transact(self.transaction());
+        let show = |done| format!("{done:#?}");
+        match (plain, native) {
+            (Ok(plain), Ok(native)) => {
+                if (&plain.result, &plain.state) == (&native.result, &native.state) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "{}\nnatively {}",
+                    show((plain.result, plain.state)),
+                    show((native.result, native.state))
+                ))
+            }
+            (plain, native) => {
+                let (plain, native) = (format!("{:?}", plain.err()), format!("{:?}", native.err()));
+                if plain == native {
+                    return Ok(());
+                }
+                Err(format!("{plain}, natively {native}"))
+            }
+        }
+    }
 }
 
 struct Backends {
@@ -178,8 +339,7 @@ pub fn run(data: &[u8]) {
             if backends.used.get() % CLEAR_AFTER == 0 {
                 backend.clear_resident().expect("the backend runs");
             }
-            let verdict = case.compare(&mut WithJit::new(backend));
-            if let Err(difference) = verdict {
+            if let Err(difference) = case.compare(backend) {
                 panic!("tier {tier}: {difference}\n{case}");
             }
         }

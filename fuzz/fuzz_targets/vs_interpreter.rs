@@ -1,12 +1,13 @@
 #![no_main]
 
-// Tests use the rest of it.
+// Tests use the rest of both.
 #[allow(dead_code)]
 #[path = "../bodies/vs_interpreter.rs"]
 mod body;
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../examples/quickstart/with_jit.rs"]
-mod with_jit;
+mod common {
+    #[allow(dead_code)]
+    #[path = "../../../tests/common/asm.rs"]
+    pub mod asm;
+}
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

@@ -1,7 +1,11 @@
 //! Authentication of manifests with a key that the caller keeps.
+//!
+//! Whoever has the secret decides what runs: keep it from those who can write where artifacts are
+//! kept, or it authenticates nothing.
 
 /// A secret that authenticates the artifacts of one store: HMAC-SHA-256 (RFC 2104, FIPS 198-1)
-/// over header and manifest, which in turn hold the keccak-256 of the library.
+/// over header and manifest, which in turn hold the keccak-256 of library and data. For
+/// [`TrustedStore::authenticated`](super::TrustedStore::authenticated).
 ///
 /// Made with `ManifestKey::new`, which needs the crate feature `hmac-manifest`; without the
 /// feature no value of this type exists.

@@ -1,4 +1,4 @@
-//! An artifact as one sequence of bytes: header, manifest, library.
+//! An artifact as one sequence of bytes: header, manifest, library, data.
 //!
 //! One file per artifact makes atomicity simple: whoever has the file has all of it. The header has
 //! a fixed length, all integers little-endian:
@@ -9,111 +9,121 @@
 //! | 8 | 4 | format |
 //! | 12 | 4 | flags: bit 0, authenticated; the others are zero |
 //! | 16 | 4 | length of the manifest |
-//! | 20 | 4 | zero |
+//! | 20 | 4 | length of the data |
 //! | 24 | 8 | length of the library |
 //! | 32 | 32 | keccak-256 of bytes 0 to 32 and the manifest |
 //! | 64 | 32 | HMAC-SHA-256 of the same, or zeros |
 //!
-//! The manifest holds the library's keccak-256, so every bit of the artifact is under a digest. The
-//! digest finds accidents; only the authentication code finds a forger.
+//! The manifest holds the keccak-256 of library and data, so every bit of the artifact is under a
+//! digest. The digest finds accidents; only the authentication code finds a forger.
 
 use super::{
     auth::ManifestKey,
+    determinants::{Determinants, FORMAT},
     error::{ArtifactError, AuthenticationProblem, ManifestField},
-    host::{BuildOptions, Environment},
-    manifest::{ArtifactManifest, FORMAT, MAX_MANIFEST_LEN},
+    manifest::{ArtifactManifest, MAX_MANIFEST_LEN},
     object::Layout,
 };
-use crate::{RuntimeCacheKey, compiler::Rules};
 use alloy_primitives::{B256, Bytes, Keccak256, keccak256};
 
 /// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 96;
+
+/// Bound of the translator's data in bytes.
+pub const MAX_DATA_LEN: usize = 16 << 20;
 
 const MAGIC: &[u8; 8] = b"revmcaot";
 const AUTHENTICATED: u32 = 1;
 /// What the digest covers of the header.
 const COVERED: usize = 32;
 
-/// An artifact in memory: a manifest and the shared object it speaks of.
+/// What the bytes of an artifact say: a manifest, and the shared object and the data it speaks of.
 ///
-/// What a store returns is not trusted: [`load`](super::load) verifies it.
+/// Anybody can make one, so nothing runs it: only a [`Verified`](super::Verified) artifact can be
+/// loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredArtifact {
     /// What the artifact says of itself.
     pub manifest: ArtifactManifest,
     /// The shared object.
     pub library: Bytes,
+    /// What the translator keeps beside its code; only it knows the meaning. May be empty.
+    pub data: Bytes,
 }
 
 impl StoredArtifact {
-    /// Checks manifest and library against what is wanted, and returns the layout under which
+    /// Checks manifest, library and data against what is wanted, and returns the layout under which
     /// [`LoadedLibrary::open`](super::loader::LoadedLibrary::open) accepts the library. Costs a
-    /// keccak-256 over the library.
+    /// keccak-256 over library and data.
+    ///
+    /// This finds accidents and mix-ups, not forgers: whoever made the artifact could make its
+    /// digests.
     ///
     /// # Errors
     /// As [`ArtifactManifest::check`] and [`ArtifactManifest::layout`], then
-    /// [`ArtifactError::Mismatch`] for the library's length or hash, then as [`Layout::verify`].
+    /// [`ArtifactError::Mismatch`] for the length or hash of data or library, then as
+    /// [`Layout::verify`].
     pub fn verify(
         &self,
-        program: &RuntimeCacheKey,
-        rules: &Rules,
-        options: BuildOptions,
-        host: &Environment,
+        code_hash: B256,
+        wanted: &Determinants,
     ) -> Result<Layout<'_>, ArtifactError> {
-        self.manifest.check(program, rules, options, host)?;
-        let found = self.library.len() as u64;
-        let expected = self.manifest.library_len;
-        if found != expected {
-            return Err(ArtifactError::mismatch(
-                ManifestField::LibraryLen,
-                expected,
-                found,
-            ));
-        }
-        let layout = self.manifest.layout()?;
-        let hash = keccak256(&self.library);
-        if hash != self.manifest.library_hash {
-            let expected = self.manifest.library_hash;
-            return Err(ArtifactError::mismatch(
-                ManifestField::LibraryHash,
-                expected,
-                hash,
-            ));
-        }
-        if let Some(stated) = Layout::stated_text_len(&self.library)
-            && stated != self.manifest.text_len
-        {
-            let found = self.manifest.text_len;
-            return Err(ArtifactError::mismatch(
-                ManifestField::TextLen,
-                stated,
-                found,
-            ));
+        use ManifestField as F;
+        let manifest = &self.manifest;
+        manifest.check(code_hash, wanted)?;
+        same(
+            F::DataLen,
+            u64::from(manifest.data_len),
+            self.data.len() as u64,
+        )?;
+        same(
+            F::LibraryLen,
+            manifest.library_len,
+            self.library.len() as u64,
+        )?;
+        let layout = manifest.layout()?;
+        same(F::DataHash, manifest.data_hash, keccak256(&self.data))?;
+        same(
+            F::LibraryHash,
+            manifest.library_hash,
+            keccak256(&self.library),
+        )?;
+        if let Some(stated) = Layout::stated_text_len(&self.library) {
+            same(F::TextLen, stated, manifest.text_len)?;
         }
         layout.verify(&self.library)?;
         Ok(layout)
     }
 
-    /// The artifact's bytes, authenticated if there is a key.
+    /// The artifact's bytes, without an authentication code.
     ///
     /// # Errors
-    /// [`ArtifactError::TooLarge`] if the manifest is longer than [`MAX_MANIFEST_LEN`].
-    pub fn to_bytes(&self, key: Option<&ManifestKey>) -> Result<Vec<u8>, ArtifactError> {
+    /// [`ArtifactError::TooLarge`] if the manifest is longer than [`MAX_MANIFEST_LEN`] or the data
+    /// than [`MAX_DATA_LEN`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
+        self.encode(None)
+    }
+
+    /// The artifact's bytes, authenticated if there is a key.
+    pub(super) fn encode(&self, key: Option<&ManifestKey>) -> Result<Vec<u8>, ArtifactError> {
         let manifest = self.manifest.encode();
-        if manifest.len() > MAX_MANIFEST_LEN {
-            return Err(ArtifactError::TooLarge {
-                what: "manifest",
-                len: manifest.len() as u64,
-                limit: MAX_MANIFEST_LEN as u64,
-            });
-        }
-        let mut bytes = Vec::with_capacity(HEADER_LEN + manifest.len() + self.library.len());
+        let bound = |what, len: usize, limit: usize| {
+            if len > limit {
+                let (len, limit) = (len as u64, limit as u64);
+                return Err(ArtifactError::TooLarge { what, len, limit });
+            }
+            Ok(len as u32)
+        };
+        let manifest_len = bound("manifest", manifest.len(), MAX_MANIFEST_LEN)?;
+        let data_len = bound("data", self.data.len(), MAX_DATA_LEN)?;
+        let len = HEADER_LEN + manifest.len() + self.library.len() + self.data.len();
+        let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         let flags = if key.is_some() { AUTHENTICATED } else { 0 };
         bytes.extend_from_slice(&flags.to_le_bytes());
-        bytes.extend_from_slice(&(manifest.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&manifest_len.to_le_bytes());
+        bytes.extend_from_slice(&data_len.to_le_bytes());
         bytes.extend_from_slice(&(self.library.len() as u64).to_le_bytes());
         let covered = [bytes.as_slice(), manifest.as_bytes()];
         let digest = digest(covered);
@@ -122,31 +132,45 @@ impl StoredArtifact {
         bytes.extend_from_slice(&tag);
         bytes.extend_from_slice(manifest.as_bytes());
         bytes.extend_from_slice(&self.library);
+        bytes.extend_from_slice(&self.data);
         Ok(bytes)
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) writes: checks format, lengths, the manifest's
-    /// digest, and its authentication code if there is a key. The library stays unverified, and
-    /// shares its memory with `bytes`.
+    /// Reads what an artifact's bytes say: checks format, lengths, the manifest's digest, and its
+    /// authentication code if there is a key. Library and data stay unverified, and share their
+    /// memory with `bytes`.
     ///
     /// # Errors
     /// [`ArtifactError::NotAnArtifact`], [`ArtifactError::Format`], [`ArtifactError::Length`],
     /// [`ArtifactError::Malformed`], [`ArtifactError::ManifestDigest`],
     /// [`ArtifactError::Authentication`], and as [`ArtifactManifest::parse`].
     pub fn from_bytes(bytes: &Bytes, key: Option<&ManifestKey>) -> Result<Self, ArtifactError> {
-        let (manifest, start) = read_manifest(bytes, key)?;
+        let (manifest, library, data) = read_manifest(bytes, key)?;
         Ok(Self {
             manifest,
-            library: bytes.slice(start..),
+            library: bytes.slice(library..data),
+            data: bytes.slice(data..),
         })
     }
 }
 
-/// The manifest and where the library starts.
+fn same<T: PartialEq + std::fmt::Display>(
+    field: ManifestField,
+    expected: T,
+    found: T,
+) -> Result<(), ArtifactError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(ArtifactError::mismatch(field, expected, found))
+    }
+}
+
+/// The manifest, and where library and data start.
 fn read_manifest(
     bytes: &[u8],
     key: Option<&ManifestKey>,
-) -> Result<(ArtifactManifest, usize), ArtifactError> {
+) -> Result<(ArtifactManifest, usize, usize), ArtifactError> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or_else(|| {
         if bytes.starts_with(MAGIC) {
             ArtifactError::Length {
@@ -168,19 +192,22 @@ fn read_manifest(
         });
     }
     let flags = word(12);
-    if flags & !AUTHENTICATED != 0 || word(20) != 0 {
+    if flags & !AUTHENTICATED != 0 {
         return Err(ArtifactError::Malformed { what: "header" });
     }
-    let manifest_len = word(16) as usize;
-    if manifest_len > MAX_MANIFEST_LEN {
-        return Err(ArtifactError::TooLarge {
-            what: "manifest",
-            len: manifest_len as u64,
-            limit: MAX_MANIFEST_LEN as u64,
-        });
+    let (manifest_len, data_len) = (word(16) as usize, word(20));
+    for (what, len, limit) in [
+        ("manifest", manifest_len, MAX_MANIFEST_LEN),
+        ("data", data_len as usize, MAX_DATA_LEN),
+    ] {
+        if len > limit {
+            let (len, limit) = (len as u64, limit as u64);
+            return Err(ArtifactError::TooLarge { what, len, limit });
+        }
     }
     let library_len = u64::from(word(24)) | u64::from(word(28)) << 32;
-    let expected = library_len.saturating_add((HEADER_LEN + manifest_len) as u64);
+    let around = (HEADER_LEN + manifest_len) as u64 + u64::from(data_len);
+    let expected = library_len.saturating_add(around);
     let (Some(manifest), true) = (rest.get(..manifest_len), expected == bytes.len() as u64) else {
         return Err(ArtifactError::Length {
             found: bytes.len() as u64,
@@ -209,15 +236,10 @@ fn read_manifest(
         return Err(ArtifactError::Authentication(problem));
     }
     let manifest = ArtifactManifest::parse(manifest)?;
-    if manifest.library_len != library_len {
-        let found = manifest.library_len;
-        return Err(ArtifactError::mismatch(
-            ManifestField::LibraryLen,
-            library_len,
-            found,
-        ));
-    }
-    Ok((manifest, HEADER_LEN + manifest_len))
+    same(ManifestField::LibraryLen, library_len, manifest.library_len)?;
+    same(ManifestField::DataLen, data_len, manifest.data_len)?;
+    let library = HEADER_LEN + manifest_len;
+    Ok((manifest, library, bytes.len() - data_len as usize))
 }
 
 fn digest(parts: [&[u8]; 2]) -> B256 {

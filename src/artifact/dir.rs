@@ -11,14 +11,21 @@
 //!   removed as a leftover only if it is older than [`DirOptions::leftover_age`] and the lock is
 //!   free, so only if its writer is dead. A file system without locks keeps leftovers until
 //!   somebody removes them.
+//! - **D4**: no operation on a single artifact reads the whole folder. What has to be known of the
+//!   folder for one is gathered bit by bit ([`room`](super::room)).
+//!
+//! A file's modification time is when its artifact was last used: writing sets it, and loading sets
+//! it again if it is older than [`DirOptions::recency`].
 
 use super::{
-    auth::ManifestKey,
-    container::{HEADER_LEN, StoredArtifact},
+    container::HEADER_LEN,
+    determinants::BuildId,
     error::{ArtifactError, FileProblem, FolderProblem},
-    key::{ArtifactKey, BuildId},
-    store::{ArtifactIndex, ArtifactStore, IndexEntry},
+    key::ArtifactKey,
+    room::{Room, SCAN, StoreUsage},
+    store::{ArtifactIndex, ArtifactStore, IndexEntry, Stored},
     sys::{self, Status},
+    verified::SealedArtifact,
 };
 use alloy_primitives::Bytes;
 use std::{
@@ -26,7 +33,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -40,19 +47,21 @@ const TEMPORARY: &str = ".store-";
 /// How often a store is begun again when its temporary file vanishes.
 const ATTEMPTS: usize = 3;
 
-/// Bounds and key of a [`DirArtifactStore`].
+/// Bounds of a [`DirArtifactStore`].
 #[derive(Clone, Debug)]
 pub struct DirOptions {
     /// Bound of one artifact's length in bytes; longer ones are neither written nor read. 64 MiB.
     pub max_artifact_bytes: u64,
-    /// Bound of all artifacts' lengths in bytes; beyond, nothing is stored. 16 GiB.
+    /// Bound of all artifacts' lengths in bytes; beyond, those go that were used longest ago. 16 GiB.
     pub max_total_bytes: u64,
-    /// Bound of the number of artifacts; beyond, nothing is stored, and the index ends. 1,000,000.
+    /// Bound of the number of artifacts; beyond, those go that were used longest ago. The index ends
+    /// at a quarter more. 1,000,000.
     pub max_artifacts: usize,
+    /// How exactly the last use of an artifact is remembered: loading writes the file's time only
+    /// if it is older than this. Ten minutes.
+    pub recency: Duration,
     /// How old an abandoned temporary file has to be to be removed. One minute.
     pub leftover_age: Duration,
-    /// Authenticates artifacts: those written without this key are refused. None.
-    pub key: Option<ManifestKey>,
 }
 
 impl Default for DirOptions {
@@ -61,19 +70,10 @@ impl Default for DirOptions {
             max_artifact_bytes: 64 << 20,
             max_total_bytes: 16 << 30,
             max_artifacts: 1_000_000,
+            recency: Duration::from_secs(600),
             leftover_age: Duration::from_secs(60),
-            key: None,
         }
     }
-}
-
-/// Number and bytes of artifacts, as far as this process knows: others may store at the same time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreUsage {
-    /// Number of artifacts.
-    pub artifacts: usize,
-    /// Bytes they take.
-    pub bytes: u64,
 }
 
 /// A folder of artifacts, durable and shared between processes.
@@ -86,21 +86,22 @@ pub struct StoreUsage {
 /// each operation; so has each file. (A POSIX access list that lets others write shows in the group
 /// bits, and is refused too.) The folders above it are not checked: the folder stays open as a
 /// descriptor, so nobody can exchange it afterwards, and whoever exchanges it before can only put
-/// another folder of the same user in its place. With a [`ManifestKey`] none of this has to be
-/// relied on: an artifact that was written without the key is refused. (Putting back an older one
-/// that has the same name changes nothing: the name says all that decides what the code does.)
+/// another folder of the same user in its place. With
+/// [`TrustedStore::authenticated`](super::TrustedStore::authenticated) none of this has to be relied
+/// on: an artifact that was written without the key is refused. (Putting back an older one that has
+/// the same name changes nothing: the name says all that decides what the code does.)
 #[derive(Debug)]
 pub struct DirArtifactStore {
     folder: OwnedFd,
     path: PathBuf,
     options: DirOptions,
-    /// As of the last listing, and what this process did since.
-    usage: Mutex<Option<StoreUsage>>,
+    room: Mutex<Room>,
 }
 
 impl DirArtifactStore {
     /// Opens a folder, creating it (but not the folders above it) for this user only if it is
-    /// missing.
+    /// missing. The path may not lead to the folder through a symbolic link as its last part, however
+    /// it is written.
     ///
     /// ```
     /// use revmc_jit::artifact::{ArtifactStore, DirArtifactStore, DirOptions};
@@ -117,7 +118,7 @@ impl DirArtifactStore {
     /// [`ArtifactError::Folder`] if it may not hold artifacts, [`ArtifactError::Io`] if it cannot
     /// be created or opened.
     pub fn open(path: impl Into<PathBuf>, options: DirOptions) -> Result<Self, ArtifactError> {
-        let path = path.into();
+        let path = normal(&path.into())?;
         match sys::create_folder(&path, 0o700) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(ArtifactError::io("creating the folder", e));
@@ -129,11 +130,15 @@ impl DirArtifactStore {
             Ok(status) if !status.is_folder => folder_error(&path, FolderProblem::NotAFolder),
             _ => ArtifactError::io("opening the folder", error),
         })?;
+        let room = Mutex::new(Room::new(StoreUsage {
+            artifacts: options.max_artifacts,
+            bytes: options.max_total_bytes,
+        }));
         let store = Self {
             folder,
             path,
             options,
-            usage: Mutex::new(None),
+            room,
         };
         store.check_folder()?;
         Ok(store)
@@ -144,9 +149,10 @@ impl DirArtifactStore {
         &self.path
     }
 
-    /// Number and bytes of artifacts as last known; reads nothing. Zero before the first listing.
+    /// Number and bytes of artifacts as last known; reads nothing. Zero before the folder was listed,
+    /// or, bit by bit, gone through once.
     pub fn usage(&self) -> StoreUsage {
-        self.with_usage(|usage| usage.unwrap_or_default())
+        self.with_room(|room| room.usage())
     }
 
     /// Removes the artifacts that builds other than `keep` made, for instance an earlier version
@@ -174,9 +180,9 @@ impl DirArtifactStore {
         }
     }
 
-    fn with_usage<R>(&self, f: impl FnOnce(&mut Option<StoreUsage>) -> R) -> R {
-        // A number cannot be left half changed by a panic.
-        f(&mut self.usage.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_room<R>(&self, f: impl FnOnce(&mut Room) -> R) -> R {
+        // What a panic could leave in it is wrong numbers, which the next round puts right.
+        f(&mut self.room.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the file of an artifact; `None` if it is not there.
@@ -195,6 +201,7 @@ impl DirArtifactStore {
         let status =
             sys::status(&file).map_err(|e| ArtifactError::io("checking an artifact", e))?;
         self.check_file(name, &status)?;
+        self.note_use(&file, &status);
         // One byte more than announced shows a file that grows.
         let mut bytes = Vec::with_capacity(status.len as usize + 1);
         (&mut file)
@@ -248,34 +255,17 @@ impl DirArtifactStore {
         Ok(())
     }
 
-    /// Refuses to store beyond the bounds; counts afresh before it does.
-    fn check_room(&self, len: u64, replaced: Option<u64>) -> Result<(), ArtifactError> {
-        let full = |usage: StoreUsage| {
-            let artifacts = usage.artifacts + usize::from(replaced.is_none());
-            let bytes = usage
-                .bytes
-                .saturating_sub(replaced.unwrap_or(0))
-                .saturating_add(len);
-            if artifacts > self.options.max_artifacts {
-                let limit = self.options.max_artifacts as u64;
-                return Some(ArtifactError::StoreFull {
-                    what: "artifacts",
-                    limit,
-                });
-            }
-            let limit = self.options.max_total_bytes;
-            (bytes > limit).then_some(ArtifactError::StoreFull {
-                what: "bytes",
-                limit,
-            })
-        };
-        if let Some(usage) = self.with_usage(|usage| *usage)
-            && full(usage).is_none()
-        {
-            return Ok(());
+    /// Renews the time of last use. If it cannot be, on a read-only file system for instance, the
+    /// artifact is only taken to be older than it is.
+    fn note_use(&self, file: &File, status: &Status) {
+        let now = SystemTime::now();
+        // A time in the future is wrong, too: the clock was put back.
+        let is_recent = now
+            .duration_since(status.modified)
+            .is_ok_and(|age| age < self.options.recency);
+        if !is_recent {
+            let _ = file.set_modified(now);
         }
-        self.load_all()?;
-        full(self.usage()).map_or(Ok(()), Err)
     }
 
     /// Writes a new file and gives it `name` (**D1**). False if the temporary file vanished.
@@ -332,7 +322,7 @@ impl DirArtifactStore {
     ) -> Result<usize, ArtifactError> {
         self.check_folder()?;
         let mut names = Vec::new();
-        self.for_each_name(|name| match artifact_key(&name) {
+        self.for_each_name(|name| match ArtifactKey::from_c_name(&name) {
             Some(key) if condition(&key) => names.push(name),
             None if is_temporary(&name) => self.remove_leftover(&name),
             _ => {}
@@ -346,8 +336,7 @@ impl DirArtifactStore {
                 Err(e) => failed = Some(e),
             }
         }
-        // Counted afresh when it is needed next.
-        self.with_usage(|usage| *usage = None);
+        self.with_room(Room::forget);
         if removed > 0 {
             self.sync()?;
         }
@@ -368,7 +357,7 @@ impl ArtifactStore for DirArtifactStore {
         let mut index = ArtifactIndex::default();
         self.for_each_name(|name| {
             let text = || name.to_string_lossy().into_owned();
-            let Some(key) = artifact_key(&name) else {
+            let Some(key) = ArtifactKey::from_c_name(&name) else {
                 if is_temporary(&name) {
                     self.remove_leftover(&name);
                 } else {
@@ -376,8 +365,11 @@ impl ArtifactStore for DirArtifactStore {
                 }
                 return;
             };
-            if index.entries.len() == self.options.max_artifacts {
-                let limit = self.options.max_artifacts as u64;
+            // Several processes keep the bound only nearly.
+            let bound = self.options.max_artifacts;
+            let bound = bound.saturating_add(bound / 4).saturating_add(SCAN);
+            if index.entries.len() >= bound {
+                let limit = bound as u64;
                 index.reject(
                     text(),
                     ArtifactError::StoreFull {
@@ -399,49 +391,41 @@ impl ArtifactStore for DirArtifactStore {
                 Ok(()) => index.entries.push(IndexEntry {
                     key,
                     stored_len: status.len,
-                    modified: Some(status.modified),
+                    last_used: Some(status.modified),
                 }),
                 Err(error) => index.reject(text(), error),
             }
         })?;
-        let usage = StoreUsage {
-            artifacts: index.entries.len(),
-            bytes: index.stored_bytes(),
-        };
-        self.with_usage(|known| *known = Some(usage));
+        self.with_room(|room| room.listed(&index.entries));
         Ok(index)
     }
 
-    fn load(&self, key: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
         self.check_folder()?;
-        match self.read(&artifact_name(key))? {
-            Some(bytes) => StoredArtifact::from_bytes(&bytes, self.options.key.as_ref()).map(Some),
-            None => Ok(None),
-        }
+        self.read(&key.c_name())
     }
 
-    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError> {
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
         self.check_folder()?;
-        let bytes = artifact.to_bytes(self.options.key.as_ref())?;
+        let (key, bytes) = (artifact.key(), artifact.bytes());
         let len = bytes.len() as u64;
         self.check_len(len)?;
-        let name = artifact_name(&artifact.manifest.key());
+        let name = key.c_name();
         let replaced = sys::entry_status(&self.folder, &name)
             .ok()
             .map(|status| status.len);
-        self.check_room(len, replaced)?;
+        let removed = self.with_room(|room| {
+            room.look(&self.folder, |name| {
+                if is_temporary(name) {
+                    self.remove_leftover(name);
+                }
+            });
+            room.make(&self.folder, key, len, replaced)
+        })?;
         for _ in 0..ATTEMPTS {
-            if self.write(&name, &bytes)? {
-                self.with_usage(|usage| {
-                    if let Some(usage) = usage {
-                        usage.artifacts += usize::from(replaced.is_none());
-                        usage.bytes = usage
-                            .bytes
-                            .saturating_sub(replaced.unwrap_or(0))
-                            .saturating_add(len);
-                    }
-                });
-                return Ok(len);
+            if self.write(&name, bytes)? {
+                self.with_room(|room| room.stored(key, len, replaced));
+                return Ok(Stored { len, removed });
             }
         }
         let error = io::Error::from_raw_os_error(libc::ENOENT);
@@ -450,19 +434,14 @@ impl ArtifactStore for DirArtifactStore {
 
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
         self.check_folder()?;
-        let name = artifact_name(key);
+        let name = key.c_name();
         let len = sys::entry_status(&self.folder, &name).map_or(0, |status| status.len);
         match sys::remove(&self.folder, &name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(ArtifactError::io("removing an artifact", e)),
             Ok(()) => {}
         }
-        self.with_usage(|usage| {
-            if let Some(usage) = usage {
-                usage.artifacts = usage.artifacts.saturating_sub(1);
-                usage.bytes = usage.bytes.saturating_sub(len);
-            }
-        });
+        self.with_room(|room| room.gone(len));
         self.sync()?;
         Ok(true)
     }
@@ -503,12 +482,13 @@ fn file_error(name: &CStr, problem: FileProblem) -> ArtifactError {
     }
 }
 
-fn artifact_key(name: &CStr) -> Option<ArtifactKey> {
-    ArtifactKey::from_file_name(name.to_str().ok()?)
-}
-
-fn artifact_name(key: &ArtifactKey) -> CString {
-    CString::new(key.file_name()).expect("hexadecimal digits contain no zero byte")
+/// The path as the system is to take it: a slash or a `.` after the last name would have it follow
+/// a symbolic link there. A `..` at the end would, too, and cannot be taken away.
+fn normal(path: &Path) -> Result<PathBuf, ArtifactError> {
+    match path.components().next_back() {
+        Some(Component::ParentDir) => Err(folder_error(path, FolderProblem::Parent)),
+        _ => Ok(path.components().collect()),
+    }
 }
 
 fn is_temporary(name: &CStr) -> bool {

@@ -1,30 +1,23 @@
 //! What can go wrong with a stored artifact, named so that an operator can act on it.
 
-use std::{fmt, io, path::PathBuf};
+use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
 
 /// A manifest fact that has to hold before an artifact may be loaded.
 ///
 /// Used by [`ArtifactError::Mismatch`] to say which one did not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ManifestField {
     /// keccak-256 of the bytecode the artifact was compiled from.
     CodeHash,
-    /// The fork whose rules are compiled in.
-    Spec,
-    /// Id of the rules that are compiled in.
-    Rules,
-    /// Version of the native frame.
-    AbiVersion,
-    /// Version of the compiler.
-    CompilerVersion,
-    /// Architecture and operating system.
-    Target,
-    /// Optimisation tier, gas metering and debug assertions.
-    Options,
+    /// One of the facts that decide the code, by its name in
+    /// [`Determinants`](super::Determinants).
+    Determinant(String),
+    /// How many facts decide the code.
+    DeterminantCount,
     /// Name of the exported function.
     Symbol,
-    /// Number of entries in the builtin table, or of entry points.
+    /// Number of entries in the builtin table.
     TableEntries,
     /// Length of the machine code in bytes.
     TextLen,
@@ -32,23 +25,25 @@ pub enum ManifestField {
     LibraryLen,
     /// keccak-256 of the shared object.
     LibraryHash,
+    /// Length of the translator's data in bytes.
+    DataLen,
+    /// keccak-256 of the translator's data.
+    DataHash,
 }
 
 impl fmt::Display for ManifestField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CodeHash => "code hash",
-            Self::Spec => "fork",
-            Self::Rules => "rules",
-            Self::AbiVersion => "ABI version",
-            Self::CompilerVersion => "compiler version",
-            Self::Target => "target",
-            Self::Options => "options",
+            Self::Determinant(name) => name,
+            Self::DeterminantCount => "number of facts that decide the code",
             Self::Symbol => "symbol",
-            Self::TableEntries => "table length",
+            Self::TableEntries => "builtin table length",
             Self::TextLen => "text length",
             Self::LibraryLen => "library length",
             Self::LibraryHash => "library keccak-256",
+            Self::DataLen => "data length",
+            Self::DataHash => "data keccak-256",
         })
     }
 }
@@ -59,6 +54,8 @@ impl fmt::Display for ManifestField {
 pub enum FolderProblem {
     /// The path is a symbolic link; only the folder itself is accepted.
     Symlink,
+    /// The path ends in `..`: which folder that is depends on where a symbolic link leads.
+    Parent,
     /// The path is not a folder.
     NotAFolder,
     /// The folder belongs to somebody else.
@@ -79,6 +76,7 @@ impl fmt::Display for FolderProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Symlink => f.write_str("is a symbolic link"),
+            Self::Parent => f.write_str("is named as another folder's parent"),
             Self::NotAFolder => f.write_str("is not a folder"),
             Self::Owner { found, expected } => {
                 write!(f, "belongs to user {found}, not to user {expected}")
@@ -226,7 +224,7 @@ pub enum ArtifactError {
     ManifestDigest,
     /// The manifest is not authentic.
     Authentication(AuthenticationProblem),
-    /// The artifact is intact but is not for this program, key, or machine.
+    /// The artifact is intact but is not the one that is wanted, or not the one that it says.
     Mismatch {
         /// The fact that does not hold.
         field: ManifestField,
@@ -234,11 +232,6 @@ pub enum ArtifactError {
         expected: String,
         /// What the artifact says.
         found: String,
-    },
-    /// The code uses an instruction-set extension that this CPU does not have.
-    CpuFeature {
-        /// The extension that is missing.
-        missing: String,
     },
     /// The shared object is not byte for byte what this crate writes around its machine code.
     Object {
@@ -250,6 +243,9 @@ pub enum ArtifactError {
         /// What is missing.
         what: &'static str,
     },
+    /// The owner of the translator refused: an unknown struct layout, code that cannot be linked,
+    /// data that it cannot read.
+    Translator(Arc<dyn Error + Send + Sync>),
     /// The system refused to load the verified bytes.
     Loader {
         /// The step that failed.
@@ -276,13 +272,15 @@ pub enum ArtifactError {
         /// Why not.
         problem: FileProblem,
     },
-    /// The store has reached a bound that its options set.
+    /// The store has reached a bound that its options set, and could not make enough room.
     StoreFull {
         /// What the bound counts.
         what: &'static str,
         /// The bound.
         limit: u64,
     },
+    /// A store of the caller's panicked; holds the panic's message.
+    StorePanicked(String),
     /// An operation of the file system failed.
     Io {
         /// What was being done.
@@ -315,6 +313,31 @@ impl ArtifactError {
         }
     }
 
+    /// What the owner of a translator could not do.
+    pub(crate) fn translator(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Translator(Arc::new(error))
+    }
+
+    /// Whether the store has no room: by its own bounds, or because the disk has none.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::StoreFull { .. }
+                | Self::Io {
+                    problem: IoProblem::DiskFull,
+                    ..
+                }
+        )
+    }
+
+    /// Whether the store failed, as opposed to an artifact or the system's loader.
+    pub fn is_of_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. } | Self::Folder { .. } | Self::StoreFull { .. } | Self::StorePanicked(_)
+        )
+    }
+
     /// Whether the artifact itself was refused, as opposed to the store or the system failing.
     ///
     /// A refused artifact will be refused again: deleting it and compiling afresh is safe.
@@ -328,14 +351,15 @@ impl ArtifactError {
             | Self::ManifestDigest
             | Self::Authentication(_)
             | Self::Mismatch { .. }
-            | Self::CpuFeature { .. }
             | Self::Object { .. }
             | Self::File { .. } => true,
             Self::Unsupported { .. }
+            | Self::Translator(_)
             | Self::Loader { .. }
             | Self::TooManyLoaded { .. }
             | Self::Folder { .. }
             | Self::StoreFull { .. }
+            | Self::StorePanicked(_)
             | Self::Io { .. } => false,
         }
     }
@@ -345,8 +369,8 @@ impl ArtifactError {
     /// Whether the stored bytes are not those of the artifact that their name in the store
     /// announces: a [refusal](Self::is_refusal) by every process that could ask for that name.
     ///
-    /// Not so a refusal for the sake of the key or the bounds of this process's store, of this CPU,
-    /// or of who owns the file. (Format, versions and rules are part of the name.)
+    /// Not so a refusal for the sake of the key or the bounds of this process's store, or of who owns
+    /// the file. (All that decides the code is part of the name.)
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -387,12 +411,6 @@ impl fmt::Display for ArtifactError {
             } => {
                 write!(f, "{field} is {found}, expected {expected}")
             }
-            Self::CpuFeature { missing } => {
-                write!(
-                    f,
-                    "the code needs the CPU feature {missing}, which this CPU lacks"
-                )
-            }
             Self::Object { offset } => {
                 write!(
                     f,
@@ -400,6 +418,7 @@ impl fmt::Display for ArtifactError {
                 )
             }
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
+            Self::Translator(error) => write!(f, "translator: {error}"),
             Self::Loader { step, message } => write!(f, "loading failed at {step}: {message}"),
             Self::TooManyLoaded { limit } => write!(f, "{limit} artifacts are loaded already"),
             Self::Folder { path, problem } => write!(f, "folder {} {problem}", path.display()),
@@ -407,6 +426,7 @@ impl fmt::Display for ArtifactError {
             Self::StoreFull { what, limit } => {
                 write!(f, "the store has reached its bound of {limit} {what}")
             }
+            Self::StorePanicked(message) => write!(f, "the store panicked: {message}"),
             Self::Io {
                 operation, source, ..
             } => write!(f, "{operation}: {source}"),
@@ -414,10 +434,11 @@ impl fmt::Display for ArtifactError {
     }
 }
 
-impl std::error::Error for ArtifactError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for ArtifactError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
+            Self::Translator(error) => Some(&**error),
             _ => None,
         }
     }

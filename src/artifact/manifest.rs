@@ -1,23 +1,19 @@
 //! The manifest: what an artifact says of itself.
 //!
-//! Text of printable ASCII, one `name value` line per field, all fields in one fixed order, so that
-//! a person can read it and there is one way to write each manifest. The parser accepts exactly
-//! what [`ArtifactManifest::encode`] produces: after reading, it writes the manifest again and
-//! compares. It allocates no more than the input's length, which is bounded, and never panics.
+//! Text of printable ASCII, one `name value` line per field, all fields in one fixed order and the
+//! [`Determinants`] among them, so that a person can read it and there is one way to write each
+//! manifest. The parser accepts exactly what [`ArtifactManifest::encode`] produces: after reading,
+//! it writes the manifest again and compares. It allocates no more than a small multiple of the
+//! input's length, which is bounded, and never panics.
 
 use super::{
+    determinants::{Determinants, MAX_DETERMINANTS},
     error::{ArtifactError, ManifestField},
-    host::{BuildOptions, Environment},
-    key::{ArtifactKey, BuildId},
+    key::ArtifactKey,
     object::{Layout, Machine},
 };
-use crate::{RuntimeCacheKey, compiler::Rules};
-use alloy_primitives::{B256, hex};
-use revm_interpreter::primitives::hardfork::SpecId;
+use alloy_primitives::{B256, hex, keccak256};
 use std::{fmt::Write, str::FromStr};
-
-/// The one artifact format that is read and written.
-pub const FORMAT: u32 = 2;
 
 /// Bound of an encoded manifest's length in bytes.
 pub const MAX_MANIFEST_LEN: usize = 4096;
@@ -30,27 +26,24 @@ pub const MAX_MANIFEST_LEN: usize = 4096;
 pub struct ArtifactManifest {
     /// keccak-256 of the bytecode.
     pub code_hash: B256,
-    /// The fork whose rules are compiled in.
-    pub spec_id: SpecId,
-    /// [`Rules::id`] of those rules.
-    pub rules: B256,
-    /// The process that compiled it; its CPU features are those that the code may use.
-    pub environment: Environment,
-    /// The settings it was compiled with.
-    pub options: BuildOptions,
+    /// Everything else that decided the code.
+    pub determinants: Determinants,
     /// Length of the bytecode in bytes.
     pub bytecode_len: u32,
-    /// How many program counters a frame can enter at: the length of the table behind the machine
-    /// code.
-    pub entries: u32,
+    /// Number of entries of the table through which the code calls out; may be 0.
+    pub table_entries: u32,
     /// Name of the exported function.
     pub symbol: String,
-    /// Length of the machine code and the entry table in bytes.
+    /// Length of the machine code in bytes.
     pub text_len: u64,
     /// Length of the shared object in bytes.
     pub library_len: u64,
     /// keccak-256 of the shared object.
     pub library_hash: B256,
+    /// Length of the translator's data in bytes; may be 0.
+    pub data_len: u32,
+    /// keccak-256 of the translator's data.
+    pub data_hash: B256,
     /// When it was compiled, in seconds since 1970; informative.
     pub created: u64,
 }
@@ -58,68 +51,39 @@ pub struct ArtifactManifest {
 impl ArtifactManifest {
     /// The key under which this manifest's artifact is stored.
     pub fn key(&self) -> ArtifactKey {
-        ArtifactKey {
-            code_hash: self.code_hash,
-            spec_id: self.spec_id,
-            build: BuildId::new(&self.environment, self.options, self.rules),
-        }
+        ArtifactKey::new(self.code_hash, self.determinants.id())
     }
 
-    /// The symbol that follows from the other fields: code hash, fork, length of the bytecode,
-    /// number of entries. As the library holds it too, none of them can be changed in the
-    /// manifest alone.
+    /// The symbol that follows from the other fields: code hash, and a hash of what else the code
+    /// is run by. As the library holds it too, none of them can be changed in the manifest alone.
     pub fn expected_symbol(&self) -> String {
-        format!(
-            "evm_{}_{:02x}_{}_{}",
-            hex::encode(self.code_hash),
-            self.spec_id as u8,
+        let bound = keccak256(format!(
+            "{} {} {} {} {}",
+            self.determinants.id(),
             self.bytecode_len,
-            self.entries
+            self.table_entries,
+            self.data_len,
+            self.data_hash
+        ));
+        format!(
+            "evm_{}_{}",
+            hex::encode(self.code_hash),
+            hex::encode(&bound[..16])
         )
     }
 
-    /// Checks every claim but those about the library's bytes: that this is `program`, compiled
-    /// for `rules` with `options`, for the process that `host` describes.
+    /// Checks every claim but those about the bytes of library and data: that this is the artifact
+    /// of `code_hash` that `wanted` describes.
     ///
     /// # Errors
-    /// [`ArtifactError::Mismatch`] with the first field that does not hold,
-    /// [`ArtifactError::CpuFeature`] with the first extension that `host` lacks.
-    pub fn check(
-        &self,
-        program: &RuntimeCacheKey,
-        rules: &Rules,
-        options: BuildOptions,
-        host: &Environment,
-    ) -> Result<(), ArtifactError> {
-        host.accepts(&self.environment)?;
-        if self.code_hash != program.code_hash {
+    /// [`ArtifactError::Mismatch`] with the first field that does not hold.
+    pub fn check(&self, code_hash: B256, wanted: &Determinants) -> Result<(), ArtifactError> {
+        wanted.accept(&self.determinants)?;
+        if self.code_hash != code_hash {
             return Err(ArtifactError::mismatch(
                 ManifestField::CodeHash,
-                program.code_hash,
+                code_hash,
                 self.code_hash,
-            ));
-        }
-        if self.spec_id != program.spec_id {
-            let (expected, found) = (spec_name(program.spec_id), spec_name(self.spec_id));
-            return Err(ArtifactError::mismatch(
-                ManifestField::Spec,
-                expected,
-                found,
-            ));
-        }
-        if self.rules != rules.id() {
-            let (expected, found) = (rules.id(), self.rules);
-            return Err(ArtifactError::mismatch(
-                ManifestField::Rules,
-                expected,
-                found,
-            ));
-        }
-        if self.options != options {
-            return Err(ArtifactError::mismatch(
-                ManifestField::Options,
-                options,
-                self.options,
             ));
         }
         let symbol = self.expected_symbol();
@@ -140,7 +104,8 @@ impl ArtifactManifest {
     /// length is not the one that follows from the machine code's.
     pub fn layout(&self) -> Result<Layout<'_>, ArtifactError> {
         let text_len = usize::try_from(self.text_len).unwrap_or(usize::MAX);
-        let layout = Layout::new(Machine::host()?, &self.symbol, text_len, 0)?;
+        let entries = self.table_entries as usize;
+        let layout = Layout::new(Machine::host()?, &self.symbol, text_len, entries)?;
         if self.library_len != layout.file_len() as u64 {
             let (expected, found) = (layout.file_len(), self.library_len);
             return Err(ArtifactError::mismatch(
@@ -155,25 +120,23 @@ impl ArtifactManifest {
     /// The manifest as text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(1024);
-        let environment = &self.environment;
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{name} {value}");
         };
         line("code-hash", &self.code_hash);
-        line("fork", &spec_name(self.spec_id));
-        line("rules", &self.rules);
-        line("abi", &environment.abi_version);
-        line("compiler", &environment.compiler_version);
-        line("target", &environment.target);
-        line("cpu-features", &environment.cpu_features.join(","));
-        line("options", &self.options);
+        line("determinants", &self.determinants.facts().len());
+        for (name, value) in self.determinants.facts() {
+            line(name, &value);
+        }
         line("bytecode-len", &self.bytecode_len);
-        line("entries", &self.entries);
+        line("table-entries", &self.table_entries);
         line("symbol", &self.symbol);
         line("text-len", &self.text_len);
         line("library-len", &self.library_len);
         line("library-keccak256", &self.library_hash);
+        line("data-len", &self.data_len);
+        line("data-keccak256", &self.data_hash);
         line("created", &self.created);
         text
     }
@@ -181,8 +144,8 @@ impl ArtifactManifest {
     /// Reads what [`encode`](Self::encode) writes, and nothing else.
     ///
     /// # Errors
-    /// [`ArtifactError::TooLarge`] beyond [`MAX_MANIFEST_LEN`]; [`ArtifactError::Malformed`] with
-    /// the field that does not follow the format.
+    /// [`ArtifactError::TooLarge`] beyond [`MAX_MANIFEST_LEN`];
+    /// [`ArtifactError::Malformed`] with the field that does not follow the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, ArtifactError> {
         if bytes.len() > MAX_MANIFEST_LEN {
             return Err(ArtifactError::TooLarge {
@@ -202,22 +165,15 @@ impl ArtifactManifest {
         let mut lines = Lines(text.split('\n'));
         let manifest = Self {
             code_hash: lines.read("code-hash")?,
-            spec_id: spec_of(lines.value("fork")?).ok_or(malformed("fork"))?,
-            rules: lines.read("rules")?,
-            environment: Environment {
-                abi_version: lines.read("abi")?,
-                compiler_version: lines.read("compiler")?,
-                target: lines.read("target")?,
-                cpu_features: features_of(lines.value("cpu-features")?)
-                    .ok_or(malformed("cpu-features"))?,
-            },
-            options: BuildOptions::parse(lines.value("options")?).ok_or(malformed("options"))?,
+            determinants: lines.determinants()?,
             bytecode_len: lines.read("bytecode-len")?,
-            entries: lines.read("entries")?,
+            table_entries: lines.read("table-entries")?,
             symbol: lines.read("symbol")?,
             text_len: lines.read("text-len")?,
             library_len: lines.read("library-len")?,
             library_hash: lines.read("library-keccak256")?,
+            data_len: lines.read("data-len")?,
+            data_hash: lines.read("data-keccak256")?,
             created: lines.read("created")?,
         };
         if manifest.encode() != text {
@@ -225,25 +181,6 @@ impl ArtifactManifest {
         }
         Ok(manifest)
     }
-}
-
-/// Number and name: the numbers change with the forks that revm knows.
-fn spec_name(spec_id: SpecId) -> String {
-    format!("{}:{spec_id:?}", spec_id as u8)
-}
-
-fn spec_of(text: &str) -> Option<SpecId> {
-    let (number, _) = text.split_once(':')?;
-    SpecId::try_from_u8(number.parse().ok()?).filter(|&spec_id| spec_name(spec_id) == text)
-}
-
-fn features_of(text: &str) -> Option<Vec<String>> {
-    if text.is_empty() {
-        return Some(Vec::new());
-    }
-    let names: Vec<String> = text.split(',').map(String::from).collect();
-    let sorted = names.windows(2).all(|pair| pair[0] < pair[1]);
-    (sorted && !names[0].is_empty()).then_some(names)
 }
 
 /// The manifest's lines, taken in order.
@@ -262,5 +199,21 @@ impl<'a> Lines<'a> {
         self.value(name)?
             .parse()
             .map_err(|_| ArtifactError::Malformed { what: name })
+    }
+
+    fn determinants(&mut self) -> Result<Determinants, ArtifactError> {
+        const MALFORMED: ArtifactError = ArtifactError::Malformed {
+            what: "determinants",
+        };
+        let count: usize = self.read("determinants")?;
+        if count > MAX_DETERMINANTS {
+            return Err(MALFORMED);
+        }
+        let facts = (0..count).map(|_| {
+            let (name, value) = self.0.next()?.split_once(' ')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let facts: Option<Vec<_>> = facts.collect();
+        Determinants::from_facts(facts.ok_or(MALFORMED)?)
     }
 }

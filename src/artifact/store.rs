@@ -1,17 +1,18 @@
 //! The interface between the runtime and a place that keeps artifacts.
 
-use super::{container::StoredArtifact, error::ArtifactError, key::ArtifactKey};
+use super::{error::ArtifactError, key::ArtifactKey, verified::SealedArtifact};
+use alloy_primitives::Bytes;
 use std::{fmt, time::SystemTime};
 
 /// One artifact of a store's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// The artifact's key, as the store claims it: [`load`](super::load) verifies it.
+    /// The artifact's key, as the store claims it.
     pub key: ArtifactKey,
     /// Bytes it takes in the store.
     pub stored_len: u64,
-    /// When it was stored, where the store knows.
-    pub modified: Option<SystemTime>,
+    /// When it was last stored or loaded, as far as the store knows.
+    pub last_used: Option<SystemTime>,
 }
 
 /// Something in the store that is not an artifact, or may not be used as one.
@@ -52,14 +53,24 @@ impl ArtifactIndex {
     }
 }
 
+/// What a store did to keep an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes that the artifact takes.
+    pub len: u64,
+    /// The artifacts that had to go for it.
+    pub removed: Vec<ArtifactKey>,
+}
+
 /// A place that keeps artifacts over restarts of the process.
 ///
-/// Used as `Arc<dyn ArtifactStore>`, from the backend's thread and its workers only: every method
-/// may block on storage. None is called on an execution thread.
+/// Used from the backend's workers and by callers of its commands only: every method may block on
+/// storage. None is called on an execution thread.
 ///
-/// A store keeps bytes and is not believed: whatever it returns passes through
-/// [`load`](super::load) before anything of it runs. It may return less than it holds, fail, or
-/// lose artifacts at any time; the runtime then compiles.
+/// A store keeps bytes, and what it returns is no more than that: a
+/// [`TrustedStore`](super::TrustedStore), which a store has to be wrapped in, decides what may be
+/// loaded. It may return less than it holds, fail, or lose artifacts at any time; the runtime then
+/// compiles.
 pub trait ArtifactStore: fmt::Debug + Send + Sync {
     /// The index of what is stored, without reading the artifacts.
     ///
@@ -70,21 +81,22 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync {
     /// [`ArtifactIndex::rejected`].
     fn load_all(&self) -> Result<ArtifactIndex, ArtifactError>;
 
-    /// Reads one artifact into memory; `None` if it is not there (any more).
+    /// Reads the bytes of one artifact into memory; `None` if it is not there (any more).
     ///
     /// Also finds what other processes stored after the index was read.
     ///
     /// # Errors
-    /// If the artifact is damaged, not authentic, or cannot be read.
-    fn load(&self, key: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError>;
+    /// If the artifact cannot be read.
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError>;
 
-    /// Keeps an artifact under its manifest's key, in place of an earlier one. When this returns
-    /// the artifact is durable; until then the earlier one is. Returns the bytes it takes.
+    /// Keeps an artifact under its key, in place of an earlier one. When this returns the artifact
+    /// is durable; until then the earlier one is. Others may have to go to make room for it.
     ///
     /// # Errors
     /// If it cannot be stored durably; then there is the earlier one, the new one, or none if there
-    /// was none, but never a part of one.
-    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError>;
+    /// was none, but never a part of one. [`ArtifactError::StoreFull`] if there is no room: the
+    /// runtime then leaves the store alone for a while.
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError>;
 
     /// Removes an artifact; false if it was not there. A program that was loaded from it stays
     /// valid.

@@ -44,6 +44,7 @@ impl Status {
     fn new(stat: &libc::stat) -> Self {
         let kind = stat.st_mode & libc::S_IFMT;
         let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+        let nanos = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
         Self {
             is_file: kind == libc::S_IFREG,
             is_folder: kind == libc::S_IFDIR,
@@ -53,7 +54,9 @@ impl Status {
             #[allow(clippy::unnecessary_cast)]
             mode: (stat.st_mode & 0o7777) as u32,
             len: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH),
+            modified: UNIX_EPOCH
+                .checked_add(seconds + nanos)
+                .unwrap_or(UNIX_EPOCH),
         }
     }
 }
@@ -174,7 +177,12 @@ pub(super) fn try_lock(file: &File) -> io::Result<bool> {
 }
 
 /// The folder's entries, read one after the other.
+#[derive(Debug)]
 pub(super) struct Entries(*mut libc::DIR);
+
+// SAFETY: Y4: the stream belongs to the value alone, and the system's functions take it from any
+// thread, one at a time, which `&mut self` and ownership ensure.
+unsafe impl Send for Entries {}
 
 impl Entries {
     /// Starts at the first entry, independently of other readers of the folder.

@@ -1,12 +1,13 @@
 //! A store that goes with its owner, for tests and trials.
 
 use super::{
-    container::StoredArtifact,
     dir::{DirArtifactStore, DirOptions},
     error::ArtifactError,
     key::ArtifactKey,
-    store::{ArtifactIndex, ArtifactStore},
+    store::{ArtifactIndex, ArtifactStore, Stored},
+    verified::SealedArtifact,
 };
+use alloy_primitives::Bytes;
 use std::{
     ops::Deref,
     sync::atomic::{AtomicU64, Ordering},
@@ -47,11 +48,11 @@ impl ArtifactStore for TempArtifactStore {
         self.0.load_all()
     }
 
-    fn load(&self, key: &ArtifactKey) -> Result<Option<StoredArtifact>, ArtifactError> {
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
         self.0.load(key)
     }
 
-    fn store(&self, artifact: &StoredArtifact) -> Result<u64, ArtifactError> {
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
         self.0.store(artifact)
     }
 

@@ -1,14 +1,24 @@
 //! Admission: which requests become jobs. What a stranger can make us spend is bounded here.
 
 use super::{
-    compile::Job,
+    job::Job,
+    jobs::Pending,
     request::{Request, Road},
     runtime::Runtime,
 };
 use crate::{
-    CompilationKind, Error, Result, RuntimeCacheKey, compiler::Tier, stats::add, worker::Priority,
+    compiler::Tier,
+    error::{Error, Result},
+    event::CompilationKind,
+    key::RuntimeCacheKey,
+    stats::add,
+    worker::Priority,
 };
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, keccak256};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 impl Runtime {
     pub(super) fn request(&mut self, request: Request) {
@@ -37,14 +47,16 @@ impl Runtime {
         if self.ledger.kind(&key).is_some() && kind != CompilationKind::Aot {
             return answer(request, Ok(()));
         }
+        let what = (key, self.tier(kind));
         if kind != CompilationKind::Load
-            && let Some((attempts, ticks)) = self.failures.resting(&key, self.tick)
+            && let Some((attempts, ticks)) = self.failures.resting(&what, self.tick)
         {
             add(&self.shared.counters.refused_failed_before, 1);
+            let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
             let retry_in = self.tuning.tick_interval.saturating_mul(ticks);
             return refuse(request, Error::RecentlyFailed { attempts, retry_in });
         }
-        if let Some(pending) = self.jobs.find(&key, kind) {
+        if let Some(pending) = self.under_way(&key, kind) {
             let (id, is_other_code) = (pending.id, pending.code != *code);
             let is_load = pending.kind == CompilationKind::Load;
             // B1: of two codes one at most has the key's hash. It is the job's, unless that loads
@@ -57,10 +69,21 @@ impl Runtime {
                 self.jobs.set_code(id, code.clone());
             }
             add(&self.shared.counters.joined, 1);
+            if explicit
+                && kind == CompilationKind::Aot
+                && let Some(pending) = self.jobs.get(id)
+            {
+                // Relaxed: the flag alone.
+                pending.within_budget.store(false, Relaxed);
+            }
             if self.jobs.join(id, explicit, request.waiter) {
                 self.pool.make_explicit(id);
             }
             return;
+        }
+        if explicit && self.jobs.requested() >= self.tuning.max_requested_jobs {
+            add(&self.shared.counters.refused_queue_full, 1);
+            return refuse(request, Error::QueueFull(self.tuning.max_requested_jobs));
         }
         if !explicit {
             if self.jobs.observed() >= self.tuning.jit_max_pending_jobs {
@@ -75,7 +98,48 @@ impl Runtime {
                 }
             }
         }
+        if kind == CompilationKind::Aot
+            && let Some(queued) = self.take_back(&key)
+        {
+            return self.keep_as_well(queued, request);
+        }
         self.dispatch(request, kind);
+    }
+
+    /// The job under way that will do: one of the same purpose, or one that makes an artifact where
+    /// a resident program is wanted.
+    fn under_way(&self, key: &RuntimeCacheKey, kind: CompilationKind) -> Option<&Pending> {
+        let same = self.jobs.find(key, kind);
+        same.or_else(|| {
+            let resident = kind == CompilationKind::Jit;
+            let other = self.jobs.find(key, CompilationKind::Aot);
+            other.filter(|pending| resident && pending.publish)
+        })
+    }
+
+    /// Takes a compilation back that no worker has begun.
+    fn take_back(&mut self, key: &RuntimeCacheKey) -> Option<Pending> {
+        let pending = self.jobs.find(key, CompilationKind::Jit)?;
+        let (id, is_jit) = (pending.id, pending.kind == CompilationKind::Jit);
+        if is_jit && self.pool.cancel(|job| job.id == id) > 0 {
+            self.jobs.take(id)
+        } else {
+            None
+        }
+    }
+
+    /// One compilation for who wants the program and who wants the artifact.
+    fn keep_as_well(&mut self, mut queued: Pending, request: Request) {
+        add(&self.shared.counters.joined, 1);
+        let explicit = request.explicit;
+        queued.epoch = match &self.shared.persist {
+            Some(persist) if !explicit => persist.epoch(),
+            _ => request.epoch,
+        };
+        let asked = queued.explicit;
+        let id = self.jobs.enter(queued, CompilationKind::Aot);
+        self.jobs.join(id, explicit || asked, request.waiter);
+        self.push(id, explicit);
     }
 
     /// B1: counted and answered, and nothing else.
@@ -93,44 +157,51 @@ impl Runtime {
     }
 
     pub(super) fn dispatch(&mut self, request: Request, kind: CompilationKind) {
-        let (key, code, explicit) = (request.key, request.code.clone(), request.explicit);
+        let explicit = request.explicit;
         let epoch = match &self.shared.persist {
             Some(persist) if !explicit => persist.epoch(),
             _ => request.epoch,
         };
         let id = self.jobs.insert(Request { epoch, ..request }, kind);
-        self.push(id, key, code, kind, epoch, explicit);
+        self.push(id, explicit);
     }
 
-    /// Hands an entered job to the workers.
-    pub(super) fn push(
-        &self,
-        id: u64,
-        key: RuntimeCacheKey,
-        code: Bytes,
-        kind: CompilationKind,
-        epoch: u64,
-        explicit: bool,
-    ) {
+    /// Hands an entered job to the workers. `by_name`: who asked for it takes what it costs.
+    pub(super) fn push(&self, id: u64, by_name: bool) {
+        let Some(pending) = self.jobs.get(id) else {
+            return;
+        };
         add(&self.shared.counters.dispatched, 1);
+        let (key, kind, code) = (pending.key, pending.kind, pending.code.clone());
         let priority = match kind {
             CompilationKind::Optimize => Priority::Optimize,
-            _ if explicit => Priority::Explicit,
+            _ if pending.explicit => Priority::Explicit,
             _ => Priority::Observed,
         };
+        let tier = self.tier(kind);
+        let is_load = kind == CompilationKind::Load;
+        // Relaxed: the queue's lock orders it.
+        pending
+            .within_budget
+            .store(within_budget(kind, by_name), Relaxed);
         let job = Job {
             id,
             key,
-            code,
             kind,
-            tier: self.tier(kind),
-            epoch,
-            within_budget: within_budget(kind, explicit),
+            tier,
+            epoch: pending.epoch,
+            within_budget: Arc::clone(&pending.within_budget),
+            cost: match is_load {
+                true => Duration::ZERO,
+                false => self.costs.expected(&key, tier, code.len()),
+            },
+            on_allowance: !is_load && !pending.explicit && !self.costs.is_proven(&key, tier),
+            code,
         };
         self.pool.push(id, priority, job);
     }
 
-    fn tier(&self, kind: CompilationKind) -> Tier {
+    pub(super) fn tier(&self, kind: CompilationKind) -> Tier {
         match (kind, &self.shared.persist) {
             (CompilationKind::Aot | CompilationKind::Load, Some(persist)) => persist.options().tier,
             (CompilationKind::Jit, _) if self.tuning.jit_tiered => Tier::Baseline,

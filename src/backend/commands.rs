@@ -1,11 +1,16 @@
 //! Commands: what a caller asks for by name, and may wait for.
 
 use super::{
-    AotRequest, JitBackend, LookupRequest,
+    JitBackend,
+    answers::{AotRequest, LookupRequest},
     core::Core,
     request::{Command, Request, Road},
 };
-use crate::{Error, Result, RuntimeCacheKey, StoreError, stats};
+use crate::{
+    error::{Error, Result, StoreError},
+    key::RuntimeCacheKey,
+    stats,
+};
 use alloy_primitives::{Bytes, keccak256};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -60,7 +65,8 @@ impl JitBackend {
     ///
     /// Why it is not resident: any [`Error`] but the ones of configuration. A contract that failed
     /// is not compiled again before its retry delay has passed ([`Error::RecentlyFailed`]);
-    /// [`clear_resident`](Self::clear_resident) forgets failures.
+    /// [`clear_resident`](Self::clear_resident) forgets failures. A [`pause`](Self::pause) that
+    /// begins before a worker has taken the job answers [`Error::Paused`].
     pub fn compile_jit_sync(&self, request: LookupRequest) -> Result<()> {
         self.compile_sync(self.started()?, &request.key, &request.code, Road::Jit)
     }
@@ -139,7 +145,7 @@ impl JitBackend {
     /// // A node keeps its artifacts in a `DirArtifactStore`.
     /// let store = Arc::new(TempArtifactStore::new(DirOptions::default())?);
     /// let mut config = RuntimeConfig::default();
-    /// config.store = Some(store.clone());
+    /// config.store = Some(store.clone().into());
     /// let backend = JitBackend::new(config)?;
     /// let (code_hash, spec_id) = (keccak256(&code), SpecId::CANCUN);
     /// backend.prepare_aot(AotRequest { code_hash, code, spec_id });

@@ -1,56 +1,28 @@
 //! What a worker does with a job: compile within the budget, tell the backend, tell the caller.
 
-use super::{core::Shared, request::Command};
+use super::{
+    job::{Job, Made, Report},
+    request::Command,
+    shared::Shared,
+};
 use crate::{
-    CompilationEvent, CompilationKind, CompiledProgram, Error, Result, RuntimeCacheKey,
-    RuntimeConfig, RuntimeTuning,
     chain::Chain,
-    compiler::{self, CompileError, CompileOptions, Tier},
-    config::OnCompilation,
-    error::StoreError,
+    compiler::{self, CompileOptions},
+    config::{OnCompilation, RuntimeConfig, RuntimeTuning},
+    cpu_time::thread_time,
+    error::{Error, Result},
+    event::{CompilationEvent, CompilationKind},
+    front_end::FrontEnd,
+    program::CompiledProgram,
     stats,
     worker::{Spent, Work, panic_message},
 };
-use alloy_primitives::Bytes;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, mpsc::SyncSender},
+    time::{Duration, Instant},
 };
-
-/// A program to make. The code has been compared with the key.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) id: u64,
-    pub(super) key: RuntimeCacheKey,
-    pub(super) code: Bytes,
-    pub(super) kind: CompilationKind,
-    pub(super) tier: Tier,
-    /// The store's epoch that the request belongs to.
-    pub(super) epoch: u64,
-    /// Whether the budget of compile time applies: not to what a caller prepares by name.
-    pub(super) within_budget: bool,
-}
-
-/// What came out of a job.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub(super) program: CompiledProgram,
-    /// Bytes that its artifact takes in the store, if one was stored.
-    pub(super) stored: Option<u64>,
-    /// Why the program is not that of an artifact although it should be.
-    pub(super) store_error: Option<StoreError>,
-}
-
-impl From<CompiledProgram> for Made {
-    fn from(program: CompiledProgram) -> Self {
-        Self {
-            program,
-            stored: None,
-            store_error: None,
-        }
-    }
-}
 
 /// Makes programs. The engine does; tests put something slower, faster or worse in its place.
 pub(super) trait Compiler: Send + Sync + 'static {
@@ -64,6 +36,7 @@ pub(super) struct Engine {
     debug_assertions: bool,
     dump_dir: Option<PathBuf>,
     chain: Chain,
+    front_end: FrontEnd,
     shared: Arc<Shared>,
 }
 
@@ -74,6 +47,7 @@ impl Engine {
             debug_assertions,
             ref dump_dir,
             ref chain,
+            front_end,
             ..
         } = *config;
         Self {
@@ -81,6 +55,7 @@ impl Engine {
             debug_assertions,
             dump_dir: dump_dir.clone(),
             chain: chain.clone(),
+            front_end,
             shared,
         }
     }
@@ -97,11 +72,24 @@ impl Compiler for Engine {
             tier: job.tier,
             max_bytecode_len: self.tuning.jit_max_bytecode_len,
             max_native_len: self.tuning.native_len(job.code.len()),
+            portable: false,
             debug_assertions: self.debug_assertions,
             dump_dir: self.dump_dir.clone(),
         };
         let rules = self.chain.rules(job.key.spec_id);
+        let begin = thread_time();
+        // Before anything is stored: an artifact in the store is a success.
+        let in_time = || match (begin, thread_time()) {
+            (Some(begin), Some(end)) => check_time(&self.tuning, job, end.saturating_sub(begin)),
+            _ => Ok(()),
+        };
+        if let Some(translator) = self.front_end.translator() {
+            let program = translator.compile(job.key, rules, &job.code, &options)?;
+            in_time()?;
+            return Ok(program.into());
+        }
         let code = compiler::compile(&job.code, rules, &options)?;
+        in_time()?;
         if job.kind == CompilationKind::Aot {
             let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
             return persist.keep(job, &code, counters);
@@ -144,12 +132,9 @@ impl CompileWork {
         spent: Spent,
     ) -> Result<Made> {
         let made = outcome.unwrap_or_else(|message| Err(Error::Panicked(message)))?;
-        let allowed = self.tuning.compile_time(job.code.len());
-        if job.within_budget && spent.cpu > allowed {
-            return Err(Error::CompileTime {
-                spent: spent.cpu,
-                allowed,
-            });
+        // Loading an artifact compiles nothing, and what the store takes is not the compiler's (S3).
+        if job.kind != CompilationKind::Load && made.stored.is_none() {
+            check_time(&self.tuning, job, spent.cpu.saturating_sub(made.store_time))?;
         }
         Ok(made)
     }
@@ -168,7 +153,7 @@ impl Work for CompileWork {
     }
 
     fn finished(&self, job: Job, outcome: Result<Result<Made>, String>, spent: Spent) {
-        let outcome = self.verdict(&job, outcome, spent);
+        let mut outcome = self.verdict(&job, outcome, spent);
         let event = self.on_compilation.as_ref().map(|callback| {
             let event = CompilationEvent {
                 key: job.key,
@@ -188,11 +173,31 @@ impl Work for CompileWork {
             };
             (callback, event)
         });
-        let id = job.id;
-        drop(job);
+        if job.on_allowance {
+            self.shared.allowance.spend(Instant::now(), spent.cpu);
+        }
+        let report = Report {
+            id: job.id,
+            key: job.key,
+            tier: job.tier,
+            kind: job.kind,
+            epoch: job.epoch,
+            stored: outcome.as_ref().ok().and_then(|made| made.stored),
+            displaced: outcome
+                .as_mut()
+                .map(|made| std::mem::take(&mut made.displaced))
+                .unwrap_or_default(),
+            outcome: outcome.map(|made| made.program),
+            cpu: spent.cpu,
+        };
+        // The bytecode's owner may be the caller's, and its destructor may panic: the outcome is
+        // told all the same.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(job))) {
+            panic_message(payload);
+        }
         // Waits while the channel is full, which the backend thread empties without ever waiting
         // for a worker. If it has gone, so has whoever wanted the program.
-        let _ = self.tx.send(Command::Finished { id, outcome });
+        let _ = self.tx.send(Command::Finished(report));
         if let Some((callback, event)) = event
             && let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&event)))
         {
@@ -200,31 +205,24 @@ impl Work for CompileWork {
             stats::add(&self.shared.counters.callback_panics, 1);
         }
     }
+
+    /// Heat by expected cost, so that a bomb waits for what is as hot and cheaper.
+    fn urgency(&self, job: &Job) -> Option<u64> {
+        if job.on_allowance && !self.shared.allowance.has_some(Instant::now()) {
+            return None;
+        }
+        let heat = u64::from(self.shared.sketch.heat(&job.key)).max(1);
+        let cost = u64::try_from(job.cost.as_micros()).unwrap_or(u64::MAX);
+        // A heat is below 2^32.
+        Some((heat << 31) / cost.max(1))
+    }
 }
 
-/// Whether a failure is the bytecode's own fault for good: no retry would change it.
-pub(super) fn is_ineligible(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Ineligible(_)
-            | Error::Compile(
-                CompileError::UnsupportedTarget(_)
-                    | CompileError::Reserved
-                    | CompileError::BytecodeTooLong { .. }
-            )
-    )
-}
-
-/// Whether a failure says that the code cost too much.
-pub(super) fn is_over_budget(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::CompileTime { .. }
-            | Error::LargerThanCache { .. }
-            | Error::Compile(
-                CompileError::NativeTooLarge { .. }
-                    | CompileError::TooComplex { .. }
-                    | CompileError::FrameTooLarge { .. }
-            )
-    )
+/// Whether the budget of compile time was kept.
+fn check_time(tuning: &RuntimeTuning, job: &Job, spent: Duration) -> Result<()> {
+    let allowed = tuning.compile_time(job.code.len());
+    if job.is_within_budget() && spent > allowed {
+        return Err(Error::CompileTime { spent, allowed });
+    }
+    Ok(())
 }

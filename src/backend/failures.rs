@@ -1,10 +1,13 @@
-//! Keys that failed to compile, and when they may be tried again.
+//! Keys that failed to compile, by tier, and when they may be tried again.
+//!
+//! A program that works at one tier may be a bomb at the other. What is remembered here outlives
+//! the program: one that was evicted and comes back is not optimised again before its rest is over.
 //!
 //! A compile bomb is paid once per rest, and the rest doubles each time. The number of keys kept
 //! in mind is bounded: a flood of distinct bombs pushes out the ones whose rest is nearest to its
 //! end, and each of them was paid for once.
 
-use crate::{RuntimeCacheKey, RuntimeTuning};
+use crate::{compiler::Tier, config::RuntimeTuning, key::RuntimeCacheKey};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Copy, Debug)]
@@ -12,22 +15,27 @@ struct Failure {
     attempts: u32,
     /// Its place in `order`: the tick at which something happens to it, and a number that makes
     /// the place unique.
-    place: (u32, u64),
+    place: (u64, u64),
     /// Whether it is still resting. Afterwards it is only remembered, for as long again, so that
     /// another failure counts on.
     resting: bool,
     /// Ticks of its last rest.
-    rest: u32,
+    rest: u64,
+    /// Whether the map says so too.
+    shown: bool,
 }
+
+/// What fails: a key at a tier.
+pub(super) type What = (RuntimeCacheKey, Tier);
 
 /// What is known of failed keys. The coarse clock is given to each method.
 #[derive(Debug)]
 pub(super) struct Failures {
-    by_key: HashMap<RuntimeCacheKey, Failure>,
-    order: BTreeMap<(u32, u64), RuntimeCacheKey>,
+    by_key: HashMap<What, Failure>,
+    order: BTreeMap<(u64, u64), What>,
     next: u64,
-    first_rest: u32,
-    longest_rest: u32,
+    first_rest: u64,
+    longest_rest: u64,
     capacity: usize,
 }
 
@@ -43,9 +51,10 @@ impl Failures {
         }
     }
 
-    /// Notes a failure. Returns a key that was resting and had to be forgotten for it.
-    pub(super) fn fail(&mut self, key: RuntimeCacheKey, tick: u32) -> Option<RuntimeCacheKey> {
-        let before = self.by_key.get(&key).copied();
+    /// Notes a failure, and whether the map shows it. Returns a key that was shown and resting, and
+    /// had to be forgotten for it.
+    pub(super) fn fail(&mut self, what: What, tick: u64, shown: bool) -> Option<RuntimeCacheKey> {
+        let before = self.by_key.get(&what).copied();
         if let Some(before) = before {
             self.order.remove(&before.place);
         }
@@ -53,56 +62,58 @@ impl Failures {
             .map_or(0, |failure| failure.attempts)
             .saturating_add(1);
         let rest = before.map_or(self.first_rest, |failure| failure.rest.saturating_mul(2));
-        self.put(key, attempts, rest.min(self.longest_rest), tick, true);
+        let failure = Failure {
+            attempts,
+            place: (0, 0),
+            resting: true,
+            rest: rest.min(self.longest_rest),
+            shown,
+        };
+        self.put(what, failure, tick);
         if self.by_key.len() <= self.capacity {
             return None;
         }
         let (_, forgotten) = self.order.pop_first()?;
         let failure = self.by_key.remove(&forgotten)?;
-        failure.resting.then_some(forgotten)
+        (failure.resting && failure.shown).then_some(forgotten.0)
     }
 
-    fn put(&mut self, key: RuntimeCacheKey, attempts: u32, rest: u32, tick: u32, resting: bool) {
-        let place = (tick.saturating_add(rest), self.next);
+    fn put(&mut self, what: What, failure: Failure, tick: u64) {
+        let place = (tick.saturating_add(failure.rest), self.next);
         self.next += 1;
-        self.order.insert(place, key);
-        self.by_key.insert(
-            key,
-            Failure {
-                attempts,
-                place,
-                resting,
-                rest,
-            },
-        );
+        self.order.insert(place, what);
+        self.by_key.insert(what, Failure { place, ..failure });
     }
 
-    /// Failures so far and ticks left, if the key is resting.
-    pub(super) fn resting(&self, key: &RuntimeCacheKey, tick: u32) -> Option<(u32, u32)> {
-        let failure = self.by_key.get(key).filter(|failure| failure.resting)?;
+    /// Failures so far and ticks left, if the key is resting at this tier.
+    pub(super) fn resting(&self, what: &What, tick: u64) -> Option<(u32, u64)> {
+        let failure = self.by_key.get(what).filter(|failure| failure.resting)?;
         Some((failure.attempts, failure.place.0.saturating_sub(tick)))
     }
 
-    /// Ends the rests that are over, calling `retry` for each of those keys.
-    pub(super) fn expire(&mut self, tick: u32, mut retry: impl FnMut(&RuntimeCacheKey)) {
+    /// Ends the rests that are over. Returns them, each with whether the map showed it.
+    pub(super) fn expire(&mut self, tick: u64) -> Vec<(What, bool)> {
+        let mut over = Vec::new();
         while let Some(entry) = self
             .order
             .first_entry()
             .filter(|entry| entry.key().0 <= tick)
         {
-            let key = entry.remove();
-            if let Some(failure) = self.by_key.remove(&key)
+            let what = entry.remove();
+            if let Some(failure) = self.by_key.remove(&what)
                 && failure.resting
             {
-                retry(&key);
-                self.put(key, failure.attempts, failure.rest, tick, false);
+                over.push((what, failure.shown));
+                let resting = false;
+                self.put(what, Failure { resting, ..failure }, tick);
             }
         }
+        over
     }
 
     /// Forgets a key, because it works now.
-    pub(super) fn forget(&mut self, key: &RuntimeCacheKey) {
-        if let Some(failure) = self.by_key.remove(key) {
+    pub(super) fn forget(&mut self, what: &What) {
+        if let Some(failure) = self.by_key.remove(what) {
             self.order.remove(&failure.place);
         }
     }
@@ -119,9 +130,13 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::key;
+    use super::super::testing;
     use super::*;
     use std::time::Duration;
+
+    fn key(n: u8) -> What {
+        (testing::key(n), Tier::Baseline)
+    }
 
     /// One tick to the second: rests of 10, 20, 40, 40, … ticks.
     fn failures(capacity: usize) -> Failures {
@@ -140,14 +155,12 @@ mod tests {
     fn the_rest_doubles_up_to_its_limit() {
         let mut failures = failures(8);
         let mut retried = Vec::new();
-        failures.fail(key(1), 0);
+        failures.fail(key(1), 0, true);
         for tick in 1..=200 {
-            let mut due = false;
-            failures.expire(tick, |_| due = true);
-            if due {
+            if !failures.expire(tick).is_empty() {
                 assert_eq!(failures.resting(&key(1), tick), None);
                 retried.push(tick);
-                failures.fail(key(1), tick);
+                failures.fail(key(1), tick, true);
             }
         }
         assert_eq!(retried, [10, 30, 70, 110, 150, 190]);
@@ -157,36 +170,46 @@ mod tests {
     #[test]
     fn what_has_not_failed_again_is_forgotten_in_the_end() {
         let mut failures = failures(8);
-        failures.fail(key(1), 0);
-        failures.expire(10, |_| ());
+        failures.fail(key(1), 0, true);
+        assert_eq!(failures.expire(10), [(key(1), true)]);
         assert_eq!(failures.len(), 1);
-        let mut retried = 0;
-        failures.expire(20, |_| retried += 1);
-        assert_eq!((failures.len(), retried), (0, 0));
-        failures.fail(key(1), 30);
+        assert_eq!(failures.expire(20), []);
+        assert_eq!(failures.len(), 0);
+        failures.fail(key(1), 30, true);
         assert_eq!(failures.resting(&key(1), 30), Some((1, 10)));
     }
 
     #[test]
     fn success_and_clear_forget() {
         let mut failures = failures(8);
-        failures.fail(key(1), 0);
-        failures.fail(key(2), 0);
+        failures.fail(key(1), 0, true);
+        failures.fail(key(2), 0, true);
         failures.forget(&key(1));
         assert_eq!(failures.resting(&key(1), 1), None);
         assert!(failures.resting(&key(2), 1).is_some());
         failures.clear();
-        failures.expire(1000, |_| panic!("nothing is left to retry"));
+        assert_eq!(failures.expire(1000), []);
         assert_eq!(failures.len(), 0);
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut failures = failures(2);
-        assert_eq!(failures.fail(key(1), 0), None);
-        assert_eq!(failures.fail(key(2), 1), None);
-        assert_eq!(failures.fail(key(3), 2), Some(key(1)));
+        assert_eq!(failures.fail(key(1), 0, true), None);
+        assert_eq!(failures.fail(key(2), 1, true), None);
+        assert_eq!(failures.fail(key(3), 2, true), Some(key(1).0));
         assert_eq!(failures.len(), 2);
         assert_eq!(failures.order.len(), 2);
+    }
+
+    #[test]
+    fn tiers_are_remembered_apart() {
+        let mut failures = failures(8);
+        let other = (key(1).0, Tier::Optimized);
+        failures.fail(other, 0, false);
+        assert_eq!(failures.resting(&key(1), 1), None);
+        assert_eq!(failures.resting(&other, 1), Some((1, 9)));
+        failures.forget(&key(1));
+        assert_eq!(failures.expire(10), [(other, false)]);
     }
 }

@@ -1,9 +1,16 @@
 //! Compilations under way: one per key and purpose, with everybody who waits for it.
 
 use super::request::{Request, Waiter};
-use crate::{CompilationKind, Error, Result, RuntimeCacheKey};
+use crate::{
+    error::{Error, Result},
+    event::CompilationKind,
+    key::RuntimeCacheKey,
+};
 use alloy_primitives::Bytes;
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// A compilation under way.
 pub(super) struct Pending {
@@ -18,6 +25,10 @@ pub(super) struct Pending {
     pub(super) publish: bool,
     /// The store's epoch that the request belongs to.
     pub(super) epoch: u64,
+    /// As in the worker's job.
+    pub(super) within_budget: Arc<AtomicBool>,
+    /// How often the system was in the way.
+    pub(super) system_failures: u32,
     waiters: Vec<Waiter>,
 }
 
@@ -55,6 +66,8 @@ pub(super) struct Jobs {
     by_key: HashMap<(RuntimeCacheKey, Purpose), u64>,
     last_id: u64,
     observed: usize,
+    /// Jobs with waiters.
+    waited_for: usize,
 }
 
 impl Jobs {
@@ -77,6 +90,8 @@ impl Jobs {
             explicit,
             publish: true,
             epoch,
+            within_budget: Arc::default(),
+            system_failures: 0,
             waiters,
         };
         self.enter(pending, kind)
@@ -87,6 +102,7 @@ impl Jobs {
         self.last_id += 1;
         let id = self.last_id;
         self.observed += usize::from(!pending.explicit);
+        self.waited_for += usize::from(!pending.waiters.is_empty());
         self.by_key.insert((pending.key, purpose(kind)), id);
         self.by_id.insert(
             id,
@@ -111,12 +127,44 @@ impl Jobs {
         self.by_id.get(self.by_key.get(&(*key, purpose(kind)))?)
     }
 
+    pub(super) fn get(&self, id: u64) -> Option<&Pending> {
+        self.by_id.get(&id)
+    }
+
+    /// Answers everybody who waits for one of these jobs, which go on for nobody.
+    pub(super) fn answer(&mut self, ids: &[u64], result: &Result<()>) {
+        if self.waited_for == 0 {
+            return;
+        }
+        for id in ids {
+            let Some(pending) = self.by_id.get_mut(id) else {
+                continue;
+            };
+            self.waited_for -= usize::from(!pending.waiters.is_empty());
+            for waiter in pending.waiters.drain(..) {
+                waiter.answer(result.clone());
+            }
+        }
+    }
+
+    /// Whether somebody waits for a job.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waited_for > 0
+    }
+
+    /// Jobs under way that somebody asked for.
+    pub(super) fn requested(&self) -> usize {
+        self.by_id.len() - self.observed
+    }
+
     /// Adds somebody to a job under way; true if that makes it an explicit one.
     pub(super) fn join(&mut self, id: u64, explicit: bool, waiter: Option<Waiter>) -> bool {
         let Some(pending) = self.by_id.get_mut(&id) else {
             return false;
         };
+        let had = !pending.waiters.is_empty();
         pending.waiters.extend(waiter);
+        self.waited_for += usize::from(!had && !pending.waiters.is_empty());
         let promoted = explicit && !pending.explicit;
         pending.explicit |= explicit;
         self.observed -= usize::from(promoted);
@@ -128,6 +176,7 @@ impl Jobs {
         let pending = self.by_id.remove(&id)?;
         self.by_key.remove(&(pending.key, purpose(pending.kind)));
         self.observed -= usize::from(!pending.explicit);
+        self.waited_for -= usize::from(!pending.waiters.is_empty());
         Some(pending)
     }
 

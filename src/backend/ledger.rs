@@ -3,7 +3,11 @@
 //! The map knows when an entry was last used (readers stamp the coarse tick), this knows what
 //! the entries cost. Only the backend thread sees it.
 
-use crate::{CompiledProgram, ProgramKind, RuntimeCacheKey, compiler::Tier};
+use crate::{
+    compiler::Tier,
+    key::RuntimeCacheKey,
+    program::{CompiledProgram, ProgramKind},
+};
 use alloy_primitives::Bytes;
 use std::collections::HashMap;
 
@@ -43,6 +47,15 @@ impl Amount {
         Self {
             programs: self.programs - self.programs / 8,
             bytes: self.bytes - self.bytes / 8,
+        }
+    }
+
+    /// Seven eighths, and at least one program less.
+    fn eased(self) -> Self {
+        let lowered = self.lowered();
+        Self {
+            programs: lowered.programs.min(self.programs.saturating_sub(1)),
+            ..lowered
         }
     }
 }
@@ -128,6 +141,21 @@ impl Ledger {
         Some(code)
     }
 
+    /// Makes the key a candidate again, for a later try.
+    pub(super) fn restore_candidate(&mut self, key: &RuntimeCacheKey, code: Bytes) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && entry.candidate.is_none()
+        {
+            entry.candidate = Some(code);
+            self.candidates += 1;
+        }
+    }
+
+    /// Every key, for comparing with the map.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &RuntimeCacheKey> {
+        self.entries.keys()
+    }
+
     /// Which programs of `kind` to drop so that they keep within `budget`, given all keys with
     /// their last-used tick: the least recently used, and then some (an eighth of the budget) so
     /// that the next program does not need another round. Never `keep`.
@@ -135,14 +163,35 @@ impl Ledger {
         &self,
         kind: ProgramKind,
         budget: Amount,
-        used: impl IntoIterator<Item = (RuntimeCacheKey, u32)>,
+        used: impl IntoIterator<Item = (RuntimeCacheKey, u64)>,
+        keep: &RuntimeCacheKey,
+    ) -> Vec<RuntimeCacheKey> {
+        if self.held(kind).fits(budget) {
+            return Vec::new();
+        }
+        self.least_used(kind, budget.lowered(), used, keep)
+    }
+
+    /// Which programs of `kind` to drop to make the system some room: an eighth of them, the least
+    /// recently used, and at least one. Never `keep`.
+    pub(super) fn to_ease(
+        &self,
+        kind: ProgramKind,
+        used: impl IntoIterator<Item = (RuntimeCacheKey, u64)>,
+        keep: &RuntimeCacheKey,
+    ) -> Vec<RuntimeCacheKey> {
+        self.least_used(kind, self.held(kind).eased(), used, keep)
+    }
+
+    fn least_used(
+        &self,
+        kind: ProgramKind,
+        aim: Amount,
+        used: impl IntoIterator<Item = (RuntimeCacheKey, u64)>,
         keep: &RuntimeCacheKey,
     ) -> Vec<RuntimeCacheKey> {
         let mut held = self.held(kind);
-        if held.fits(budget) {
-            return Vec::new();
-        }
-        let mut by_age: Vec<(u32, usize, RuntimeCacheKey)> = used
+        let mut by_age: Vec<(u64, usize, RuntimeCacheKey)> = used
             .into_iter()
             .filter(|(key, _)| key != keep)
             .filter_map(|(key, tick)| {
@@ -151,10 +200,9 @@ impl Ledger {
             })
             .collect();
         by_age.sort_unstable_by_key(|(tick, bytes, _)| (*tick, *bytes));
-        let low = budget.lowered();
         let mut out = Vec::new();
         for (_, bytes, key) in by_age {
-            if held.fits(low) {
+            if held.fits(aim) {
                 break;
             }
             held.programs -= 1;
@@ -206,7 +254,7 @@ mod tests {
     fn the_least_recently_used_go_first() {
         let (ledger, keys) = ledger(&[400, 300, 200, 100]);
         let kind = ledger.kind(&keys[0]).unwrap();
-        let used = |ticks: [u32; 4]| keys.clone().into_iter().zip(ticks);
+        let used = |ticks: [u64; 4]| keys.clone().into_iter().zip(ticks);
         let bytes = |bytes| Amount {
             programs: usize::MAX,
             bytes,
@@ -254,5 +302,22 @@ mod tests {
         );
         assert!(!ledger.warm(&program.key(), 3) && !ledger.has_candidates());
         assert_eq!(ledger.take_candidate(&program.key()), None);
+        // It may be one again, and is as hot as it was.
+        ledger.restore_candidate(&program.key(), Bytes::new());
+        assert!(ledger.warm(&program.key(), 3));
+        ledger.restore_candidate(&program.key(), Bytes::new());
+        ledger.remove(&program.key());
+        assert!(!ledger.has_candidates());
+    }
+
+    #[test]
+    fn the_system_is_eased_by_at_least_one_program() {
+        for (count, out) in [(1, 0), (2, 1), (16, 2)] {
+            let (ledger, keys) = ledger(&vec![100; count]);
+            let kind = ledger.kind(&keys[0]).unwrap();
+            let used = keys.iter().copied().zip(1..);
+            let eased = ledger.to_ease(kind, used, &keys[0]);
+            assert_eq!(eased.len(), out, "of {count}");
+        }
     }
 }

@@ -1,20 +1,33 @@
 //! Lookups: what an execution thread calls.
 
 use super::{
-    BLOCKING, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest, ON,
-    ProgramRef, Verdict, core::Core, request::Road,
+    BLOCKING, JitBackend, ON,
+    answers::{
+        BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef, Verdict,
+    },
+    core::Core,
+    request::Road,
 };
-use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, hotness::MISS, resident::Lookup};
+use crate::{
+    error::{Blame, Error, Result},
+    hotness::MISS,
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
+    resident::Lookup,
+};
 use alloy_primitives::{B256, Bytes};
 use revm_interpreter::primitives::hardfork::SpecId;
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    borrow::Borrow,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 impl JitBackend {
     /// How to run a frame of this contract. Never blocks, except in
     /// [blocking mode](crate::RuntimeConfig::blocking).
     ///
     /// A hit is a read of the map. A miss counts towards the contract's heat, and the one that
-    /// makes it hot sends a message to the backend thread, or drops it if there is no room.
+    /// makes it hot leaves a message for the backend thread, or drops it if there is no room.
     ///
     /// ```
     /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
@@ -69,6 +82,16 @@ impl JitBackend {
     /// ```
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {
+        self.lookup_borrowed_with(key, || code)
+    }
+
+    /// The same for a caller to whom the code costs something: it is asked for after a miss only.
+    #[inline]
+    pub(crate) fn lookup_borrowed_with<C: Borrow<Bytes>>(
+        &self,
+        key: &RuntimeCacheKey,
+        code: impl FnOnce() -> C,
+    ) -> BorrowedDecision<'_> {
         let Some(core) = self.on() else {
             return match self.borrow_slow(key, code) {
                 Ok(program) => BorrowedDecision::Compiled(program),
@@ -77,8 +100,8 @@ impl JitBackend {
         };
         BorrowedDecision::Interpret(match core.reader.borrow(key) {
             Lookup::Hit(program) => return BorrowedDecision::Compiled(program),
-            Lookup::Negative(verdict) => core.refused(key, code, verdict),
-            Lookup::Miss => core.missed(key, code),
+            Lookup::Negative(verdict) => core.refused(key, code().borrow(), verdict),
+            Lookup::Miss => core.missed(key, code().borrow()),
         })
     }
 
@@ -167,8 +190,8 @@ impl JitBackend {
     /// ```
     ///
     /// `Interpret` if the contract is ineligible, if compilation fails or has failed lately, or,
-    /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend has stopped, is
-    /// paused, or this is one of its own threads.
+    /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend is paused (also
+    /// if it is while this waits), or this is one of its own threads.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match self.0.core.get() {
             Some(core) if self.enabled() => {
@@ -195,15 +218,28 @@ impl JitBackend {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn record_interpreted(&self, key: &RuntimeCacheKey, code: &Bytes, gas: u64) {
+        self.record_interpreted_with(key, || code, gas);
+    }
+
+    /// The same for a caller to whom the code costs something: it is asked for if it matters.
+    pub(crate) fn record_interpreted_with<C: Borrow<Bytes>>(
+        &self,
+        key: &RuntimeCacheKey,
+        code: impl FnOnce() -> C,
+        gas: u64,
+    ) {
         let Some(core) = self.0.core.get().filter(|_| self.enabled()) else {
             return;
         };
         let weight = core.shared.sketch.weight_of_gas(gas);
-        if weight > 0
-            && core.shared.tuning.should_compile(code)
+        if weight == 0 {
+            return;
+        }
+        let code = code();
+        if core.shared.tuning.should_compile(code.borrow())
             && core.shared.sketch.record(key, weight, core.shared.hot)
         {
-            core.report(key, code);
+            core.report(key, code.borrow());
         }
     }
 
@@ -231,12 +267,16 @@ impl JitBackend {
     /// The same for a borrowed program. (Not a [`BorrowedDecision`], which the caller would then
     /// have to keep in memory for its other road too.)
     #[cold]
-    fn borrow_slow(
+    fn borrow_slow<C: Borrow<Bytes>>(
         &self,
         key: &RuntimeCacheKey,
-        code: &Bytes,
+        code: impl FnOnce() -> C,
     ) -> Result<ProgramRef<'_>, InterpretReason> {
-        if let LookupDecision::Interpret(reason) = self.lookup_slow(key, code) {
+        // Relaxed: see `set_enabled`.
+        if self.0.mode.load(Relaxed) != BLOCKING {
+            return Err(InterpretReason::Disabled);
+        }
+        if let LookupDecision::Interpret(reason) = self.lookup_slow(key, code().borrow()) {
             return Err(reason);
         }
         match self.0.core.get().map(|core| core.reader.borrow(key)) {
@@ -281,8 +321,11 @@ impl JitBackend {
         self.compile_sync(core, key, code, Road::Best)
             .map_err(|error| match error {
                 Error::Ineligible(_) => InterpretReason::Ineligible,
+                Error::Stopped => InterpretReason::Stopped,
+                // Nothing was found out about the code.
+                error if error.blame() == Blame::System => InterpretReason::NotReady,
                 Error::Paused
-                | Error::Stopped
+                | Error::QueueFull(_)
                 | Error::Forked
                 | Error::Cleared(_)
                 | Error::WouldDeadlock => InterpretReason::NotReady,
@@ -324,6 +367,9 @@ impl Core {
     fn count_miss(&self, key: &RuntimeCacheKey, code: &Bytes, threshold: u32) -> InterpretReason {
         if !self.shared.tuning.should_compile(code) {
             return InterpretReason::Ineligible;
+        }
+        if !self.shared.is_alive() {
+            return InterpretReason::Stopped;
         }
         match self.shared.sketch.count(key, MISS, threshold) {
             Some(false) => InterpretReason::NotReady,

@@ -3,20 +3,27 @@
 //! | module | job |
 //! |---|---|
 //! | this one, `lookup`, `commands` | [`JitBackend`], what callers see |
-//! | `request` | questions, answers, messages |
 //! | `core` | what a started backend consists of |
 //! | `runtime`, `admission`, `outcome` | the backend thread |
-//! | `jobs`, `ledger`, `failures` | its books |
-//! | `compile`, `persist` | what workers do |
+//! | `jobs`, `ledger`, `failures`, `costs` | its books |
+//! | `compile` | what workers do |
+//! | `shared`, `persist`, `allowance` | what all of these have in common |
+//! | `request`, `job`, `answers` | messages, and what callers ask and are answered |
+//!
+//! Each imports from those below it only.
 //!
 //! * **H1** The core leaves its handle once, when the last handle is dropped, and is dropped there;
 //!   in a forked child it is not dropped at all.
 
 mod admission;
+mod allowance;
+mod answers;
 mod commands;
 mod compile;
 mod core;
+mod costs;
 mod failures;
+mod job;
 mod jobs;
 mod ledger;
 mod lookup;
@@ -24,19 +31,22 @@ mod outcome;
 mod persist;
 mod request;
 mod runtime;
+mod shared;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests_attacks;
 #[cfg(test)]
 mod tests_handle;
 #[cfg(test)]
 mod tests_runtime;
 
-pub use request::{
+pub use answers::{
     AotRequest, BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef,
     Verdict,
 };
 
-use crate::{Result, RuntimeConfig, RuntimeStatsSnapshot};
+use crate::{config::RuntimeConfig, error::Result, stats::RuntimeStatsSnapshot};
 use compile::Compiler;
 use core::Core;
 use std::{
@@ -171,9 +181,11 @@ impl JitBackend {
         }))
     }
 
-    /// Whether lookups answer.
+    /// Whether lookups answer. False also when the backend thread has ended: what is resident is
+    /// still found then, but nothing is added.
     pub fn enabled(&self) -> bool {
-        self.0.mode.load(Relaxed) != OFF
+        let dead = |core: &ManuallyDrop<Core>| !core.shared.is_alive();
+        self.0.mode.load(Relaxed) != OFF && !self.0.core.get().is_some_and(dead)
     }
 
     /// Switches lookups on, starting the threads the first time, or off. Off is a switch for
@@ -205,8 +217,9 @@ impl JitBackend {
     }
 
     /// Stops compilation: workers finish what they are at and take nothing more. Lookups and
-    /// everything else go on; requests wait, and are not refused before the queue is full. Nests:
-    /// each `pause` needs its [`resume`](Self::resume). Never blocks.
+    /// everything else go on; requests wait, and are not refused before the queue is full. Who waits
+    /// for a job that no worker has taken is told within a tick ([`Error::Paused`](crate::Error));
+    /// the job stays. Nests: each `pause` needs its [`resume`](Self::resume). Never blocks.
     ///
     /// ```
     /// # use revmc_jit::{Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
@@ -258,6 +271,7 @@ impl JitBackend {
             stats.negatives = lookups.negatives;
             stats.running_jobs = core.pool.running() as u64;
             stats.workers = core.pool.workers() as u64;
+            stats.alive = u64::from(core.shared.is_alive());
         }
         stats.commands_rejected = self.0.rejected.load(Relaxed);
         stats.paused = u64::from(self.0.paused.load(Relaxed));

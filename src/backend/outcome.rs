@@ -1,28 +1,41 @@
 //! Outcomes: what becomes of a job that ended. A program is published, a failure is remembered.
 
 use super::{
-    compile::{Made, is_ineligible, is_over_budget},
+    answers::Verdict,
+    job::Report,
     jobs::Pending,
     ledger::{Amount, can_improve},
-    request::Verdict,
     runtime::Runtime,
 };
 use crate::{
-    CompilationKind, CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey,
-    artifact::loader::max_loaded, resident::Lookup, stats::add,
+    artifact::loader::max_loaded,
+    error::{Blame, Error, Result},
+    event::CompilationKind,
+    key::RuntimeCacheKey,
+    program::{CompiledProgram, ProgramKind},
+    resident::Lookup,
+    stats::add,
 };
 use alloy_primitives::keccak256;
 
+/// How often a job is tried again when the system was in its way.
+const SYSTEM_RETRIES: u32 = 1;
+
 impl Runtime {
-    pub(super) fn finished(&mut self, id: u64, outcome: Result<Made>) {
+    pub(super) fn finished(&mut self, report: Report) {
+        if report.kind != CompilationKind::Load {
+            let made = report.outcome.is_ok();
+            self.costs.note(report.key, report.tier, report.cpu, made);
+        }
+        self.note_stored(&report);
         // Not there: cancelled or given up. The program, if any, is dropped here and now.
-        let Some(pending) = self.jobs.take(id) else {
+        let Some(pending) = self.jobs.take(report.id) else {
             return;
         };
-        match outcome.and_then(|made| self.check_size(made)) {
-            Ok(made) => {
+        match report.outcome.and_then(|program| self.check_size(program)) {
+            Ok(program) => {
                 add(&self.shared.counters.succeeded, 1);
-                self.made(&pending, made);
+                self.made(&pending, program);
                 self.publish_gauges();
                 pending.answer(&Ok(()));
             }
@@ -30,12 +43,54 @@ impl Runtime {
                 add(&self.shared.counters.failed, 1);
                 self.compile_instead(pending);
             }
-            Err(error) => {
-                self.failed(&pending, &error);
-                self.publish_gauges();
-                pending.answer(&Err(error));
+            Err(error)
+                if error.blame() == Blame::System && pending.system_failures < SYSTEM_RETRIES =>
+            {
+                self.try_again(pending);
+            }
+            Err(error) => self.fail(pending, error),
+        }
+    }
+
+    /// Ends a job without a program.
+    pub(super) fn fail(&mut self, pending: Pending, error: Error) {
+        self.failed(&pending, &error);
+        self.publish_gauges();
+        pending.answer(&Err(error));
+    }
+
+    /// An artifact that was stored counts, whatever became of who wanted it.
+    fn note_stored(&mut self, report: &Report) {
+        for displaced in &report.displaced {
+            self.index.remove(displaced);
+            if let Lookup::Negative(Verdict::Indexed) = self.writer.get(displaced) {
+                self.writer.remove(displaced);
             }
         }
+        let Some(len) = report.stored else {
+            return;
+        };
+        add(&self.shared.counters.artifacts_stored, 1);
+        // S2: a clear of the store since then has taken it out again.
+        let persist = self.shared.persist.as_ref();
+        if persist.is_none_or(|store| store.epoch() != report.epoch) {
+            return;
+        }
+        self.index.insert(report.key, len);
+        if self.ledger.kind(&report.key).is_none() {
+            self.vacate(&report.key);
+        }
+    }
+
+    /// The system was in the way: programs that are not used go, and the job once more to the
+    /// workers. The code has no part in it.
+    fn try_again(&mut self, mut pending: Pending) {
+        add(&self.shared.counters.system_retries, 1);
+        pending.system_failures += 1;
+        self.ease_system(&pending.key);
+        let (kind, by_name) = (pending.kind, pending.explicit);
+        let id = self.jobs.enter(pending, kind);
+        self.push(id, by_name);
     }
 
     /// How much may be resident of a kind. Artifacts are limited in number too: of those that the
@@ -43,7 +98,7 @@ impl Runtime {
     pub(super) fn budget(&self, kind: ProgramKind) -> Amount {
         match kind {
             ProgramKind::Jit => Amount {
-                programs: usize::MAX,
+                programs: self.tuning.resident_code_cache_programs,
                 bytes: self.tuning.resident_code_cache_bytes,
             },
             ProgramKind::Aot => Amount {
@@ -53,33 +108,20 @@ impl Runtime {
         }
     }
 
-    fn check_size(&self, made: Made) -> Result<Made> {
-        let len = made.program.mapped_len();
-        let max = self.budget(made.program.kind()).bytes;
+    fn check_size(&self, program: CompiledProgram) -> Result<CompiledProgram> {
+        let len = program.mapped_len();
+        let max = self.budget(program.kind()).bytes;
         if len <= max {
-            Ok(made)
+            Ok(program)
         } else {
             Err(Error::LargerThanCache { len, max })
         }
     }
 
-    fn made(&mut self, pending: &Pending, made: Made) {
-        let counters = &self.shared.counters;
+    fn made(&mut self, pending: &Pending, program: CompiledProgram) {
         let key = pending.key;
         let is_load = pending.kind == CompilationKind::Load;
-        add(&counters.artifacts_loaded, usize::from(is_load));
-        if let Some(len) = made.stored {
-            add(&counters.artifacts_stored, 1);
-            // S2: a clear of the store since then has taken it out again.
-            if self
-                .shared
-                .persist
-                .as_ref()
-                .is_some_and(|store| store.epoch() == pending.epoch)
-            {
-                self.index.insert(key, len);
-            }
-        }
+        add(&self.shared.counters.artifacts_loaded, usize::from(is_load));
         let resident = match self.writer.get(&key) {
             Lookup::Hit(program) => Some(program.tier()),
             _ => None,
@@ -87,10 +129,10 @@ impl Runtime {
         let wanted = match pending.kind {
             // A program that was evicted while its successor was compiled is not wanted back.
             CompilationKind::Optimize => resident.is_some(),
-            _ => resident.is_none_or(|tier| tier <= made.program.tier()),
+            _ => resident.is_none_or(|tier| tier <= program.tier()),
         };
         if pending.publish && wanted {
-            self.publish(pending, made.program);
+            self.publish(pending, program);
         } else if resident.is_none() {
             self.vacate(&key);
         }
@@ -103,7 +145,7 @@ impl Runtime {
             && can_improve(program.tier(), self.best_tier());
         self.ledger
             .insert(&program, improvable.then(|| pending.code.clone()));
-        self.failures.forget(&key);
+        self.failures.forget(&(key, program.tier()));
         self.writer.insert_with(key, || program.share());
         // Should it be evicted one day, it has to become hot again.
         self.shared.sketch.set(&key, 0);
@@ -115,18 +157,12 @@ impl Runtime {
 
     /// An artifact that could not be loaded is compiled afresh, for the same people.
     fn compile_instead(&mut self, pending: Pending) {
-        let Pending {
-            key,
-            explicit,
-            epoch,
-            ..
-        } = pending;
-        let code = pending.code.clone();
+        let (key, explicit) = (pending.key, pending.explicit);
         self.index.remove(&key);
         if self.ledger.kind(&key).is_none() {
             self.vacate(&key);
         }
-        let code_hash = keccak256(&code);
+        let code_hash = keccak256(&pending.code);
         if code_hash != key.code_hash {
             let error = self.count_mismatch(&key, code_hash);
             return pending.answer(&Err(error));
@@ -137,7 +173,7 @@ impl Runtime {
             CompilationKind::Jit
         };
         let id = self.jobs.enter(pending, kind);
-        self.push(id, key, code, kind, epoch, explicit);
+        self.push(id, explicit);
     }
 
     /// Leaves in the map, for a key without program, what is known of it: an artifact or nothing.
@@ -149,33 +185,58 @@ impl Runtime {
         }
     }
 
+    /// What follows from a failure, as [`Blame`] says.
     fn failed(&mut self, pending: &Pending, error: &Error) {
+        let (key, blame) = (pending.key, error.blame());
         let counters = &self.shared.counters;
         add(&counters.failed, 1);
         add(
             &counters.panicked,
             usize::from(matches!(error, Error::Panicked(_))),
         );
-        add(&counters.over_budget, usize::from(is_over_budget(error)));
-        // What is resident stays (B2); a failed optimisation is not tried again. What a caller
-        // prepares by name says nothing of what compiling it for itself would cost, and a job that
-        // the store's clear overtook nothing at all.
-        if pending.kind == CompilationKind::Optimize
-            || (pending.kind == CompilationKind::Aot && pending.explicit)
-            || matches!(error, Error::Cleared(_))
-            || self.ledger.kind(&pending.key).is_some()
-        {
+        let counter = match blame {
+            Blame::Code => Some(&counters.failed_code),
+            Blame::Compiler => Some(&counters.failed_compiler),
+            Blame::Budget => Some(&counters.over_budget),
+            Blame::System => Some(&counters.failed_system),
+            Blame::Overtaken => Some(&counters.overtaken),
+            Blame::Caller => None,
+        };
+        if let Some(counter) = counter {
+            add(counter, 1);
+        }
+        let optimizes = pending.kind == CompilationKind::Optimize;
+        if optimizes {
+            // What is resident stays (B2), and may be optimised when the rest is over.
+            self.ledger.restore_candidate(&key, pending.code.clone());
+        }
+        if !blame.is_remembered() {
+            // Should it stay hot, it is heard again soon.
+            return self.shared.sketch.set(&key, self.shared.hot / 2);
+        }
+        // What a caller prepares by name says nothing of what compiling it for itself would cost.
+        if pending.kind == CompilationKind::Aot && pending.explicit {
             return;
         }
-        if let Some(forgotten) = self.failures.fail(pending.key, self.tick) {
-            self.writer.remove(&forgotten);
+        let shown = !optimizes && self.ledger.kind(&key).is_none();
+        let what = (key, self.tier(pending.kind));
+        if let Some(forgotten) = self.failures.fail(what, self.tick, shown) {
+            self.vacate_unless_resident(&forgotten);
         }
-        let verdict = if is_ineligible(error) {
-            Verdict::Ineligible
-        } else {
-            Verdict::Failed
-        };
-        self.writer.insert_negative(pending.key, verdict);
-        self.shared.sketch.set(&pending.key, 0);
+        if shown {
+            let verdict = match blame {
+                Blame::Code => Verdict::Ineligible,
+                _ => Verdict::Failed,
+            };
+            self.writer.insert_negative(key, verdict);
+            self.shared.sketch.set(&key, 0);
+        }
+    }
+
+    /// Strikes out what the map says of a failure that is over (B2).
+    pub(super) fn vacate_unless_resident(&mut self, key: &RuntimeCacheKey) {
+        if self.ledger.kind(key).is_none() {
+            self.vacate(key);
+        }
     }
 }

@@ -8,37 +8,49 @@
 //! * **S2** An artifact of a request that was made before a clear of the store is not in the store
 //!   after it: the request carries the epoch of its making, a clear begins a new one, and a worker
 //!   stores under the shared side of the lock that a clear holds alone.
+//! * **S3** What the store does costs no program. A program that was compiled serves this process
+//!   whatever becomes of its artifact; the processor time spent here is not compile time; and a
+//!   store that said it is full is left alone for [`FULL_REST`].
 
-use super::compile::{Job, Made};
+use super::job::{Job, Made};
 use crate::{
-    CompiledProgram, Error, Result, RuntimeCacheKey, RuntimeConfig,
-    artifact::{
-        self, ArtifactError, ArtifactKey, ArtifactStore, BuildId, BuildOptions, Environment,
-        StoredArtifact,
-    },
+    aot::{self, BuildOptions},
+    artifact::{ArtifactError, ArtifactKey, BuildId, Stored, TrustedStore, Verified},
     chain::Chain,
     compiler::NativeCode,
-    error::StoreError,
+    config::RuntimeConfig,
+    cpu_time::thread_time,
+    error::{Error, Result, StoreError},
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
     stats::{Counters, add},
 };
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
+
+/// How long a store that is full is not asked again.
+const FULL_REST: Duration = Duration::from_secs(10);
 
 /// The configured store, and what this process asks of it.
 #[derive(Debug)]
 pub(super) struct Persist {
-    store: Arc<dyn ArtifactStore>,
-    options: BuildOptions,
+    store: TrustedStore,
     chain: Chain,
+    options: BuildOptions,
+    /// What this process would make for each fork.
+    builds: Vec<(SpecId, BuildId)>,
     /// Shared by those who store, exclusive for a clear (S2).
     gate: RwLock<()>,
     epoch: AtomicU64,
+    /// When the store said that it is full, and with what words (S3).
+    full: Mutex<Option<(Instant, StoreError)>>,
     last_error: Mutex<Option<StoreError>>,
 }
 
@@ -87,25 +99,20 @@ impl Persist {
             tier,
             debug_assertions: config.debug_assertions,
         };
-        // Says now where artifacts are not supported.
-        Environment::host().map_err(StoreError::from)?;
         Ok(Some(Self {
-            store: Arc::clone(store),
-            options,
+            store: store.clone(),
             chain: config.chain.clone(),
+            options,
+            builds: aot::builds(&config.chain, options).map_err(StoreError::from)?,
             gate: RwLock::new(()),
             epoch: AtomicU64::new(0),
+            full: Mutex::new(None),
             last_error: Mutex::new(None),
         }))
     }
 
     pub(super) fn options(&self) -> BuildOptions {
         self.options
-    }
-
-    /// What this process makes for a fork.
-    fn build(&self, spec_id: SpecId) -> Result<BuildId, ArtifactError> {
-        BuildId::host(self.options, self.chain.rules(spec_id))
     }
 
     /// The epoch that a request made now belongs to.
@@ -125,16 +132,10 @@ impl Persist {
                 if let Some(rejected) = found.rejected.into_iter().next() {
                     self.note(rejected.error.into());
                 }
-                let mut builds = HashMap::new();
-                for entry in &found.entries {
-                    let spec_id = entry.key.spec_id;
-                    let build = builds
-                        .entry(spec_id)
-                        .or_insert_with(|| self.build(spec_id).ok());
-                    if *build != Some(entry.key.build) {
-                        continue;
+                for entry in found.entries {
+                    if let Some(key) = self.program(&entry.key) {
+                        index.insert(key, entry.stored_len);
                     }
-                    index.insert(entry.key.program(), entry.stored_len);
                 }
             }
             Err(error) => self.count(counters, error.into()),
@@ -142,40 +143,72 @@ impl Persist {
         index
     }
 
-    /// Stores what was compiled and loads it from what was stored. Where one of these fails, the
-    /// program serves this process all the same, as a JIT program.
+    /// The program that an artifact is of, if this process could have made it.
+    fn program(&self, key: &ArtifactKey) -> Option<RuntimeCacheKey> {
+        let (spec_id, _) = *self.builds.iter().find(|(_, build)| *build == key.build)?;
+        let code_hash = key.code_hash;
+        Some(RuntimeCacheKey { code_hash, spec_id })
+    }
+
+    /// Makes an artifact of what was compiled, stores it, and loads it. Where one of these fails, the
+    /// program serves this process all the same, as a JIT program (S3).
     pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
-        let rules = self.chain.rules(job.key.spec_id);
-        let (stored, loaded) = match self.store(job, code)? {
-            Ok((artifact, len)) => {
-                let loaded = artifact::load(&artifact, job.key, rules, self.options);
-                (Some(len), loaded.map_err(StoreError::from))
+        let (started, wall) = (thread_time(), Instant::now());
+        let (stored, loaded) = match self.store(job, code, counters)? {
+            Ok((artifact, stored)) => {
+                let loaded = aot::load(
+                    &artifact,
+                    job.key,
+                    self.chain.rules(job.key.spec_id),
+                    self.options,
+                );
+                (Some(stored), loaded.map_err(StoreError::from))
             }
-            Err(error) => (None, Err(StoreError::from(error))),
+            Err(error) => (None, Err(error)),
         };
         let (program, store_error) = match loaded {
             Ok(program) => (program, None),
             Err(error) => {
                 self.count(counters, error.clone());
-                let program =
-                    CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), code)?;
+                let program = CompiledProgram::jit(
+                    job.key,
+                    Arc::clone(self.chain.rules(job.key.spec_id)),
+                    job.code.len(),
+                    code,
+                )?;
                 (program, Some(error))
             }
         };
+        let Stored { len, removed } = stored.clone().unwrap_or_default();
+        add(&counters.artifacts_displaced, removed.len());
+        let spent = match (started, thread_time()) {
+            (Some(started), Some(ended)) => ended.saturating_sub(started),
+            // As the worker does, where the system does not tell.
+            _ => wall.elapsed(),
+        };
         Ok(Made {
             program,
-            stored,
+            stored: stored.map(|_| len),
+            displaced: removed.iter().filter_map(|key| self.program(key)).collect(),
             store_error,
+            store_time: spent,
         })
     }
 
-    /// Makes an artifact and stores it; how many bytes it takes.
+    /// Makes an artifact and stores it.
     fn store(
         &self,
         job: &Job,
         code: &NativeCode,
-    ) -> Result<Result<(StoredArtifact, u64), ArtifactError>> {
-        let made = artifact::build(
+        counters: &Counters,
+    ) -> Result<Result<(Verified, Stored), StoreError>> {
+        if let Some((since, error)) = &*self.full()
+            && since.elapsed() < FULL_REST
+        {
+            add(&counters.store_full, 1);
+            return Ok(Err(error.clone()));
+        }
+        let made = aot::build(
             job.key,
             self.chain.rules(job.key.spec_id),
             job.code.len(),
@@ -184,14 +217,26 @@ impl Persist {
         );
         let artifact = match made {
             Ok(artifact) => artifact,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         };
         // No panic under this lock leaves anything half done here.
         let _storing = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != job.epoch {
             return Err(Error::Cleared(job.key));
         }
-        Ok(self.store.store(&artifact).map(|len| (artifact, len)))
+        let stored = self.store.store(&artifact);
+        let full = stored.as_ref().is_err_and(ArtifactError::is_full);
+        let stored = stored.map_err(StoreError::from);
+        add(&counters.store_full, usize::from(full));
+        *self.full() = match &stored {
+            Err(error) if full => Some((Instant::now(), error.clone())),
+            _ => None,
+        };
+        Ok(stored.map(|stored| (artifact, stored)))
+    }
+
+    fn full(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Loads an artifact that the index knows. One that is damaged is deleted from the store: no
@@ -199,20 +244,14 @@ impl Persist {
     /// whole one in between, that one is deleted, and compiled again some day.) What others may be
     /// able to use stays: another key's, another CPU's.
     pub(super) fn load(&self, key: RuntimeCacheKey, counters: &Counters) -> Result<Made> {
-        let rules = self.chain.rules(key.spec_id);
-        let build = self.build(key.spec_id).map_err(StoreError::from)?;
-        let stored_key = ArtifactKey::new(key, build);
-        let found = self.store.load(&stored_key).and_then(|artifact| {
-            artifact
-                .map(|artifact| artifact::load(&artifact, key, rules, self.options))
-                .transpose()
-        });
+        let found = self.read(key);
         match found {
             Ok(Some(program)) => Ok(program.into()),
             Ok(None) => Err(Error::ArtifactGone(key)),
             Err(error) => {
                 if error.is_damage()
-                    && let Err(error) = self.store.delete(&stored_key)
+                    && let Some(build) = self.build(key.spec_id)
+                    && let Err(error) = self.store.delete(&ArtifactKey::new(key.code_hash, build))
                 {
                     self.count(counters, error.into());
                 }
@@ -223,10 +262,25 @@ impl Persist {
         }
     }
 
+    fn read(&self, key: RuntimeCacheKey) -> Result<Option<CompiledProgram>, ArtifactError> {
+        let rules = self.chain.rules(key.spec_id);
+        let wanted = aot::determinants(key.spec_id, rules, self.options)?;
+        let found = self.store.load(key.code_hash, &wanted)?;
+        found
+            .map(|artifact| aot::load(&artifact, key, rules, self.options))
+            .transpose()
+    }
+
+    fn build(&self, spec_id: SpecId) -> Option<BuildId> {
+        let (_, build) = self.builds.iter().find(|(spec, _)| *spec == spec_id)?;
+        Some(*build)
+    }
+
     /// Empties the store, on the caller's thread. Requests made before belong to a past epoch.
     pub(super) fn clear(&self, counters: &Counters) -> Result<()> {
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.fetch_add(1, Relaxed);
+        *self.full() = None;
         self.store.clear().map(drop).map_err(|error| {
             let error = StoreError::from(error);
             self.count(counters, error.clone());
@@ -250,13 +304,7 @@ impl Persist {
     }
 
     fn count(&self, counters: &Counters, error: StoreError) {
-        let of_the_store = matches!(
-            *error,
-            ArtifactError::Io { .. }
-                | ArtifactError::Folder { .. }
-                | ArtifactError::StoreFull { .. }
-        );
-        let counter = if of_the_store {
+        let counter = if error.is_of_the_store() {
             &counters.store_errors
         } else {
             &counters.artifacts_rejected

@@ -1,109 +1,12 @@
-//! What callers ask and are answered, and the messages to the backend thread.
+//! The messages to the backend thread, and how they are answered.
 
-use super::compile::Made;
-use crate::{CompiledProgram, Error, Result, RuntimeCacheKey, resident};
-use alloy_primitives::{B256, Bytes};
-use revm_interpreter::primitives::hardfork::SpecId;
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+use super::job::Report;
+use crate::{
+    error::{Error, Result},
+    key::RuntimeCacheKey,
 };
-
-/// A program that an execution thread wants, and the bytecode to compile it from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LookupRequest {
-    /// The code's hash and the fork.
-    pub key: RuntimeCacheKey,
-    /// The bytecode as deployed, unpadded: its keccak-256 is `key.code_hash`. Compared before
-    /// anything is compiled; a hit does not read it.
-    pub code: Bytes,
-}
-
-/// An artifact to prepare.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AotRequest {
-    /// keccak-256 of `code`.
-    pub code_hash: B256,
-    /// The bytecode as deployed, unpadded.
-    pub code: Bytes,
-    /// The fork.
-    pub spec_id: SpecId,
-}
-
-/// How a frame is to be run.
-#[derive(Clone, Debug)]
-pub enum LookupDecision {
-    /// Natively, by this program. Keep it for the life of the frame: a frame that was suspended
-    /// natively cannot be continued by the interpreter.
-    Compiled(Arc<CompiledProgram>),
-    /// By the interpreter.
-    Interpret(InterpretReason),
-}
-
-impl LookupDecision {
-    /// The program, if there is one.
-    pub fn program(self) -> Option<Arc<CompiledProgram>> {
-        match self {
-            Self::Compiled(program) => Some(program),
-            Self::Interpret(_) => None,
-        }
-    }
-}
-
-/// [`LookupDecision`] without a reference count; see
-/// [`lookup_borrowed`](crate::JitBackend::lookup_borrowed).
-#[derive(Debug)]
-pub enum BorrowedDecision<'a> {
-    /// Natively, by this program.
-    Compiled(ProgramRef<'a>),
-    /// By the interpreter.
-    Interpret(InterpretReason),
-}
-
-/// A resident program, borrowed. It stays mapped while this lives, also if it is evicted.
-pub type ProgramRef<'a> = resident::Ref<'a, CompiledProgram>;
-
-/// Why a frame is to be interpreted.
-///
-/// As wide as a pointer, so that a [`LookupDecision`] is returned in two registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(usize)]
-pub enum InterpretReason {
-    /// The backend is switched off.
-    Disabled,
-    /// The bytecode is never compiled.
-    Ineligible,
-    /// There is no program yet.
-    NotReady,
-    /// Compilation failed or cost too much, and is not tried again for now.
-    JitFailed,
-}
-
-impl fmt::Display for InterpretReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disabled => "disabled",
-            Self::Ineligible => "ineligible",
-            Self::NotReady => "not ready",
-            Self::JitFailed => "compilation failed",
-        })
-    }
-}
-
-/// What the map says of a key that has no program: the payload of its negative entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// The engine cannot take this bytecode.
-    Ineligible,
-    /// Compilation failed; the key is resting.
-    Failed,
-    /// There is an artifact in the store that is loaded when the key is used.
-    Indexed,
-}
+use alloy_primitives::Bytes;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Which program would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,14 +32,30 @@ pub(super) struct Request {
     pub(super) waiter: Option<Waiter>,
 }
 
+/// What an execution thread leaves for the backend thread: a key that is missing and has become hot.
+pub(super) struct Observation {
+    pub(super) key: RuntimeCacheKey,
+    pub(super) code: Bytes,
+}
+
+impl From<Observation> for Request {
+    fn from(Observation { key, code }: Observation) -> Self {
+        Self {
+            key,
+            code,
+            road: Road::Best,
+            explicit: false,
+            epoch: 0,
+            waiter: None,
+        }
+    }
+}
+
 /// What the backend thread reacts to.
 pub(super) enum Command {
     Request(Request),
     /// A worker is done with a job.
-    Finished {
-        id: u64,
-        outcome: Result<Made>,
-    },
+    Finished(Report),
     ClearResident(Waiter),
     /// The artifact store was emptied.
     ForgetArtifacts(Waiter),

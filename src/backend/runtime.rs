@@ -9,28 +9,37 @@
 //! * **B1** The code of every job has the hash that its key names. Explicit requests are compared
 //!   on the caller's thread, observations here; what does not match is refused without a trace on
 //!   the key, so that a wrong observation cannot take a contract's turn.
-//! * **B2** A key is in the ledger exactly if the map has a program for it; it is resting in the
-//!   failures only if it is not.
+//! * **B2** A key is in the ledger exactly if the map has a program for it; the map says that a key
+//!   failed only if it has none.
 //! * **B3** This thread waits for nothing but commands: not for workers, not for readers, not
-//!   for a store.
+//!   for a store, nor for a thread that leaves an observation.
+//! * **B4** Each message, and each step of the clock, is contained: what panics in it (bytecode is
+//!   the caller's, and so is its destructor) is counted, B2 is restored, and the thread goes on.
 
 use super::{
+    answers::Verdict,
     compile::CompileWork,
-    core::{Shared, Writer},
+    costs::Costs,
     failures::Failures,
     jobs::Jobs,
     ledger::Ledger,
     persist::Index,
-    request::{Command, Request, Road, Verdict},
+    request::{Command, Request, Road},
+    shared::{Shared, Writer},
 };
 use crate::{
-    CompilationKind, Error, ProgramKind, RuntimeCacheKey, RuntimeConfig, RuntimeTuning,
+    config::{RuntimeConfig, RuntimeTuning},
+    error::Error,
+    event::CompilationKind,
+    key::RuntimeCacheKey,
+    program::ProgramKind,
     resident::Lookup,
     stats::{add, set},
-    worker::Pool,
+    worker::{Pool, panic_message},
 };
 use alloy_primitives::Bytes;
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
@@ -39,7 +48,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Messages handled between two looks at the clock.
+/// Commands handled, and observations of one thread, between two looks at the clock.
 const BATCH: usize = 256;
 
 /// Between two looks for observations while there are some. Without, the pauses double up to the
@@ -58,11 +67,12 @@ pub(super) struct Runtime {
     pub(super) jobs: Jobs,
     pub(super) ledger: Ledger,
     pub(super) failures: Failures,
+    pub(super) costs: Costs,
     pub(super) index: Index,
     /// Whether observed keys become artifacts.
     pub(super) aot: bool,
     pub(super) started: Instant,
-    pub(super) tick: u32,
+    pub(super) tick: u64,
     pub(super) next_sweep: Instant,
     pub(super) next_age: Instant,
 }
@@ -92,6 +102,7 @@ impl Runtime {
             jobs: Jobs::default(),
             ledger: Ledger::default(),
             failures: Failures::new(&tuning),
+            costs: Costs::new(&tuning),
             index,
             aot: config.aot,
             started: now,
@@ -105,7 +116,7 @@ impl Runtime {
 
     /// The thread's life. Commands wake it; observations are looked for, so that an execution
     /// thread that leaves one has nobody to wake (L2).
-    pub(super) fn run(mut self, commands: Receiver<Command>, observed: Receiver<Request>) {
+    pub(super) fn run(mut self, commands: Receiver<Command>) {
         self.shared.enter_thread();
         let longest = self.tuning.tick_interval;
         // A client that starts uses what is stored: the first observations come at once.
@@ -117,8 +128,8 @@ impl Runtime {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             // First the clock: what comes in now is not old. Then what was observed before.
-            self.advance(Instant::now());
-            let seen = self.observe(&observed, BATCH);
+            self.contained(|runtime| runtime.advance(Instant::now()));
+            let seen = self.observe(BATCH);
             pause = if seen > 0 {
                 SHORTEST_PAUSE
             } else {
@@ -128,43 +139,84 @@ impl Runtime {
             for command in command.into_iter().chain(commands.try_iter().take(BATCH)) {
                 if let Command::ClearResident(_) = command {
                     // What was observed before a clear is cleared, too.
-                    observed
-                        .try_iter()
-                        .take(self.tuning.channel_capacity)
-                        .for_each(drop);
+                    for observation in self.writer.take_messages(usize::MAX) {
+                        self.contained(|_| drop(observation));
+                    }
                 }
-                self.handle(command);
+                self.contained(|runtime| runtime.handle(command));
             }
-            self.settle();
+            self.contained(|runtime| {
+                runtime.answer_paused();
+                runtime.settle();
+            });
         }
         // Whoever still sends or waits is told now (L3); then the workers have the remaining time.
-        drop((commands, observed));
-        let Self {
-            pool,
-            shared,
-            jobs,
-            writer,
-            ..
-        } = self;
-        drop(jobs);
-        pool.stop(shared.deadline());
-        drop(writer);
+        self.contained(|runtime| {
+            drop(commands);
+            runtime.jobs = Jobs::default();
+        });
+        self.pool.stop(self.shared.deadline());
     }
 
-    /// Handles at most `limit` observations, and returns how many there were.
-    fn observe(&mut self, observed: &Receiver<Request>, limit: usize) -> usize {
-        observed
-            .try_iter()
-            .take(limit)
-            .map(|request| self.request(request))
-            .count()
+    /// B4.
+    pub(super) fn contained(&mut self, step: impl FnOnce(&mut Self)) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
+            panic_message(payload);
+            add(&self.shared.counters.backend_panics, 1);
+            // What panics here again is the program's end that was to be dropped: once is enough.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.reconcile()));
+        }
+    }
+
+    /// Restores B2 where a step was left in its middle: what the map and the ledger do not both
+    /// have goes.
+    fn reconcile(&mut self) {
+        let mut resident = Vec::new();
+        self.writer.for_each(|key, found, _| {
+            if let Lookup::Hit(_) = found {
+                resident.push(*key);
+            }
+        });
+        for key in &resident {
+            if self.ledger.kind(key).is_none() {
+                self.vacate(key);
+            }
+        }
+        let unknown: Vec<_> = self
+            .ledger
+            .keys()
+            .filter(|key| !matches!(self.writer.get(key), Lookup::Hit(_)))
+            .copied()
+            .collect();
+        for key in &unknown {
+            self.ledger.remove(key);
+        }
+    }
+
+    /// Handles at most `each` observations of every thread, and returns how many there were.
+    fn observe(&mut self, each: usize) -> usize {
+        let observations = self.writer.take_messages(each);
+        let seen = observations.len();
+        for observation in observations {
+            self.contained(|runtime| runtime.request(observation.into()));
+        }
+        seen
+    }
+
+    /// While compilation is paused, whoever waits for a job that no worker has begun is told so.
+    /// The jobs stay.
+    pub(super) fn answer_paused(&mut self) {
+        if self.pool.is_paused() && self.jobs.is_waited_for() {
+            let queued = self.pool.queued();
+            self.jobs.answer(&queued, &Err(Error::Paused));
+        }
     }
 
     /// Reacts to a message.
     pub(super) fn handle(&mut self, command: Command) {
         match command {
             Command::Request(request) => self.request(request),
-            Command::Finished { id, outcome } => self.finished(id, outcome),
+            Command::Finished(report) => self.finished(report),
             Command::ClearResident(waiter) => {
                 self.clear_resident();
                 self.publish_gauges();
@@ -189,18 +241,20 @@ impl Runtime {
     pub(super) fn advance(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.started);
         let tick = elapsed.as_nanos() / self.tuning.tick_interval.as_nanos().max(1);
-        let tick = u32::try_from(tick).unwrap_or(u32::MAX);
+        let tick = u64::try_from(tick).unwrap_or(u64::MAX);
         if tick != self.tick {
             self.optimize_what_stays_hot();
             self.tick = tick;
             self.writer.set_tick(tick);
             self.end_rests();
             let limit = self.tuning.job_abandon_after;
-            let (overdue, replaced) = self.pool.replace_overdue(now, limit);
+            let (overdue, replaced) = self.pool.replace_overdue(limit);
             add(&self.shared.counters.workers_replaced, replaced);
             for id in overdue {
-                add(&self.shared.counters.abandoned, 1);
-                self.finished(id, Err(Error::Abandoned(limit)));
+                if let Some(pending) = self.jobs.take(id) {
+                    add(&self.shared.counters.abandoned, 1);
+                    self.fail(pending, Error::Abandoned(limit));
+                }
             }
         }
         if now >= self.next_sweep {
@@ -220,17 +274,12 @@ impl Runtime {
     }
 
     fn end_rests(&mut self) {
-        let Self {
-            failures,
-            writer,
-            shared,
-            tick,
-            ..
-        } = self;
-        failures.expire(*tick, |key| {
-            writer.remove(key);
-            add(&shared.counters.retries, 1);
-        });
+        for ((key, _), shown) in self.failures.expire(self.tick) {
+            add(&self.shared.counters.retries, 1);
+            if shown {
+                self.vacate_unless_resident(&key);
+            }
+        }
     }
 
     // Tiers.
@@ -241,10 +290,14 @@ impl Runtime {
             return;
         }
         let (tick, enough) = (self.tick, self.tuning.jit_optimize_after_ticks);
-        let ledger = &mut self.ledger;
+        let best = self.best_tier();
+        let (ledger, failures) = (&mut self.ledger, &self.failures);
         let mut ready = Vec::new();
         self.writer.for_each(|key, _, used| {
-            if used == tick && ledger.warm(key, enough) {
+            if used == tick
+                && ledger.warm(key, enough)
+                && failures.resting(&(*key, best), tick).is_none()
+            {
                 ready.push(*key);
             }
         });
@@ -291,6 +344,16 @@ impl Runtime {
         out.iter().for_each(|key| self.evict(key));
     }
 
+    /// Drops JIT programs so that the system has room for `keep`.
+    pub(super) fn ease_system(&mut self, keep: &RuntimeCacheKey) {
+        let mut used = Vec::with_capacity(self.ledger.len());
+        self.writer.for_each(|key, _, tick| used.push((*key, tick)));
+        let out = self.ledger.to_ease(ProgramKind::Jit, used, keep);
+        add(&self.shared.counters.evicted_over_budget, out.len());
+        out.iter().for_each(|key| self.evict(key));
+        self.writer.reclaim();
+    }
+
     fn evict(&mut self, key: &RuntimeCacheKey) {
         self.ledger.remove(key);
         self.vacate(key);
@@ -303,6 +366,7 @@ impl Runtime {
         self.writer.clear();
         self.ledger.clear();
         self.failures.clear();
+        self.costs.clear();
         self.shared.sketch.clear();
         // Artifacts are still in the store, and are loaded again when they are used again.
         for key in self.index.keys() {
@@ -329,7 +393,7 @@ impl Runtime {
         set(&counters.failures_remembered, self.failures.len());
         set(&counters.artifacts_indexed, self.index.len());
         counters.artifact_bytes.store(self.index.bytes(), Relaxed);
-        set(&counters.tick, self.tick as usize);
+        counters.tick.store(self.tick, Relaxed);
         let gauges = self.writer.gauges();
         set(&counters.map_capacity, gauges.capacity);
         set(&counters.map_max_probe, gauges.max_probe);

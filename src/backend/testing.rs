@@ -4,17 +4,22 @@
 //! * **T1** The programs of these tests are one function that does not read its argument.
 
 use super::{
-    compile::{CompileWork, Compiler, Job, Made},
-    core::{Reader, Shared},
-    request::{Answer, Command, Request, Road, Waiter},
+    compile::{CompileWork, Compiler},
+    job::{Job, Made},
+    request::{Answer, Command, Observation, Request, Road, Waiter},
     runtime::Runtime,
+    shared::{Reader, Shared},
 };
 use crate::{
-    Chain, CompiledProgram, Error, ProgramKind, Result, RuntimeCacheKey, RuntimeConfig,
-    RuntimeStatsSnapshot, RuntimeTuning,
-    compiler::{EntryPoint, Tier},
+    chain::Chain,
+    compiler::{Demand, EntryPoint, Tier},
+    config::{RuntimeConfig, RuntimeTuning},
+    error::{Error, Result},
     frame::{Exit, NativeFrame},
+    key::RuntimeCacheKey,
+    program::{CompiledProgram, ProgramKind},
     resident::{self, Lookup},
+    stats::RuntimeStatsSnapshot,
     worker::Pool,
 };
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -53,7 +58,11 @@ fn made(
     backing: Box<dyn Any + Send + Sync>,
 ) -> CompiledProgram {
     let rules = Chain::mainnet().rules(key.spec_id).clone();
-    let entries = vec![EntryPoint { pc: 0, operand: 0 }];
+    let entries = vec![EntryPoint {
+        pc: 0,
+        operand: 0,
+        demand: Demand::default(),
+    }];
     CompiledProgram::aot(key, rules, tier, len, entries, stop, mapped, backing)
         .said_to_be(ProgramKind::Jit)
 }
@@ -152,7 +161,7 @@ pub(super) struct Bench {
     pool: Arc<Pool<CompileWork>>,
     rx: Receiver<Command>,
     start: Instant,
-    pub(super) tick: u32,
+    pub(super) tick: u64,
 }
 
 impl Bench {
@@ -161,8 +170,13 @@ impl Bench {
             tuning,
             ..RuntimeConfig::default()
         };
+        Self::with_config(config, compiler)
+    }
+
+    pub(super) fn with_config(config: RuntimeConfig, compiler: impl Compiler) -> Self {
+        let tuning = config.tuning;
         let shared = Arc::new(Shared::new(&config).unwrap());
-        let (writer, reader) = resident::new(&resident::Options::default());
+        let (writer, reader) = resident::with_messages(&resident::Options::default());
         let (tx, rx) = sync_channel(1024);
         let work = CompileWork::new(Arc::new(compiler), &config, Arc::clone(&shared), tx);
         let pool = Pool::start("bench", tuning.jit_worker_count, Arc::default(), work).unwrap();
@@ -181,8 +195,9 @@ impl Bench {
 
     /// An observed miss that became hot.
     pub(super) fn observe(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) {
-        let request = super::core::observation(key, code);
-        self.runtime.handle(Command::Request(request));
+        let (key, code) = (*key, code.clone());
+        self.runtime
+            .handle(Command::Request(Observation { key, code }.into()));
     }
 
     /// A request by name.
@@ -192,6 +207,20 @@ impl Bench {
             key: *key,
             code: code.clone(),
             road: Road::Jit,
+            explicit: true,
+            epoch: 0,
+            waiter: Some(waiter),
+        }));
+        answer
+    }
+
+    /// A request for an artifact by name.
+    pub(super) fn prepare(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) -> Answer {
+        let (waiter, answer) = Waiter::new();
+        self.runtime.handle(Command::Request(Request {
+            key: *key,
+            code: code.clone(),
+            road: Road::Aot,
             explicit: true,
             epoch: 0,
             waiter: Some(waiter),
@@ -213,11 +242,11 @@ impl Bench {
     }
 
     /// Lets ticks pass one by one.
-    pub(super) fn pass(&mut self, ticks: u32) {
+    pub(super) fn pass(&mut self, ticks: u64) {
         for _ in 0..ticks {
             self.tick += 1;
             self.runtime
-                .advance(self.start + Duration::from_secs(u64::from(self.tick)));
+                .advance(self.start + Duration::from_secs(self.tick));
             self.runtime.settle();
         }
     }

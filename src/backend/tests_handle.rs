@@ -3,7 +3,9 @@
 
 use super::{
     JitBackend,
-    compile::{Compiler, Job},
+    compile::Compiler,
+    job::Job,
+    request::{Command, Observation, Request, Road, Waiter},
     testing::{Gate, With, contract, page, tuning},
 };
 use crate::{
@@ -56,10 +58,10 @@ fn who_waits_is_told_when_the_backend_stops() {
     // The waiting thread holds no handle, only what `&self` of a handle reaches.
     let core_answer = {
         let core = backend.started().unwrap();
-        let (waiter, answer) = super::request::Waiter::new();
+        let (waiter, answer) = Waiter::new();
         let (key, code) = contract(1);
-        let request = super::commands::explicit(&key, &code, super::request::Road::Jit, 0).unwrap();
-        core.send(super::request::Command::Request(super::request::Request {
+        let request = super::commands::explicit(&key, &code, Road::Jit, 0).unwrap();
+        core.send(Command::Request(Request {
             waiter: Some(waiter),
             ..request
         }))
@@ -135,18 +137,16 @@ fn the_last_handle_can_be_dropped_on_the_backend_thread() {
         let core = backend.started().unwrap();
         let owner = Owner(Mutex::new(Some(backend.clone())), code, dropped);
         let code = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(owner));
-        let request = super::core::observation(&key, &code);
-        core.send(super::request::Command::Request(request))
+        core.send(Command::Request(Observation { key, code }.into()))
             .unwrap();
-        drop(code);
     }
     // A clear drops the queued job and its code on the backend thread. Sent and not waited for, as
     // the handle must not be held then.
-    let (waiter, _answer) = super::request::Waiter::new();
+    let (waiter, _answer) = Waiter::new();
     backend
         .started()
         .unwrap()
-        .send(super::request::Command::ClearResident(waiter))
+        .send(Command::ClearResident(waiter))
         .unwrap();
     drop(backend);
     assert_eq!(done.recv().unwrap().as_deref(), Some("own-thread"));
@@ -189,8 +189,8 @@ fn a_callback_cannot_wait_for_its_own_backend() {
 }
 
 #[test]
-fn a_full_channel_drops_observations_and_they_come_again() {
-    // The channel is as small as can be, and the backend thread sits in the drop of a caller's
+fn a_full_ring_drops_observations_and_they_come_again() {
+    // The room is as small as can be, and the backend thread sits in the drop of a caller's
     // buffer, so that nobody empties it.
     struct Blocks(
         Bytes,
@@ -209,7 +209,7 @@ fn a_full_channel_drops_observations_and_they_come_again() {
         }
     }
     let mut config = config();
-    config.tuning.channel_capacity = 1;
+    config.tuning.observations_per_thread = 1;
     let backend = backend(config, With(page));
     let core = backend.started().unwrap();
     let (key, code) = contract(9);
@@ -219,11 +219,8 @@ fn a_full_channel_drops_observations_and_they_come_again() {
     let wrong = Bytes::from([&code[..], &[0]].concat());
     let owner = Blocks(wrong, Mutex::new(wait), blocked);
     let wrong = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(owner));
-    core.send(super::request::Command::Request(super::core::observation(
-        &key, &wrong,
-    )))
-    .unwrap();
-    drop(wrong);
+    core.send(Command::Request(Observation { key, code: wrong }.into()))
+        .unwrap();
     is_blocked.recv().unwrap();
     // One message fits; the others are dropped at once, and lookups go on.
     let (hot, code) = contract(1);
@@ -337,7 +334,7 @@ fn blocking_mode_compiles_once_and_remembers_failures() {
     assert!(matches!(borrowed, BorrowedDecision::Compiled(_)));
     drop(borrowed);
     let (key, code) = contract(4);
-    assert!(backend.lookup_with(&key, &code, |program| program.is_ok_and(|p| p.key == key)));
+    assert!(backend.lookup_with(&key, &code, |program| program.is_ok_and(|p| p.key() == key)));
     // Ineligible code is not sent anywhere.
     let empty = LookupRequest {
         key: contract(5).0,

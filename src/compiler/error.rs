@@ -9,6 +9,8 @@ use std::fmt;
 pub enum CompileError {
     /// There is no code generator for this machine.
     UnsupportedTarget(String),
+    /// A [front end](crate::FrontEnd) other than this compiler does not take the bytecode or its rules.
+    Unsupported(String),
     /// The bytecode starts with `0xEF`, which EIP-3541 reserves.
     Reserved,
     /// The bytecode is longer than [`CompileOptions::max_bytecode_len`].
@@ -57,6 +59,7 @@ impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnsupportedTarget(what) => write!(f, "unsupported target: {what}"),
+            Self::Unsupported(what) => write!(f, "unsupported: {what}"),
             Self::Reserved => f.write_str("bytecode starts with the reserved byte 0xEF"),
             Self::BytecodeTooLong { len, max } => {
                 write!(f, "bytecode has {len} bytes, the limit is {max}")

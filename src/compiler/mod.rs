@@ -20,6 +20,8 @@ pub use effect::{Effect, effect};
 pub use error::CompileError;
 pub use flow::Demand;
 pub use isa::cpu_features;
+#[cfg(feature = "revmc")]
+pub(crate) use isa::isa;
 pub use program::{EntryPoint, NativeCode};
 pub use rules::{Rules, StaticGas};
 

@@ -13,7 +13,7 @@ pub struct EntryPoint {
     pub demand: Demand,
 }
 
-/// Bytes of an entry in an [`image`](NativeCode::image).
+/// Bytes of an entry in an [`entry_table`](NativeCode::entry_table).
 const ENTRY_LEN: usize = 20;
 
 /// Position-independent machine code of one contract: no reference leads out of it. The entry point
@@ -47,38 +47,45 @@ impl NativeCode {
         self.tier
     }
 
-    /// The machine code, and behind it the entry table: what an artifact keeps.
-    pub fn image(&self) -> Vec<u8> {
-        let mut image = self.text.clone();
-        image.resize(image.len().next_multiple_of(8), 0);
-        for entry in &self.entries {
-            image.extend_from_slice(&entry.pc.to_le_bytes());
-            image.extend_from_slice(&entry.operand.to_le_bytes());
-            image.extend_from_slice(&entry.demand.needs.to_le_bytes());
-            image.extend_from_slice(&entry.demand.grows.to_le_bytes());
-            image.extend_from_slice(&entry.demand.memory.to_le_bytes());
-            image.extend_from_slice(&entry.demand.gas.to_le_bytes());
+    /// The entries as bytes, for an artifact.
+    pub fn entry_table(&self) -> Vec<u8> {
+        let mut table = Vec::with_capacity(self.entries.len() * ENTRY_LEN);
+        for EntryPoint {
+            pc,
+            operand,
+            demand,
+        } in &self.entries
+        {
+            table.extend_from_slice(&pc.to_le_bytes());
+            table.extend_from_slice(&operand.to_le_bytes());
+            table.extend_from_slice(&demand.needs.to_le_bytes());
+            table.extend_from_slice(&demand.grows.to_le_bytes());
+            table.extend_from_slice(&demand.memory.to_le_bytes());
+            table.extend_from_slice(&demand.gas.to_le_bytes());
         }
-        image
+        table
     }
+}
 
-    /// The `count` entries at the end of an [`image`](Self::image); `None` if they are not a table
-    /// that the compiler could have made.
-    pub fn entries_of(image: &[u8], count: usize) -> Option<Vec<EntryPoint>> {
-        let at = image.len().checked_sub(count.checked_mul(ENTRY_LEN)?)?;
-        let half = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
-        let entries: Vec<EntryPoint> = image[at..]
+impl EntryPoint {
+    /// Reads an [`entry_table`](NativeCode::entry_table); `None` if the compiler makes none like it.
+    pub fn parse_table(table: &[u8]) -> Option<Vec<Self>> {
+        if !table.len().is_multiple_of(ENTRY_LEN) {
+            return None;
+        }
+        let word = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+        let entries: Vec<Self> = table
             .chunks_exact(ENTRY_LEN)
             .map(|entry| {
-                let words = half(&entry[8..12])?;
-                Some(EntryPoint {
-                    pc: half(&entry[..4])?,
-                    operand: half(&entry[4..8])?,
+                let words = word(&entry[8..12])?;
+                Some(Self {
+                    pc: word(&entry[..4])?,
+                    operand: word(&entry[4..8])?,
                     demand: Demand {
                         needs: words as u16,
                         grows: (words >> 16) as u16,
-                        memory: half(&entry[12..16])?,
-                        gas: half(&entry[16..])?,
+                        memory: word(&entry[12..16])?,
+                        gas: word(&entry[16..])?,
                     },
                 })
             })

@@ -31,7 +31,7 @@ pub mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 pub mod x64;
 
-use std::{ffi::c_void, mem::offset_of};
+use std::{ffi::c_void, mem::offset_of, ptr};
 
 /// The version of this contract. Part of every artifact's key.
 pub const ABI_VERSION: u32 = 2;
@@ -133,6 +133,29 @@ pub struct NativeFrame {
     /// Bytes of return data, what RETURNDATASIZE pushes: of the last call, so it changes only while
     /// the frame is suspended, or in a boundary instruction.
     pub returndata_len: u64,
+}
+
+impl NativeFrame {
+    /// A frame to be filled in.
+    pub(crate) const EMPTY: Self = Self {
+        stack: ptr::null_mut(),
+        top: ptr::null_mut(),
+        gas: 0,
+        memory: ptr::null_mut(),
+        memory_len: 0,
+        calldata: ptr::null(),
+        calldata_len: 0,
+        pc: 0,
+        entry: 0,
+        shims: ptr::null(),
+        context: ptr::null_mut(),
+        scratch: [[0; 4]; 3],
+        address: [0; 4],
+        caller: [0; 4],
+        callvalue: [0; 4],
+        code_len: 0,
+        returndata_len: 0,
+    };
 }
 
 /// Functions that machine code calls through the frame.

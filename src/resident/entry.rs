@@ -1,11 +1,8 @@
 //! What the table points to: a key with a value in several counted copies, or with a negative.
 
-use super::reader::Lookup;
-use super::slots::Slot;
-use super::sync::{Arc, AtomicU32, Liveness, Node, Ordering};
-
-/// Most counted copies of one value.
-pub(super) const MAX_STRIPES: usize = 8;
+use super::lookup::Lookup;
+use super::slots::{MAX_STRIPES, Slot};
+use super::sync::{Arc, AtomicU64, Liveness, Node, Ordering};
 
 /// Alignment of entries. The bits below it in a table word carry a tag.
 pub(super) const ENTRY_ALIGN: usize = 128;
@@ -16,7 +13,7 @@ pub(super) struct Entry<K, V, N> {
     liveness: Liveness,
     pub(super) key: K,
     /// The coarse time of the last hit.
-    tick: AtomicU32,
+    tick: AtomicU64,
     pub(super) body: Body<V, N>,
 }
 
@@ -67,25 +64,25 @@ impl<V> Stripes<V> {
 }
 
 impl<K, V, N> Entry<K, V, N> {
-    pub(super) fn new(key: K, body: Body<V, N>, tick: u32) -> Self {
+    pub(super) fn new(key: K, body: Body<V, N>, tick: u64) -> Self {
         Self {
             liveness: Liveness::new(),
             key,
-            tick: AtomicU32::new(tick),
+            tick: AtomicU64::new(tick),
             body,
         }
     }
 
     /// Records a hit at `tick`. Stores only on a change, so a hot entry's line stays shared.
     #[inline(always)]
-    pub(super) fn touch(&self, tick: u32) {
+    pub(super) fn touch(&self, tick: u64) {
         // Relaxed: a statistic; racing threads write the same or a neighbouring value.
         if self.tick.load(Ordering::Relaxed) != tick {
             self.tick.store(tick, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn tick(&self) -> u32 {
+    pub(super) fn tick(&self) -> u64 {
         // Relaxed: as in `touch`.
         self.tick.load(Ordering::Relaxed)
     }

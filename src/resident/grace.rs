@@ -87,7 +87,7 @@ impl<K, V, N, S> Backlog<K, V, N, S> {
     }
 
     /// Frees what nobody can see, and returns how many entries that were.
-    pub(super) fn reclaim(&mut self, registry: &Registry, fences: Fences) -> usize {
+    pub(super) fn reclaim<M>(&mut self, registry: &Registry<M>, fences: Fences) -> usize {
         if self.pending.len() > 0 && fences.heavy() {
             let nodes = std::mem::replace(&mut self.pending, Unlinked::new());
             self.batches.push_back(Batch {
@@ -127,7 +127,7 @@ impl<K, V, N, S> Backlog<K, V, N, S> {
 
     /// Frees entries past their grace period that no hazard names. Negative ones are done with
     /// here and counted; values move on.
-    fn free_parked(&mut self, registry: &Registry) -> usize {
+    fn free_parked<M>(&mut self, registry: &Registry<M>) -> usize {
         if self.parked.is_empty() {
             return 0;
         }
@@ -170,7 +170,11 @@ impl<K, V, N, S> Backlog<K, V, N, S> {
 
 impl<K, V, N, S> Batch<K, V, N, S> {
     /// Forgets who has left. Hands the nodes over if that was everyone, else returns itself.
-    fn advance(mut self, registry: &Registry, passed: &mut Unlinked<K, V, N, S>) -> Option<Self> {
+    fn advance<M>(
+        mut self,
+        registry: &Registry<M>,
+        passed: &mut Unlinked<K, V, N, S>,
+    ) -> Option<Self> {
         if step!("grace-wait") {
             self.stragglers
                 .retain(|straggler| !registry.has_left(straggler));

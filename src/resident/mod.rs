@@ -64,6 +64,10 @@
 //! map's reference is the last. So the destructor of a value, which unmaps code or closes a library,
 //! runs on the writer's thread. (`Arc::downgrade` defeats this: an upgrade may come last.)
 //!
+//! **Messages.** A slot has a ring of messages to the writer ([`Reader::post`]): its owner fills
+//! cells, the writer empties them, and each side counts on a number that it alone stores. A full
+//! ring drops. So a thread that reports something waits for nobody, wherever others have stopped.
+//!
 //! # Invariants
 //!
 //! * **I1** Publication: the contents of an entry, a table or a slot are complete before the store
@@ -95,6 +99,8 @@
 //! | last use; clears hazard (Release) | scans: null, or the next hazard | I5. Both stores are releases. |
 //! | probes past a word | clears the word | I6. A word becomes null only if the word after it is: no key lies beyond it. Otherwise it becomes a tombstone. |
 //! | clones an `Arc` in a section | polls `Arc::get_mut` | I7. Polled only after the section; `get_mut` acquires what the callers' drops released. |
+//! | fills a cell; counts `tail` (Release) | sees it counted (Acquire); empties the cell | R1. The message happens before its taking. |
+//! | sees `head` counted (Acquire); fills the cell again | empties the cell; counts `head` (Release) | R1. The taking happens before the next message. |
 //! | is in the old table | publishes a new one, unlinks from that only | I3 for the table: who may still find an entry through the old table is a straggler of the later batch too. |
 //!
 //! # Orderings and the model that needs each
@@ -117,6 +123,9 @@
 //! | `recycle-release`, `recycle-acquire` | I2 | `slots_are_recycled` |
 //! | `hazard-scan` | I5: the look itself | `guard_outlives_removal` |
 //! | `unprotect-release`, `hazard-acquire` | I5 | `guard_outlives_removal` |
+//! | `tail-release`, `tail-acquire` | R1 | `messages_arrive_whole_and_in_order` |
+//! | `head-release`, `head-acquire` | R1 | `messages_arrive_whole_and_in_order` |
+//! | `ring-room` | R1: the look itself | `messages_arrive_whole_and_in_order` |
 //! | `lent-check` | I7: the poll itself | `lent_values_return_to_the_writer` |
 //!
 //! One ordering has no name: the Release with which a hazard is *set*. In the symmetric form the
@@ -164,6 +173,8 @@
 //!   one lookup and gives it back.
 //! * **A guard that outlives its thread's slot** (held in another thread-local variable): the slot
 //!   gives itself back when the last such guard is dropped.
+//! * **A thread stopped while it leaves a message:** that one message comes later or never; a writer
+//!   stopped while it takes one: that one cell is not free. Nobody waits for either.
 //! * **A reader stopped for ever inside a lookup:** nothing unlinked from then on is freed. Others
 //!   look up and the writer writes as before; [`Gauges::backlog`] grows.
 //! * **A panic** in a key's `Eq` or `Hash`, or in the closure of [`Reader::with`], leaves the section.
@@ -180,7 +191,10 @@ mod entry;
 mod fence;
 mod grace;
 mod hash;
+mod lookup;
+mod options;
 mod reader;
+mod ring;
 mod shared;
 mod slots;
 mod sync;
@@ -189,37 +203,17 @@ mod writer;
 
 pub use fence::{FencePolicy, Fences};
 pub use hash::{Seeded, SeededHasher};
-pub use reader::{Lookup, Reader, Ref};
+#[cfg(all(test, not(loom)))]
+pub(crate) use sync::windows;
+
+pub use lookup::Lookup;
+pub use options::Options;
+pub use reader::{Reader, Ref};
 pub use shared::Gauges;
 pub use slots::Counters;
 pub use writer::Writer;
 
 use std::hash::{BuildHasher, Hash};
-
-/// How to make a map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Copies of each value with a reference count of its own: rounded up to a power of two, at
-    /// least 1 and at most 8. Each thread uses the one that the fewest others use. The default is twice
-    /// the number of processors, as some threads only wait. One is enough if only one thread uses
-    /// [`Reader::get`], or none does.
-    pub stripes: usize,
-    /// Which fences to use.
-    pub fences: FencePolicy,
-    /// Entries to make room for from the start: 2^24 at most. The map grows by itself.
-    pub capacity: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let stripes = std::thread::available_parallelism().map_or(1, |n| 2 * n.get());
-        Self {
-            stripes,
-            fences: FencePolicy::Auto,
-            capacity: 0,
-        }
-    }
-}
 
 /// Makes an empty map: the one handle that changes it and a handle that reads it.
 ///
@@ -239,6 +233,18 @@ pub fn new<K: Eq + Hash, V, N: Copy>(options: &Options) -> (Writer<K, V, N>, Rea
 pub fn with_hasher<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default>(
     options: &Options,
 ) -> (Writer<K, V, N, S>, Reader<K, V, N, S>) {
+    with_messages(options)
+}
+
+/// As [`with_hasher`], with messages from readers to the writer: [`Reader::post`] and
+/// [`Writer::take_messages`], with [`Options::messages`] of room.
+#[expect(
+    clippy::type_complexity,
+    reason = "a pair of handles, not worth a name"
+)]
+pub fn with_messages<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default, M>(
+    options: &Options,
+) -> (Writer<K, V, N, S, M>, Reader<K, V, N, S, M>) {
     let writer = Writer::create(options);
     let reader = writer.reader();
     (writer, reader)

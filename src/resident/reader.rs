@@ -6,54 +6,25 @@
 use super::entry::{Body, Entry, Stripes};
 use super::fence::Fences;
 use super::hash::Seeded;
+use super::lookup::Lookup;
 use super::shared::{Gauges, Shared};
-use super::slots::{Counters, Outcome, Slot, own_slot};
+use super::slots::{Counters, Outcome, Slot, own_place};
 use super::sync::{Arc, Liveness, LivenessRef, Node, Ordering, ordering};
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// What a lookup found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lookup<T, N> {
-    /// A value.
-    Hit(T),
-    /// A negative entry: the writer recorded that there is no value, and why.
-    Negative(N),
-    /// No entry.
-    Miss,
-}
-
-impl<T, N> Lookup<T, N> {
-    /// The value, if there is one.
-    pub fn hit(self) -> Option<T> {
-        match self {
-            Self::Hit(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Applies `f` to a value found.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Lookup<U, N> {
-        match self {
-            Self::Hit(value) => Lookup::Hit(f(value)),
-            Self::Negative(negative) => Lookup::Negative(negative),
-            Self::Miss => Lookup::Miss,
-        }
-    }
-}
-
 /// A handle for lookups. Clones share the map; each thread that looks something up takes one slot
 /// in it, until the thread ends.
 ///
 /// No method blocks, allocates on a thread's second call, makes a system call or frees a value. The
 /// drop of the last handle, readers and writer counted alike, frees all values that are left.
-pub struct Reader<K, V, N, S = Seeded> {
-    shared: Arc<Shared<K, V, N, S>>,
+pub struct Reader<K, V, N, S = Seeded, M = ()> {
+    shared: Arc<Shared<K, V, N, S, M>>,
 }
 
-impl<K, V, N, S> Clone for Reader<K, V, N, S> {
+impl<K, V, N, S, M> Clone for Reader<K, V, N, S, M> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -61,7 +32,7 @@ impl<K, V, N, S> Clone for Reader<K, V, N, S> {
     }
 }
 
-impl<K, V, N, S> std::fmt::Debug for Reader<K, V, N, S> {
+impl<K, V, N, S, M> std::fmt::Debug for Reader<K, V, N, S, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("gauges", &self.gauges())
@@ -69,8 +40,8 @@ impl<K, V, N, S> std::fmt::Debug for Reader<K, V, N, S> {
     }
 }
 
-impl<K, V, N, S> Reader<K, V, N, S> {
-    pub(super) fn new(shared: Arc<Shared<K, V, N, S>>) -> Self {
+impl<K, V, N, S, M> Reader<K, V, N, S, M> {
+    pub(super) fn new(shared: Arc<Shared<K, V, N, S, M>>) -> Self {
         Self { shared }
     }
 
@@ -104,7 +75,22 @@ impl<K, V, N, S> Reader<K, V, N, S> {
     }
 }
 
-impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
+impl<K, V, N, S, M: 'static> Reader<K, V, N, S, M> {
+    /// Leaves a message for the [`Writer`](super::Writer), who looks for it with
+    /// [`take_messages`](super::Writer::take_messages); or makes none, and returns false, where the
+    /// thread has [`Options::messages`](super::Options::messages) waiting already.
+    ///
+    /// Waits for nobody, wherever another thread has stopped; wakes nobody.
+    pub fn post(&self, make: impl FnOnce() -> M) -> bool {
+        let shared = &*self.shared;
+        let place = own_place(shared.id, &shared.registry);
+        // A place that was claimed for this alone goes back when the section ends.
+        let _inside = place.slot.enter(shared.fences);
+        place.ring.push(make)
+    }
+}
+
+impl<K: Eq + Hash, V, N: Copy, S: BuildHasher, M: 'static> Reader<K, V, N, S, M> {
     /// The value for `key`, counted. Costs the reference count of one of the value's copies, which
     /// threads share only if there are more of them than copies.
     ///
@@ -157,7 +143,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher> Reader<K, V, N, S> {
         f: impl FnOnce(&'r Slot, Lookup<(&Entry<K, V, N>, &Stripes<V>), N>) -> R,
     ) -> R {
         let shared = &*self.shared;
-        let slot = own_slot(shared.id, &shared.registry);
+        let slot = &own_place(shared.id, &shared.registry).slot;
         let _inside = slot.enter(shared.fences);
         // Acquire: the table's contents happen before us (I1).
         let table = shared.table.load(ordering!("table-acquire", Acquire));

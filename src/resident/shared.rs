@@ -3,35 +3,35 @@
 use super::fence::Fences;
 use super::grace::Backlog;
 use super::slots::Registry;
-use super::sync::{Arc, AtomicPtr, AtomicU32, Gauge, Number, Ordering, take_node};
+use super::sync::{Arc, AtomicPtr, AtomicU64, Gauge, Number, Ordering, take_node};
 use super::table::Table;
 use std::sync::Mutex;
 
 /// The state of one map. The first fields are all a lookup reads; they change rarely.
 #[repr(C, align(128))]
-pub(super) struct Shared<K, V, N, S> {
+pub(super) struct Shared<K, V, N, S, M> {
     /// The current table. Only the writer stores it.
     pub(super) table: AtomicPtr<Table<K, V, N, S>>,
     /// Never used by another map of the process.
     pub(super) id: u64,
     pub(super) fences: Fences,
     /// The coarse clock.
-    pub(super) tick: AtomicU32,
-    pub(super) registry: Arc<Registry>,
+    pub(super) tick: AtomicU64,
+    pub(super) registry: Arc<Registry<M>>,
     pub(super) gauges: GaugeCells,
     /// What the writer had not freed when it was dropped. Locked by that drop only.
     pub(super) left_behind: Mutex<Option<Backlog<K, V, N, S>>>,
 }
 
 // SAFETY: the raw pointers own their nodes, which are constant once reachable (I1). Readers on any thread get `&K` and `&V`, clone
-// `Arc<V>` and copy `N`; whoever drops the last handle drops keys, values and hashers (I8).
-unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
-    for Shared<K, V, N, S>
+// `Arc<V>` and copy `N`; a message goes from one thread to another; whoever drops the last handle drops keys, values and hashers (I8).
+unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync, M: Send> Sync
+    for Shared<K, V, N, S, M>
 {
 }
 // SAFETY: I1 and I8, as above.
-unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
-    for Shared<K, V, N, S>
+unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync, M: Send> Send
+    for Shared<K, V, N, S, M>
 {
 }
 
@@ -120,7 +120,7 @@ pub(super) fn fresh_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-impl<K, V, N, S> Drop for Shared<K, V, N, S> {
+impl<K, V, N, S, M> Drop for Shared<K, V, N, S, M> {
     fn drop(&mut self) {
         self.registry.close();
         // Relaxed: the last handle's drop synchronised with all others' (I8).

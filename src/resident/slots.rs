@@ -1,7 +1,7 @@
 //! Which threads are reading: one parity slot a thread and map, in a list that only grows.
 
-use super::entry::MAX_STRIPES;
 use super::fence::Fences;
+use super::ring::Ring;
 use super::sync::{
     Arc, AtomicBool, AtomicPtr, AtomicU64, Gauge, Ordering, UnsafeCell, ordering,
     thread_local_const,
@@ -9,6 +9,9 @@ use super::sync::{
 use std::cell::{Cell, RefCell};
 use std::num::NonZero;
 use std::ptr;
+
+/// Most counted copies of one value.
+pub(super) const MAX_STRIPES: usize = 8;
 
 /// Values one thread can hold by [`Ref`](super::Ref) before further ones fall back to counting.
 pub(super) const HAZARDS: usize = if cfg!(loom) { 1 } else { 64 };
@@ -31,8 +34,6 @@ pub(super) struct Slot {
     free: UnsafeCell<u64>,
     /// Claimed by a thread.
     owned: AtomicBool,
-    /// The slot registered before this one. Never changes once the slot is in the list.
-    next: *const Slot,
     /// Entries the owner holds beyond its critical sections; null where free.
     hazards: [AtomicPtr<()>; HAZARDS],
 }
@@ -48,11 +49,25 @@ const NO_STRIPE: usize = usize::MAX;
 
 const ALL_FREE: u64 = u64::MAX >> (64 - HAZARDS);
 
-// SAFETY: `free` is reached only by the thread that owns the slot (I2), `next` is written before
-// the slot is shared; the rest is atomic or constant.
+// SAFETY: `free` is reached only by the thread that owns the slot (I2); the rest is atomic or constant.
 unsafe impl Sync for Slot {}
 // SAFETY: nothing in a slot is tied to the thread that made it; it changes owners by I2.
 unsafe impl Send for Slot {}
+
+/// A slot, its owner's messages to the writer, and its place in the list.
+#[repr(C)]
+pub(super) struct Place<M> {
+    pub(super) slot: Slot,
+    pub(super) ring: Ring<M>,
+    /// The one registered before this. Never changes once this is in the list.
+    next: *const Place<M>,
+}
+
+// SAFETY: `next` is written before the place is shared, and an address only; the slot and the ring
+// see to themselves (I2, R1).
+unsafe impl<M: Send> Sync for Place<M> {}
+// SAFETY: nothing in a place is tied to the thread that made it; it changes owners by I2.
+unsafe impl<M: Send> Send for Place<M> {}
 
 /// What a lookup came to, for the counters.
 #[derive(Clone, Copy)]
@@ -91,7 +106,6 @@ impl Slot {
             stripe: Gauge::new(NO_STRIPE),
             free: UnsafeCell::new(ALL_FREE),
             owned: AtomicBool::new(true),
-            next: ptr::null(),
             hazards: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
         }
     }
@@ -265,22 +279,25 @@ pub(super) struct Straggler {
 }
 
 /// All slots of one map.
-pub(super) struct Registry {
-    /// The newest slot.
-    head: AtomicPtr<Slot>,
+pub(super) struct Registry<M> {
+    /// The newest.
+    head: AtomicPtr<Place<M>>,
     count: Gauge,
     /// Distinct copies of each value.
     pub(super) stripes: usize,
+    /// Messages that fit in a slot; a power of two or 0.
+    messages: usize,
     /// The map is gone; threads may forget their slots.
     closed: AtomicBool,
 }
 
-impl Registry {
-    pub(super) fn new(stripes: usize) -> Self {
+impl<M> Registry<M> {
+    pub(super) fn new(stripes: usize, messages: usize) -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
             count: Gauge::new(0),
             stripes,
+            messages,
             closed: AtomicBool::new(false),
         }
     }
@@ -296,7 +313,7 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    fn places(&self) -> impl Iterator<Item = &Place<M>> {
         // Acquire: the slot's first contents happen before us (I1). A slot that is missing here was
         // pushed after the heavy fence, so its owner sees what was unlinked before that fence (I3).
         let mut next = self
@@ -304,23 +321,36 @@ impl Registry {
             .load(ordering!("walk-acquire", Acquire))
             .cast_const();
         std::iter::from_fn(move || {
-            // SAFETY: slots in the list live as long as the registry (I1).
-            let slot = unsafe { next.as_ref() }?;
-            next = slot.next;
-            Some(slot)
+            // SAFETY: places in the list live as long as the registry (I1).
+            let place = unsafe { next.as_ref() }?;
+            next = place.next;
+            Some(place)
         })
     }
 
-    /// A slot for the calling thread: a recycled one, else a new one.
-    fn claim(&self, homeless: u64) -> &Slot {
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.places().map(|place| &place.slot)
+    }
+
+    /// Messages of all slots, at most `each` of any. Only for the writer.
+    pub(super) fn take_messages(&self, each: usize) -> Vec<M> {
+        let mut taken = Vec::new();
+        for place in self.places() {
+            taken.extend(std::iter::from_fn(|| place.ring.pop()).take(each));
+        }
+        taken
+    }
+
+    /// A place for the calling thread: a recycled one, else a new one.
+    fn claim(&self, homeless: u64) -> &Place<M> {
         let stripe = self.quietest_stripe();
-        let slot = self
-            .slots()
-            .find(|slot| slot.claim(homeless))
+        let place = self
+            .places()
+            .find(|place| place.slot.claim(homeless))
             .unwrap_or_else(|| self.push(homeless));
         // Relaxed: only we look at it, but for counting.
-        slot.stripe.store(stripe, Ordering::Relaxed);
-        slot
+        place.slot.stripe.store(stripe, Ordering::Relaxed);
+        place
     }
 
     /// The copy of each value that the fewest threads use. Threads that ask at the same moment may
@@ -337,17 +367,21 @@ impl Registry {
         stripes.min_by_key(|&stripe| users[stripe]).unwrap_or(0)
     }
 
-    /// Makes a slot, owned by the calling thread.
-    fn push(&self, homeless: u64) -> &Slot {
+    /// Makes a place, owned by the calling thread.
+    fn push(&self, homeless: u64) -> &Place<M> {
         // Relaxed: only a number.
         self.count.fetch_add(1, Ordering::Relaxed);
-        let mut slot = Box::new(Slot::new());
-        slot.mark(homeless);
+        let mut place = Box::new(Place {
+            slot: Slot::new(),
+            ring: Ring::new(self.messages),
+            next: ptr::null(),
+        });
+        place.slot.mark(homeless);
         // Relaxed: a stale head only makes the exchange fail and tell the newer one.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            slot.next = head;
-            let raw = Box::into_raw(slot);
+            place.next = head;
+            let raw = Box::into_raw(place);
             // Release: the slot's contents happen before a walk that finds it (I1). The older
             // slots behind it stay reachable through the release sequence this exchange continues.
             match self.head.compare_exchange(
@@ -361,7 +395,7 @@ impl Registry {
                 Err(newer) => {
                     head = newer;
                     // SAFETY: the exchange failed, so the box was never reachable (I1).
-                    slot = unsafe { Box::from_raw(raw) };
+                    place = unsafe { Box::from_raw(raw) };
                 }
             }
         }
@@ -412,44 +446,44 @@ impl Registry {
     }
 }
 
-impl Drop for Registry {
+impl<M> Drop for Registry<M> {
     fn drop(&mut self) {
         // Relaxed: the last reference is ours, its drop synchronised with the others'.
         let mut next = self.head.load(Ordering::Relaxed);
         while !next.is_null() {
-            // SAFETY: slots come from `Box::into_raw`, are in the list once, and nobody else can
+            // SAFETY: places come from `Box::into_raw`, are in the list once, and nobody else can
             // reach the list any more (I8).
-            let slot = unsafe { Box::from_raw(next) };
-            next = slot.next.cast_mut();
+            let place = unsafe { Box::from_raw(next) };
+            next = place.next.cast_mut();
         }
     }
 }
 
-/// Finding the calling thread's slot. `map` is unique in the process for all time, so that a stale
-/// note never matches a newer map.
+/// Finding the calling thread's place. `map` is unique in the process for all time, so that a stale
+/// note never matches a newer map, nor one with other messages.
 #[inline(always)]
-pub(super) fn own_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
+pub(super) fn own_place<M: 'static>(map: u64, registry: &Arc<Registry<M>>) -> &Place<M> {
     if let Ok(latest) = LATEST.try_with(Cell::get)
         && latest.map == map
     {
-        // SAFETY: `claim_slot` stored it for this thread and map, and the caller's registry keeps
-        // it alive (I1); `Claims::drop` removes it before giving the slot away (I2).
-        return unsafe { &*latest.slot };
+        // SAFETY: `claim_place` stored it for this thread and map, so of this type, and the caller's
+        // registry keeps it alive (I1); `Claims::drop` removes it before giving it away (I2).
+        return unsafe { &*latest.place.cast() };
     }
-    claim_slot(map, registry)
+    claim_place(map, registry)
 }
 
-/// The map a thread looked into last, and its slot there.
+/// The map a thread looked into last, and its place there.
 #[derive(Clone, Copy)]
 struct Latest {
     /// 0 is no map.
     map: u64,
-    slot: *const Slot,
+    place: *const (),
 }
 
 const NO_LATEST: Latest = Latest {
     map: 0,
-    slot: ptr::null(),
+    place: ptr::null(),
 };
 
 /// What a thread gives back when it ends.
@@ -457,8 +491,23 @@ struct Claims(RefCell<Vec<Claim>>);
 
 struct Claim {
     map: u64,
+    /// The whole place, of the type that the map's messages have.
+    place: *const (),
+    /// The same place's slot.
     slot: *const Slot,
-    registry: Arc<Registry>,
+    registry: Box<dyn Kept>,
+}
+
+/// A registry that a thread keeps, whatever its map's messages.
+trait Kept {
+    fn is_closed(&self) -> bool;
+}
+
+impl<M> Kept for Arc<Registry<M>> {
+    fn is_closed(&self) -> bool {
+        // Relaxed: a hint, see `close`.
+        self.closed.load(Ordering::Relaxed)
+    }
 }
 
 thread_local_const! {
@@ -470,34 +519,42 @@ thread_local_const! {
     static CLAIMS: Claims = Claims(RefCell::new(Vec::new()))
 }
 
-/// The slot of a thread that looked elsewhere last: the one it claimed earlier, else a fresh claim.
+/// The place of a thread that looked elsewhere last: the one it claimed earlier, else a fresh claim.
 #[cold]
 #[inline(never)]
-fn claim_slot(map: u64, registry: &Arc<Registry>) -> &Slot {
+fn claim_place<M: 'static>(map: u64, registry: &Arc<Registry<M>>) -> &Place<M> {
     let claimed = CLAIMS.try_with(|claims| {
-        // Never borrowed twice: nothing below runs foreign code while it is.
-        let mut claims = claims.0.borrow_mut();
-        let slot = match claims.iter().find(|claim| claim.map == map) {
-            Some(claim) => claim.slot,
-            None => {
-                // Relaxed: a hint, see `close`.
-                claims.retain(|claim| !claim.registry.closed.load(Ordering::Relaxed));
-                let slot: *const Slot = registry.claim(0);
-                claims.push(Claim {
-                    map,
-                    slot,
-                    registry: Arc::clone(registry),
-                });
-                slot
-            }
+        let found = |claims: &Vec<Claim>| {
+            let claim = claims.iter().find(|claim| claim.map == map)?;
+            Some(claim.place)
         };
-        let _ = LATEST.try_with(|latest| latest.set(Latest { map, slot }));
-        slot
+        let known = found(&claims.0.borrow());
+        let place = known.unwrap_or_else(|| {
+            // Dropped after the borrow: the last reference to a registry drops messages, which is
+            // foreign code.
+            let gone: Vec<_> = claims
+                .0
+                .borrow_mut()
+                .extract_if(.., |claim| claim.registry.is_closed())
+                .collect();
+            drop(gone);
+            let place: *const Place<M> = registry.claim(0);
+            claims.0.borrow_mut().push(Claim {
+                map,
+                place: place.cast(),
+                // SAFETY: in the caller's registry (I1).
+                slot: unsafe { &raw const (*place).slot },
+                registry: Box::new(Arc::clone(registry)),
+            });
+            place.cast()
+        });
+        let _ = LATEST.try_with(|latest| latest.set(Latest { map, place }));
+        place
     });
     match claimed {
-        // SAFETY: in the caller's registry (I1).
-        Ok(slot) => unsafe { &*slot },
-        // The thread's storage is being torn down: a slot for this one lookup, which goes back when
+        // SAFETY: in the caller's registry (I1), and claimed for this map, so of this type.
+        Ok(place) => unsafe { &*place.cast() },
+        // The thread's storage is being torn down: a place for this one lookup, which goes back when
         // the section, or the last `Ref` made in it, ends.
         Err(_) => registry.claim(HOMELESS),
     }

@@ -21,17 +21,13 @@
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
-    };
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 }
 
 #[cfg(not(loom))]
 mod imp {
     pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
-    };
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 
     /// `core`'s cell behind the closure interface of loom's, which needs to see where an access
     /// starts and ends.
@@ -91,6 +87,46 @@ macro_rules! step {
     };
 }
 pub(crate) use step;
+
+/// A place between two steps, by name, at which a test of this crate can stop a thread.
+macro_rules! window {
+    ($name:literal) => {
+        #[cfg(all(test, not(loom)))]
+        $crate::resident::sync::windows::pass($name);
+    };
+}
+pub(crate) use window;
+
+/// Where threads are stopped: see [`window!`].
+#[cfg(all(test, not(loom)))]
+pub(crate) mod windows {
+    use std::sync::{Arc, Mutex};
+
+    type Hook = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+    static HOOKS: Mutex<Vec<(String, Hook)>> = Mutex::new(Vec::new());
+
+    /// From now on, calls `hook` on the thread of this name in each window.
+    pub(crate) fn on(thread: &str, hook: impl Fn(&'static str) + Send + Sync + 'static) {
+        HOOKS
+            .lock()
+            .unwrap()
+            .push((thread.to_owned(), Arc::new(hook)));
+    }
+
+    pub(crate) fn pass(window: &'static str) {
+        let thread = std::thread::current();
+        let hooks = HOOKS.lock().unwrap();
+        let found = hooks
+            .iter()
+            .find(|(name, _)| Some(name.as_str()) == thread.name());
+        let hook = found.map(|(_, hook)| Arc::clone(hook));
+        drop(hooks);
+        if let Some(hook) = hook {
+            hook(window);
+        }
+    }
+}
 
 /// Whether a node may still be read. See the module documentation.
 pub(crate) struct Liveness {

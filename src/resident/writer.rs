@@ -1,14 +1,15 @@
 //! Changes.
 
-use super::Options;
-use super::entry::{Body, Entry, MAX_STRIPES, Stripes};
+use super::entry::{Body, Entry, Stripes};
 use super::fence::Fences;
 use super::grace::Backlog;
 use super::hash::Seeded;
-use super::reader::{Lookup, Reader};
+use super::lookup::Lookup;
+use super::options::Options;
+use super::reader::Reader;
 use super::shared::{GaugeCells, Gauges, Shared, fresh_id};
-use super::slots::Registry;
-use super::sync::{Arc, AtomicPtr, AtomicU32, Ordering, ordering};
+use super::slots::{MAX_STRIPES, Registry};
+use super::sync::{Arc, AtomicPtr, AtomicU64, Ordering, ordering};
 use super::table::{Place, Table};
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +17,9 @@ use std::sync::{Mutex, PoisonError};
 /// Unlinked nodes after which a change reclaims by itself: few enough to bound the memory, many
 /// enough to share the price of one heavy fence.
 const RECLAIM_AT: usize = if cfg!(loom) { usize::MAX } else { 256 };
+
+/// Most messages a slot has room for.
+const MAX_MESSAGES: usize = 1 << 16;
 
 /// Most entries a new map makes room for.
 const MAX_INITIAL_CAPACITY: usize = 1 << 24;
@@ -27,8 +31,8 @@ const MAX_INITIAL_CAPACITY: usize = 1 << 24;
 /// keys and values are dropped on the thread that makes the call.
 ///
 /// When the writer is dropped, readers keep the map as it is.
-pub struct Writer<K, V, N, S = Seeded> {
-    shared: Arc<Shared<K, V, N, S>>,
+pub struct Writer<K, V, N, S = Seeded, M = ()> {
+    shared: Arc<Shared<K, V, N, S, M>>,
     /// The current table, as in `shared`.
     table: *mut Table<K, V, N, S>,
     backlog: Backlog<K, V, N, S>,
@@ -39,19 +43,19 @@ pub struct Writer<K, V, N, S = Seeded> {
 }
 
 // SAFETY: the raw pointers are to nodes this writer owns together with `shared` (I2, I8); see there.
-unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Send
-    for Writer<K, V, N, S>
+unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync, M: Send> Send
+    for Writer<K, V, N, S, M>
 {
 }
 
 // SAFETY: through `&Writer` one can read keys and values, which are constant (I1), and the writer's
 // own numbers, no more.
-unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync> Sync
-    for Writer<K, V, N, S>
+unsafe impl<K: Send + Sync, V: Send + Sync, N: Send + Sync, S: Send + Sync, M: Send> Sync
+    for Writer<K, V, N, S, M>
 {
 }
 
-impl<K, V, N, S> std::fmt::Debug for Writer<K, V, N, S> {
+impl<K, V, N, S, M> std::fmt::Debug for Writer<K, V, N, S, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer")
             .field("gauges", &self.gauges())
@@ -59,7 +63,13 @@ impl<K, V, N, S> std::fmt::Debug for Writer<K, V, N, S> {
     }
 }
 
-impl<K, V, N, S> Writer<K, V, N, S> {
+impl<K, V, N, S, M> Writer<K, V, N, S, M> {
+    /// Takes out what readers have left with [`Reader::post`], at most `each` of any thread's, in
+    /// that thread's order. Never waits: a message that is being left at this moment comes next time.
+    pub fn take_messages(&mut self, each: usize) -> Vec<M> {
+        self.shared.registry.take_messages(each)
+    }
+
     /// Frees what no reader can see any more, and returns how many entries that were. Never waits.
     ///
     /// A value is freed once it is unlinked, every thread that was inside a lookup then has left
@@ -74,13 +84,13 @@ impl<K, V, N, S> Writer<K, V, N, S> {
     }
 
     /// Sets the coarse clock that lookups stamp on the entries they hit. The unit is the caller's.
-    pub fn set_tick(&mut self, tick: u32) {
+    pub fn set_tick(&mut self, tick: u64) {
         // Relaxed: a statistic.
         self.shared.tick.store(tick, Ordering::Relaxed);
     }
 
     /// Another handle for lookups.
-    pub fn reader(&self) -> Reader<K, V, N, S> {
+    pub fn reader(&self) -> Reader<K, V, N, S, M> {
         Reader::new(Arc::clone(&self.shared))
     }
 
@@ -145,19 +155,23 @@ impl<K, V, N, S> Writer<K, V, N, S> {
     }
 }
 
-impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
+impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default, M> Writer<K, V, N, S, M> {
     /// A new map. See [`new`](super::new).
     pub(super) fn create(options: &Options) -> Self {
         let fences = Fences::choose(options.fences);
         let table = Table::empty(options.capacity.min(MAX_INITIAL_CAPACITY));
         let table = Box::into_raw(Box::new(table));
         let stripes = options.stripes.clamp(1, MAX_STRIPES).next_power_of_two();
+        let messages = match options.messages.min(MAX_MESSAGES) {
+            0 => 0,
+            some => some.next_power_of_two(),
+        };
         let shared = Arc::new(Shared {
             table: AtomicPtr::new(table),
             id: fresh_id(),
             fences,
-            tick: AtomicU32::new(0),
-            registry: Arc::new(Registry::new(stripes)),
+            tick: AtomicU64::new(0),
+            registry: Arc::new(Registry::new(stripes, messages)),
             gauges: GaugeCells::new(),
             left_behind: Mutex::new(None),
         });
@@ -275,7 +289,7 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
 
     /// Calls `f` with each entry, in no order: key, value or negative, and the tick of its last hit
     /// or of its insertion.
-    pub fn for_each(&self, mut f: impl FnMut(&K, Lookup<&V, N>, u32)) {
+    pub fn for_each(&self, mut f: impl FnMut(&K, Lookup<&V, N>, u64)) {
         for entry in self.table().entries() {
             // SAFETY: as in `get` (I2).
             let entry = unsafe { &*entry };
@@ -284,9 +298,11 @@ impl<K: Eq + Hash, V, N: Copy, S: BuildHasher + Default> Writer<K, V, N, S> {
     }
 }
 
-impl<K, V, N, S> Drop for Writer<K, V, N, S> {
+impl<K, V, N, S, M> Drop for Writer<K, V, N, S, M> {
     fn drop(&mut self) {
         self.reclaim();
+        // Here and not on a thread that looks things up.
+        drop(self.take_messages(usize::MAX));
         let backlog = std::mem::replace(&mut self.backlog, Backlog::new());
         // Poisoning is impossible to harm: the lock guards one assignment.
         *self

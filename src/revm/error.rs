@@ -9,6 +9,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
+    /// Another [front end](crate::FrontEnd) has made the program, for another EVM's frames.
+    FrontEnd,
     /// The frame runs other code.
     CodeHash {
         /// The hash of the code that the program was compiled from.
@@ -60,6 +62,7 @@ pub enum FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::FrontEnd => f.write_str("the program is for another EVM's frames"),
             Self::CodeHash { program, frame } => {
                 write!(f, "the program is of code {program}, the frame runs ")?;
                 match frame {

@@ -17,7 +17,7 @@ use crate::{BorrowedDecision, JitBackend, RuntimeCacheKey};
 use alloy_primitives::{Address, Bytes};
 use revm::{
     DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectCommitEvm, InspectEvm,
-    InspectSystemCallEvm, Inspector, SystemCallEvm,
+    InspectSystemCallEvm, Inspector, SystemCallCommitEvm, SystemCallEvm,
     context::{
         ContextSetters, ContextTr, FrameStack, JournalTr,
         result::{EVMError, ExecResultAndState, ExecutionResult, HaltReason, InvalidTransaction},
@@ -34,7 +34,7 @@ use revm::{
     interpreter::{FrameInput, InterpreterResult, interpreter::EthInterpreter},
     state::EvmState,
 };
-use std::{fmt, mem};
+use std::fmt;
 
 /// An EVM that runs its call frames through a [`JitBackend`]: a wrapper of revm's own, or of any with
 /// its frames, contexts and instructions.
@@ -108,19 +108,18 @@ impl<EVM> fmt::Debug for JitEvm<EVM> {
 /// A mainnet frame.
 type Frame = EthFrame<EthInterpreter>;
 
-/// What a contract is called in the backend, and its code as deployed.
-fn identity(frame: &Frame) -> Option<(RuntimeCacheKey, Bytes)> {
+/// What the frame's contract is called in the backend.
+#[inline]
+fn key_of(frame: &Frame) -> Option<RuntimeCacheKey> {
     // E2
     if frame.data.is_create() {
         return None;
     }
     let interpreter = &frame.interpreter;
-    let key = RuntimeCacheKey {
+    Some(RuntimeCacheKey {
         code_hash: interpreter.bytecode.hash()?,
         spec_id: interpreter.runtime_flag.spec_id,
-    };
-    let code = interpreter.bytecode.original_bytes();
-    (!code.is_empty()).then_some((key, code))
+    })
 }
 
 impl<EVM> EvmTr for JitEvm<EVM>
@@ -174,10 +173,11 @@ where
         let Self { evm, backend } = self;
         let (context, instructions, _, frames) = evm.all_mut();
         let frame = frames.get();
-        let Some((key, code)) = identity(frame) else {
+        let Some(key) = key_of(frame) else {
             return evm.frame_run();
         };
-        if let BorrowedDecision::Compiled(program) = backend.lookup_borrowed(&key, &code) {
+        let code = || frame.interpreter.bytecode.original_bytes();
+        if let BorrowedDecision::Compiled(program) = backend.lookup_borrowed_with(&key, code) {
             let action = program.run_frame(
                 &mut frame.interpreter,
                 instructions.instruction_table(),
@@ -198,7 +198,8 @@ where
         let next = evm.frame_run()?;
         let frame = evm.frame_stack().get();
         let spent = before.saturating_sub(frame.interpreter.gas.remaining());
-        backend.record_interpreted(&key, &code, spent.saturating_sub(lent(&next)));
+        let code = || frame.interpreter.bytecode.original_bytes();
+        backend.record_interpreted_with(&key, code, spent.saturating_sub(lent(&next)));
         Ok(next)
     }
 
@@ -227,9 +228,15 @@ fn lent(next: &FrameInitOrResult<Frame>) -> u64 {
 type TransactionError<EVM> =
     EVMError<<<<EVM as EvmTr>::Context as ContextTr>::Db as Database>::Error, InvalidTransaction>;
 
+/// As the wrapped EVM's own, and only for those that mainnet's handler runs, as their results and errors
+/// tell. An EVM with a handler of its own is run by that: `handler.run(&mut jit_evm)`.
 impl<EVM> ExecuteEvm for JitEvm<EVM>
 where
-    EVM: EvmTr<
+    EVM: ExecuteEvm<
+            ExecutionResult = ExecutionResult<HaltReason>,
+            State = EvmState,
+            Error = TransactionError<EVM>,
+        > + EvmTr<
             Frame = Frame,
             Context: ContextTr<Journal: JournalTr<State = EvmState>> + ContextSetters,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
@@ -287,6 +294,7 @@ where
 
 impl<EVM> SystemCallEvm for JitEvm<EVM>
 where
+    Self: ExecuteEvm<ExecutionResult = ExecutionResult<HaltReason>, Error = TransactionError<EVM>>,
     EVM: EvmTr<
             Frame = Frame,
             Context: ContextTr<Journal: JournalTr<State = EvmState>, Tx: SystemCallTx>
@@ -310,6 +318,22 @@ where
     }
 }
 
+impl<EVM> SystemCallCommitEvm for JitEvm<EVM>
+where
+    Self: SystemCallEvm + ExecuteCommitEvm,
+{
+    fn system_call_with_caller_commit(
+        &mut self,
+        caller: Address,
+        system_contract_address: Address,
+        data: Bytes,
+    ) -> Result<Self::ExecutionResult, Self::Error> {
+        let result = self.system_call_with_caller(caller, system_contract_address, data)?;
+        self.commit(result.state);
+        Ok(result.result)
+    }
+}
+
 impl<EVM> InspectorEvmTr for JitEvm<EVM>
 where
     EVM: InspectorEvmTr<
@@ -322,6 +346,20 @@ where
         >,
 {
     type Inspector = EVM::Inspector;
+
+    fn inspect_frame_init(
+        &mut self,
+        input: <Frame as FrameTr>::FrameInit,
+    ) -> Result<FrameInitResult<'_, Frame>, ContextDbError<Self::Context>> {
+        self.evm.inspect_frame_init(input)
+    }
+
+    // E3
+    fn inspect_frame_run(
+        &mut self,
+    ) -> Result<FrameInitOrResult<Frame>, ContextDbError<Self::Context>> {
+        self.evm.inspect_frame_run()
+    }
 
     fn all_inspector(
         &self,
@@ -350,6 +388,12 @@ where
 
 impl<EVM> InspectEvm for JitEvm<EVM>
 where
+    Self: ExecuteEvm<
+            ExecutionResult = ExecutionResult<HaltReason>,
+            State = EvmState,
+            Error = TransactionError<EVM>,
+            Tx = <EVM::Context as ContextTr>::Tx,
+        >,
     EVM: InspectorEvmTr<
             Frame = Frame,
             Context: ContextTr<Journal: JournalTr<State = EvmState> + JournalExt> + ContextSetters,
@@ -364,7 +408,7 @@ where
     type Inspector = EVM::Inspector;
 
     fn set_inspector(&mut self, inspector: Self::Inspector) {
-        let _ = mem::replace(self.evm.inspector(), inspector);
+        *self.evm.inspector() = inspector;
     }
 
     fn inspect_one_tx(&mut self, tx: Self::Tx) -> Result<Self::ExecutionResult, Self::Error> {
@@ -377,6 +421,12 @@ impl<EVM> InspectCommitEvm for JitEvm<EVM> where Self: InspectEvm + ExecuteCommi
 
 impl<EVM> InspectSystemCallEvm for JitEvm<EVM>
 where
+    Self: ExecuteEvm<
+            ExecutionResult = ExecutionResult<HaltReason>,
+            State = EvmState,
+            Error = TransactionError<EVM>,
+            Tx = <EVM::Context as ContextTr>::Tx,
+        >,
     EVM: InspectorEvmTr<
             Frame = Frame,
             Context: ContextTr<

@@ -2,7 +2,7 @@
 
 use super::{
     error::FrameError,
-    shims::{Context, Eth, load, load_all, store},
+    shims::{Context, Eth, load_all, store},
 };
 use crate::{
     CompiledProgram,
@@ -12,7 +12,7 @@ use revm_interpreter::{
     GasTable, Host, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
     interpreter_types::{Jumps, LegacyBytecode, LoopControl, RuntimeFlag},
 };
-use std::{mem::MaybeUninit, panic::resume_unwind};
+use std::panic::resume_unwind;
 
 /// Decides, where both sides could go on, which one does. Machine code is the same whatever the
 /// answers are, so that tests can show that neither side can tell.
@@ -158,47 +158,46 @@ impl CompiledProgram {
         switch: &mut S,
     ) -> Result<InterpreterAction, FrameError> {
         self.admit(interpreter, gas_table)?;
-        let mut frame = MaybeUninit::uninit();
+        let mut frame = NativeFrame::EMPTY;
         load_all(&mut frame, interpreter)?;
-        // SAFETY: `load_all` has filled in all but what is written below, and the scratch words, which
-        // machine code writes before it reads them.
-        let frame = unsafe { &mut *frame.as_mut_ptr() };
+        let frame = &mut frame;
         frame.shims = Context::<EXT, H, S>::SHIMS;
-        let mut loaded = true;
         loop {
             let next = match self.entry(interpreter).filter(|_| !switch.switch()) {
                 Some(entry) => {
-                    // SAFETY: A2: the stack is the one of `load_all`, or the run has ended.
-                    if !loaded && unsafe { load(frame, interpreter) }.is_err() {
-                        Next::Interpreter
-                    } else {
-                        frame.entry = entry;
-                        loaded = false;
-                        self.enter(frame, interpreter, table, gas_table, host, switch)
-                    }
+                    frame.entry = entry;
+                    self.enter(frame, interpreter, table, gas_table, host, switch)
                 }
                 None => Next::Interpreter,
             };
-            let step = match next {
-                Next::Either => continue,
+            let stepped = match next {
                 Next::Nobody(result) => return Ok(end(interpreter, result)),
-                Next::Step => true,
-                Next::Interpreter => S::SWITCHES,
+                Next::Either => Ok(()),
+                Next::Step => interpreter.step(table, gas_table, host),
+                Next::Interpreter if S::SWITCHES => interpreter.step(table, gas_table, host),
+                Next::Interpreter => return Ok(interpreter.run_plain(table, gas_table, host)),
             };
-            if !step {
-                return Ok(interpreter.run_plain(table, gas_table, host));
-            }
-            loaded = false;
-            if let Err(result) = interpreter.step(table, gas_table, host) {
+            if let Err(result) = stepped {
                 return Ok(end(interpreter, result));
             }
-            // SAFETY: only the address is compared.
-            if interpreter.stack.data().as_ptr().addr() != frame.stack.addr() {
-                // An instruction that exchanges the stack's buffer is none that machine code goes on
-                // behind (A2).
+            // The instruction is the client's, and has had the whole interpreter in its hands: code,
+            // stack, memory and input may be others.
+            if self.reload(frame, interpreter, gas_table).is_err() {
                 return Ok(interpreter.run_plain(table, gas_table, host));
             }
         }
+    }
+
+    /// Prepares the frame for an interpreter in which foreign code has run.
+    #[inline]
+    fn reload<EXT>(
+        &self,
+        frame: &mut NativeFrame,
+        interpreter: &mut Interpreter<Eth<EXT>>,
+        gas_table: &GasTable,
+    ) -> Result<(), FrameError> {
+        self.admit(interpreter, gas_table)?;
+        load_all(frame, interpreter)
     }
 
     /// The operand with which the frame can enter machine code where it stands.
@@ -233,7 +232,8 @@ impl CompiledProgram {
             panic: None,
         };
         frame.context = (&raw mut context).cast();
-        // SAFETY: P1; F1 by `load` and `entry_at`; F2 by `admit`; A1 while `context` lives.
+        // SAFETY: P1; F1 by `load_all` and `entry_at`, F2 by `admit`, and no code but machine code has
+        // run since; A1 while `context` lives.
         let exit = unsafe { self.entry_point()(frame) };
         let Context {
             interpreter,
@@ -268,6 +268,9 @@ impl CompiledProgram {
         interpreter: &mut Interpreter<Eth<EXT>>,
         gas_table: &GasTable,
     ) -> Result<(), FrameError> {
+        if !self.has_entries() {
+            return Err(FrameError::FrontEnd);
+        }
         let key = self.key();
         let code = &interpreter.bytecode;
         if code.hash() != Some(key.code_hash) {

@@ -8,7 +8,7 @@
 //! * **A1** While machine code runs, the interpreter and the host belong to it, through the
 //!   [`Context`]: nothing else uses them, and a shim uses them only until it returns.
 //! * **A2** [`NativeFrame::stack`] is the buffer of the interpreter's stack, with room for
-//!   [`STACK_LIMIT`] words, from [`load_all`] on; every word below [`NativeFrame::top`] is
+//!   [`STACK_LIMIT`] words, from [`load_all`] until foreign code may have exchanged it; every word below [`NativeFrame::top`] is
 //!   initialised. An instruction that exchanges the buffer ends the run ([`Exit::DIVERGED`]).
 //! * **A3** [`NativeFrame::memory`] and [`NativeFrame::calldata`] are those of the interpreter after
 //!   everything that can move or replace them ([`load`]).
@@ -34,7 +34,6 @@ use revm_interpreter::{
 };
 use std::{
     any::Any,
-    mem::MaybeUninit,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
 };
@@ -85,69 +84,52 @@ fn word_of(address: Address) -> Word {
 /// As [`load`]; the frame is not to be run then.
 #[inline]
 pub(super) fn load_all<EXT>(
-    frame: &mut MaybeUninit<NativeFrame>,
+    frame: &mut NativeFrame,
     interpreter: &mut Interpreter<Eth<EXT>>,
 ) -> Result<(), FrameError> {
-    let frame = frame.as_mut_ptr();
-    let stack = interpreter.stack.data_mut();
-    // SAFETY: the fields are written one by one, through a pointer to room for them; `load` reads
-    // none of them. The scratch words are machine code's own, which reads none that it has not
-    // written.
-    unsafe {
-        (*frame).stack = stack.as_mut_ptr().cast();
-        let input = &interpreter.input;
-        (*frame).address = word_of(input.target_address());
-        (*frame).caller = word_of(input.caller_address());
-        (*frame).callvalue = word(input.call_value());
-        (*frame).code_len = interpreter.bytecode.bytecode_len() as u64;
-        load(frame, interpreter)
-    }
+    frame.stack = interpreter.stack.data_mut().as_mut_ptr().cast();
+    let input = &interpreter.input;
+    frame.address = word_of(input.target_address());
+    frame.caller = word_of(input.caller_address());
+    frame.callvalue = word(input.call_value());
+    frame.code_len = interpreter.bytecode.bytecode_len() as u64;
+    load(frame, interpreter)
 }
 
-/// Fills in what an instruction can change (A3).
+/// Fills in what an instruction can change that leaves the stack's buffer where it is (A3).
 ///
 /// # Errors
 ///
 /// If the frame is one that machine code does not run.
-///
-/// # Safety
-///
-/// `frame` points to room for a frame whose `stack` is the buffer of the interpreter's stack (A2).
 #[inline]
-pub(super) unsafe fn load<EXT>(
-    frame: *mut NativeFrame,
+fn load<EXT>(
+    frame: &mut NativeFrame,
     interpreter: &mut Interpreter<Eth<EXT>>,
 ) -> Result<(), FrameError> {
-    let (memory, len) = {
-        let mut memory = interpreter.memory.context_memory_mut();
-        (memory.as_mut_ptr(), memory.len())
-    };
     let words = interpreter.gas.memory().words_num;
-    if len != words.wrapping_mul(32) {
-        return Err(FrameError::Memory { len, words });
+    {
+        let mut memory = interpreter.memory.context_memory_mut();
+        let len = memory.len();
+        if len != words.wrapping_mul(32) {
+            return Err(FrameError::Memory { len, words });
+        }
+        frame.memory = memory.as_mut_ptr();
+        frame.memory_len = len as u64;
     }
-    let (calldata, calldata_len) = match &interpreter.input.input {
-        CallInput::Bytes(bytes) => (bytes.as_ptr(), bytes.len()),
+    (frame.calldata, frame.calldata_len) = match &interpreter.input.input {
+        CallInput::Bytes(bytes) => (bytes.as_ptr(), bytes.len() as u64),
         CallInput::SharedBuffer(range) if range.is_empty() => (ptr::null(), 0),
         CallInput::SharedBuffer(range) => {
             if range.end > interpreter.memory.local_memory_offset() {
                 return Err(FrameError::Input);
             }
             let input = interpreter.memory.global_slice(range.clone());
-            (input.as_ptr(), input.len())
+            (input.as_ptr(), input.len() as u64)
         }
     };
-    let height = interpreter.stack.len();
-    // SAFETY: the caller's promise; the stack has at most as many words as it has room for.
-    unsafe {
-        (*frame).top = (*frame).stack.add(height);
-        (*frame).gas = interpreter.gas.remaining();
-        (*frame).memory = memory;
-        (*frame).memory_len = len as u64;
-        (*frame).calldata = calldata;
-        (*frame).calldata_len = calldata_len as u64;
-        (*frame).returndata_len = interpreter.return_data.0.len() as u64;
-    }
+    frame.top = frame.stack.wrapping_add(interpreter.stack.len());
+    frame.gas = interpreter.gas.remaining();
+    frame.returndata_len = interpreter.return_data.0.len() as u64;
     Ok(())
 }
 
@@ -201,8 +183,7 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             && interpreter.stack.data().as_ptr().addr() == frame.stack.addr()
             && interpreter.bytecode.bytes_ref().as_ptr() == code
             && interpreter.bytecode.pc() == pc + 1;
-        // SAFETY: the buffer has just been compared.
-        if !as_compiled || unsafe { load(frame, interpreter) }.is_err() || self.switch.switch() {
+        if !as_compiled || load(frame, interpreter).is_err() || self.switch.switch() {
             return Exit::DIVERGED;
         }
         Exit::GO_ON
@@ -231,8 +212,7 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             return false;
         }
         let top = frame.top;
-        // SAFETY: A2: growing memory does not touch the stack.
-        let loaded = unsafe { load(frame, interpreter) };
+        let loaded = load(frame, interpreter);
         // The stack belongs to machine code here, and its length is stale in the interpreter.
         frame.top = top;
         loaded.is_ok()

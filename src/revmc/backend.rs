@@ -6,7 +6,7 @@
 //! trait are never reached.
 
 use super::{
-    EngineError, Tier,
+    TranslateError,
     layout::Layout,
     lower::{
         Lowered, Lowering,
@@ -15,6 +15,7 @@ use super::{
         value::{Type, Value},
     },
 };
+use crate::compiler::Tier;
 use cranelift_codegen::isa::CallConv;
 use revmc::{Backend, BackendTypes, Linkage, OptimizationLevel, Result, TypeMethods, eyre::bail};
 use std::{cell::RefCell, io, path::Path, rc::Rc};
@@ -52,10 +53,10 @@ impl Drop for CraneliftBackend {
 }
 
 /// Takes the finished function out of the slot of a back end that has been dropped.
-pub(super) fn take(slot: &Slot) -> Result<Lowered, EngineError> {
+pub(super) fn take(slot: &Slot) -> Result<Lowered, TranslateError> {
     match slot.borrow_mut().take() {
         Some(lowering) => lowering.finish(),
-        None => Err(EngineError::FrontEnd("no function was built".into())),
+        None => Err(TranslateError::FrontEnd("no function was built".into())),
     }
 }
 
@@ -76,19 +77,21 @@ impl Backend for CraneliftBackend {
     fn set_debug_assertions(&mut self, _yes: bool) {}
 
     fn opt_level(&self) -> OptimizationLevel {
-        self.tier.into()
+        match self.tier {
+            Tier::Baseline => OptimizationLevel::None,
+            Tier::Optimized => OptimizationLevel::Default,
+        }
     }
 
-    fn set_opt_level(&mut self, level: OptimizationLevel) {
-        self.tier = level.into();
-    }
+    // The tier is the caller's choice.
+    fn set_opt_level(&mut self, _level: OptimizationLevel) {}
 
     fn dump_ir(&mut self, _path: &Path) -> Result<()> {
-        bail!("the engine writes its own dumps")
+        bail!("`compile` writes its own dumps")
     }
 
     fn dump_disasm(&mut self, _path: &Path) -> Result<()> {
-        bail!("the engine writes its own dumps")
+        bail!("`compile` writes its own dumps")
     }
 
     fn is_aot(&self) -> bool {
@@ -118,11 +121,11 @@ impl Backend for CraneliftBackend {
     }
 
     fn write_object<W: io::Write>(&mut self, _w: W) -> Result<()> {
-        bail!("functions leave through the engine's slot")
+        bail!("functions leave through the slot")
     }
 
     fn jit_function(&mut self, _id: ()) -> Result<usize> {
-        bail!("functions leave through the engine's slot")
+        bail!("functions leave through the slot")
     }
 
     // SAFETY: nothing is freed; code belongs to its mapping (M2).

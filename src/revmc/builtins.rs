@@ -1,8 +1,7 @@
 //! The table through which compiled code calls out.
 //!
 //! First come revmc's builtins in the order of its `Builtin` enumeration, then the helpers of this
-//! engine. The order is part of the artifact format: a change bumps
-//! [`ENGINE_VERSION`](super::ENGINE_VERSION).
+//! room.
 //!
 //! Four of revmc's builtins are replaced:
 //!
@@ -29,7 +28,7 @@ use revmc::{
 use revmc_builtins::Builtin;
 use std::{cmp::Ordering, sync::OnceLock};
 
-/// The engine's own entries, after revmc's.
+/// The room's own entries, after revmc's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Helper {
@@ -44,7 +43,7 @@ pub(super) enum Helper {
 }
 
 /// Entries of the builtin table.
-pub const BUILTIN_TABLE_LEN: usize = Helper::GrowMemory as usize + 1;
+pub(super) const BUILTIN_TABLE_LEN: usize = Helper::GrowMemory as usize + 1;
 
 /// revmc's builtins in the order of their discriminants.
 pub(super) const BUILTINS: [Builtin; Builtin::COUNT] = {
@@ -87,7 +86,7 @@ pub(super) const BUILTINS: [Builtin; Builtin::COUNT] = {
 };
 
 /// The addresses of the builtins in this process, in the table's fixed order.
-pub fn builtin_table() -> &'static [usize; BUILTIN_TABLE_LEN] {
+pub(super) fn builtin_table() -> &'static [usize; BUILTIN_TABLE_LEN] {
     static TABLE: OnceLock<[usize; BUILTIN_TABLE_LEN]> = OnceLock::new();
     TABLE.get_or_init(|| {
         let mut table = [0; BUILTIN_TABLE_LEN];

@@ -1,7 +1,12 @@
-//! Machine code before it has an address.
+//! Machine code before it has an address, and how it gets one.
 
-use super::{EngineError, Tier, builtins::BUILTIN_TABLE_LEN};
+use super::{
+    TranslateError,
+    builtins::{BUILTIN_TABLE_LEN, builtin_table},
+};
+use crate::{code::CodeMemory, compiler::Tier};
 use cranelift_codegen::binemit::Reloc;
+use revmc::primitives::{B256, SpecId};
 
 /// A place in the text that refers to the builtin table.
 #[derive(Clone, Copy, Debug)]
@@ -14,11 +19,13 @@ pub(super) struct TableRef {
 /// Position-independent machine code of one contract.
 ///
 /// Its only references outside itself go to the builtin table, relative to the program counter.
-/// [`link`](Self::link) fixes where that table stands; the result runs at any page-aligned address.
 #[derive(Clone, Debug)]
 pub struct NativeCode {
     pub(super) text: Vec<u8>,
     pub(super) table_refs: Vec<TableRef>,
+    pub(super) code_hash: B256,
+    pub(super) spec_id: SpecId,
+    pub(super) bytecode_len: usize,
     pub(super) resume_points: u32,
     pub(super) tier: Tier,
 }
@@ -39,43 +46,36 @@ impl NativeCode {
         self.tier
     }
 
-    /// The text with its references resolved for a builtin table that starts `table_offset` bytes
-    /// after the text's first byte. The entry point is the first byte.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Relocation`] if `table_offset` is not a multiple of 8, lies inside the text,
-    /// or is out of an instruction's reach.
-    pub fn link(&self, table_offset: usize) -> Result<Vec<u8>, EngineError> {
-        if !table_offset.is_multiple_of(8) || table_offset < self.text.len() {
-            return Err(EngineError::Relocation(format!(
-                "a table at {table_offset:#x} after {:#x} bytes of text",
-                self.text.len()
-            )));
+    /// The code in executable memory, with its copy of this process's builtin table behind it. The
+    /// entry point is the first byte.
+    pub(super) fn map(&self) -> Result<CodeMemory, TranslateError> {
+        let table_offset = self.text.len().next_multiple_of(8);
+        let mut image = self.link(table_offset)?;
+        image.reserve_exact(table_offset + BUILTIN_TABLE_LEN * size_of::<usize>() - image.len());
+        image.resize(table_offset, 0);
+        for address in builtin_table() {
+            image.extend_from_slice(&address.to_ne_bytes());
         }
+        Ok(CodeMemory::new(&image)?)
+    }
+
+    /// The text with its references resolved for a builtin table that starts `table_offset` bytes
+    /// after the text's first byte. The result runs at any page-aligned address.
+    fn link(&self, table_offset: usize) -> Result<Vec<u8>, TranslateError> {
         let mut text = self.text.clone();
         for reference in &self.table_refs {
             resolve(&mut text, reference, table_offset as i64)?;
         }
         Ok(text)
     }
-
-    /// Bytes of text and table together, where the table follows the text directly.
-    pub(super) fn table_offset(&self) -> usize {
-        self.text.len().next_multiple_of(8)
-    }
-
-    pub(super) fn linked_len(&self) -> usize {
-        self.table_offset() + BUILTIN_TABLE_LEN * size_of::<usize>()
-    }
 }
 
 /// Patches one instruction. Addresses are relative to the text's page-aligned start, so that page
 /// arithmetic (aarch64 `adrp`) comes out the same wherever the text is mapped.
-fn resolve(text: &mut [u8], reference: &TableRef, table: i64) -> Result<(), EngineError> {
+fn resolve(text: &mut [u8], reference: &TableRef, table: i64) -> Result<(), TranslateError> {
     let place = reference.offset as usize;
     let unreachable =
-        || EngineError::Relocation(format!("{:?} at {place:#x} to {table:#x}", reference.kind));
+        || TranslateError::Relocation(format!("{:?} at {place:#x} to {table:#x}", reference.kind));
     let target = table + reference.addend;
     let field = text.get_mut(place..place + 4).ok_or_else(unreachable)?;
     let field: &mut [u8; 4] = field.try_into().map_err(|_| unreachable())?;
@@ -117,6 +117,9 @@ mod tests {
         NativeCode {
             text,
             table_refs,
+            code_hash: B256::ZERO,
+            spec_id: SpecId::CANCUN,
+            bytecode_len: 0,
             resume_points: 0,
             tier: Tier::Baseline,
         }
@@ -160,14 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_table_inside_the_text_or_out_of_reach() {
+    fn refuses_a_table_out_of_reach() {
         let code = code(vec![0; 64], Reloc::X86PCRel4, 0, 0);
-        for table_offset in [0, 56, 68, 1 << 40] {
-            assert!(matches!(
-                code.link(table_offset),
-                Err(EngineError::Relocation(_))
-            ));
-        }
+        assert!(matches!(
+            code.link(1 << 40),
+            Err(TranslateError::Relocation(_))
+        ));
         assert!(code.link(64).is_ok());
     }
 }

@@ -1,14 +1,15 @@
-//! Whole transactions on revm, with every call frame run by a [`JitBackend`].
+//! Whole transactions on revm 10, with every call frame run by a [`JitBackend`].
 //!
-//! Only with the cargo feature `revm`. [`handle_register`] makes what revm's builder takes to swap
+//! Only with the cargo feature `revm-10`. [`handle_register`] makes what revm's builder takes to swap
 //! the part of its handler that runs a frame; validation, precompiles, nested calls and creates,
 //! the journal and the gas refunds stay revm's own.
 //!
 //! ```
-//! use revmc_jit::evm::{handle_register, revm::{Evm, InMemoryDB, primitives::*}};
-//! use revmc_jit::{JitBackend, RuntimeConfig};
+//! use revmc_jit::revmc::evm::{handle_register, revm::{Evm, InMemoryDB, primitives::*}};
+//! use revmc_jit::{JitBackend, RuntimeConfig, revmc};
 //!
-//! let backend = JitBackend::new(RuntimeConfig::default())?;
+//! let config = RuntimeConfig { front_end: revmc::front_end(), ..RuntimeConfig::default() };
+//! let backend = JitBackend::new(config)?;
 //! let target = Address::with_last_byte(0xcc);
 //! let mut db = InMemoryDB::default();
 //! let code = Bytecode::new_raw(bytes!("6001600201600055")); // storage[0] = 1 + 2
@@ -16,6 +17,8 @@
 //!
 //! let mut evm = Evm::builder()
 //!     .with_db(db)
+//!     // The builder's default, the latest fork it has heard of, is interpreted.
+//!     .with_spec_id(SpecId::CANCUN)
 //!     .append_handler_register_box(handle_register(backend.clone()))
 //!     .modify_tx_env(|tx| tx.transact_to = TxKind::Call(target))
 //!     .build();
@@ -32,8 +35,10 @@
 //!   interpreted, to the end of the frame.
 //! * **E2** A frame that a program suspended at a call or create is resumed by that program, which
 //!   is kept until then whatever the backend evicts.
-//! * **E3** Init code is interpreted: it runs once, and revm hashes it for CREATE2 only.
-//! * **E4** Where an inspector is registered, everything is interpreted: native code has no steps
+//! * **E3** A program of another front end is none, and neither has a fork past Cancun any: the frame is
+//!   interpreted.
+//! * **E4** Init code is interpreted: it runs once, and revm hashes it for CREATE2 only.
+//! * **E5** Where an inspector is registered, everything is interpreted: native code has no steps
 //!   to show. revm boxes the instruction table for inspectors; any boxed table is taken for one. A
 //!   *plain* table with instructions of the caller's own cannot be told from revm's: do not combine
 //!   it with this.
@@ -45,20 +50,25 @@
 //! one contract with the code of another gets the program of the former, unless their lengths
 //! differ.
 
-pub use revm;
+pub use revm_10 as revm;
 
-use crate::{CompiledProgram, JitBackend, LookupDecision, RuntimeCacheKey};
-use alloy_primitives::Bytes;
-use revm::{
+use super::{Program, key_spec_id, program::MAX_RESUME_INDEX};
+use crate::{
+    backend::{JitBackend, LookupDecision},
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
+};
+use alloy_primitives::{B256, Bytes};
+use revm_10::{
     Database, Frame,
     handler::register::{EvmHandler, HandleRegisterBox},
     interpreter::{Contract, Interpreter, InterpreterAction, opcode::InstructionTables},
-    primitives::{EVMError, Spec, SpecId, spec_to_generic},
+    primitives::{EVMError, SpecId},
 };
 use std::{cell::RefCell, sync::Arc};
 
 /// The handler register that runs call frames through `backend`, for
-/// [`append_handler_register_box`](revm::EvmBuilder::append_handler_register_box).
+/// [`append_handler_register_box`](revm_10::EvmBuilder::append_handler_register_box).
 ///
 /// Blocks where [`JitBackend::lookup`] does, which is only in
 /// [blocking mode](crate::RuntimeConfig::blocking). The cost of an interpreted frame is reported
@@ -71,9 +81,7 @@ pub fn handle_register<EXT, DB: Database>(backend: JitBackend) -> HandleRegister
 }
 
 fn register<'a, EXT, DB: Database>(handler: &mut EvmHandler<'a, EXT, DB>, backend: JitBackend) {
-    // revm has one set of rules for forks that differ in none; neither are their programs
-    // compiled twice.
-    let spec_id = canonical(handler.cfg.spec_id);
+    let spec_id = handler.cfg.spec_id;
     let interpret = handler.execution.execute_frame.clone();
     let suspended = RefCell::new(Suspended::default());
     handler.execution.execute_frame = Arc::new(move |frame, memory, tables, context| {
@@ -90,7 +98,7 @@ fn register<'a, EXT, DB: Database>(handler: &mut EvmHandler<'a, EXT, DB>, backen
             }
             Stage::Fresh => {
                 suspended.borrow_mut().forget_from(depth);
-                // E3, E4
+                // E4, E5
                 if is_call && matches!(tables, InstructionTables::Plain(_)) {
                     lookup(&backend, spec_id, &interpreter.contract)
                 } else {
@@ -98,8 +106,11 @@ fn register<'a, EXT, DB: Database>(handler: &mut EvmHandler<'a, EXT, DB>, backen
                 }
             }
         };
-        if let Some(program) = program {
-            match program.run_frame(interpreter, memory, context) {
+        // E3
+        if let Some(program) = program
+            && let Some(native) = Program::of(&program)
+        {
+            match native.run_frame(interpreter, memory, context) {
                 Ok(action) => {
                     if !action.is_return() {
                         suspended.borrow_mut().push(depth, program);
@@ -136,13 +147,13 @@ enum Stage {
 }
 
 /// A program leaves its resume index where the interpreter keeps its program counter; an address
-/// is never that small ([`CompiledProgram::run_frame`]). The interpreter suspends a frame behind
+/// is never that small ([`Program::run_frame`]). The interpreter suspends a frame behind
 /// an instruction, so never at its beginning.
 fn stage(interpreter: &Interpreter) -> Stage {
     let at = interpreter.instruction_pointer;
     if at == interpreter.bytecode.as_ptr() {
         Stage::Fresh
-    } else if at.addr() <= crate::program::MAX_RESUME_INDEX {
+    } else if at.addr() <= MAX_RESUME_INDEX {
         Stage::Suspended
     } else {
         Stage::Interpreted
@@ -163,9 +174,11 @@ fn lookup(
 
 /// What a contract is called in the backend, and its code as deployed. Copies no bytes.
 fn identity(spec_id: SpecId, contract: &Contract) -> Option<(RuntimeCacheKey, Bytes)> {
-    let code_hash = contract.hash?;
-    let key = RuntimeCacheKey { code_hash, spec_id };
-    Some((key, contract.bytecode.original_bytes()))
+    let key = RuntimeCacheKey {
+        code_hash: B256::from(contract.hash?.0),
+        spec_id: key_spec_id(spec_id)?,
+    };
+    Some((key, Bytes::from(contract.bytecode.original_bytes().0)))
 }
 
 /// Gas that a frame has handed to the one it starts: not spent by its own code.
@@ -182,10 +195,6 @@ fn broken<E>(why: impl std::fmt::Display) -> EVMError<E> {
     EVMError::Custom(format!(
         "a natively suspended frame cannot be resumed: {why}"
     ))
-}
-
-fn canonical(spec_id: SpecId) -> SpecId {
-    spec_to_generic!(spec_id, SPEC::SPEC_ID)
 }
 
 /// The programs of natively suspended frames, innermost last, each with the depth of its frame in

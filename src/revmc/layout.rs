@@ -11,14 +11,12 @@
 //!   padding (pointers, lengths, counters), so each word is initialised.
 //! * **L2** A bitwise copy of a value is read as words only, and never dropped.
 
-use super::EngineError;
-use alloy_primitives::{B256, Bytes, keccak256};
+use super::TranslateError;
 use revmc::{
-    EvmContext, EvmStack,
-    interpreter::{Contract, Gas, SharedMemory, Stack},
-    primitives::{Env, U256},
+    interpreter::{Gas, SharedMemory, Stack},
+    primitives::{Bytes, U256},
 };
-use std::{mem::offset_of, sync::OnceLock};
+use std::{mem::ManuallyDrop, sync::OnceLock};
 
 /// Byte offsets of what compiled code reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +39,15 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The probed layout, or what could not be found. Probes once per process.
-    pub(super) fn get() -> Result<&'static Self, EngineError> {
-        static LAYOUT: OnceLock<Result<Layout, EngineError>> = OnceLock::new();
+    pub(super) fn get() -> Result<&'static Self, TranslateError> {
+        static LAYOUT: OnceLock<Result<Layout, TranslateError>> = OnceLock::new();
         LAYOUT
             .get_or_init(Self::probe)
             .as_ref()
             .map_err(Clone::clone)
     }
 
-    fn probe() -> Result<Self, EngineError> {
+    fn probe() -> Result<Self, TranslateError> {
         let gas = |limit: u64, spent: u64| {
             let mut gas = Gas::new(limit);
             let recorded = gas.record_cost(spent);
@@ -105,10 +103,10 @@ impl Layout {
             for _ in 0..words {
                 stack
                     .push(U256::ZERO)
-                    .map_err(|_| EngineError::Layout("Stack"))?;
+                    .map_err(|_| TranslateError::Layout("Stack"))?;
             }
             if word_at(stack.data(), 2 * size_of::<usize>()) != words {
-                return Err(EngineError::Layout("the length in Vec"));
+                return Err(TranslateError::Layout("the length in Vec"));
             }
         }
 
@@ -122,81 +120,25 @@ impl Layout {
             memory_checkpoint,
         })
     }
-
-    /// Every layout fact that compiled code relies on, in a fixed order.
-    fn facts(&self) -> Vec<usize> {
-        vec![
-            self.gas_remaining,
-            self.bytes_ptr,
-            self.bytes_len,
-            self.slice_len,
-            self.memory_ptr,
-            self.memory_len,
-            self.memory_checkpoint,
-            size_of::<Gas>(),
-            size_of::<Bytes>(),
-            size_of::<SharedMemory>(),
-            size_of::<Contract>(),
-            offset_of!(Contract, input),
-            offset_of!(Contract, bytecode),
-            offset_of!(Contract, target_address),
-            offset_of!(Contract, caller),
-            offset_of!(Contract, call_value),
-            size_of::<EvmContext<'_>>(),
-            offset_of!(EvmContext<'_>, memory),
-            offset_of!(EvmContext<'_>, contract),
-            offset_of!(EvmContext<'_>, gas),
-            offset_of!(EvmContext<'_>, host),
-            offset_of!(EvmContext<'_>, next_action),
-            offset_of!(EvmContext<'_>, return_data),
-            offset_of!(EvmContext<'_>, is_static),
-            offset_of!(EvmContext<'_>, resume_at),
-            size_of::<EvmStack>(),
-            size_of::<Env>(),
-            offset_of!(Env, tx.caller),
-            offset_of!(Env, cfg.chain_id),
-            offset_of!(Env, block.coinbase),
-            offset_of!(Env, block.timestamp),
-            offset_of!(Env, block.number),
-            offset_of!(Env, block.gas_limit),
-            offset_of!(Env, block.basefee),
-        ]
-    }
 }
 
-fn by_value<T>((value, word): (&T, usize)) -> (std::mem::ManuallyDrop<T>, usize) {
+fn by_value<T>((value, word): (&T, usize)) -> (ManuallyDrop<T>, usize) {
     // SAFETY: L2.
-    let copy = std::mem::ManuallyDrop::new(unsafe { std::ptr::read(value) });
+    let copy = ManuallyDrop::new(unsafe { std::ptr::read(value) });
     (copy, word)
-}
-
-/// keccak-256 over every layout fact that compiled code relies on, as probed in this process.
-///
-/// Two processes with equal fingerprints can run each other's code.
-///
-/// # Errors
-///
-/// [`EngineError::Layout`] if a layout could not be found; nothing can be compiled then.
-pub fn layout_fingerprint() -> Result<B256, EngineError> {
-    let facts = Layout::get()?.facts();
-    let bytes: Vec<u8> = facts
-        .iter()
-        .flat_map(|fact| (*fact as u64).to_le_bytes())
-        .collect();
-    Ok(keccak256(bytes))
 }
 
 /// The offset at which both values hold their word, if it is the only one.
 fn unique<T>(
     [a, b]: [(T, impl TryInto<usize>); 2],
     what: &'static str,
-) -> Result<usize, EngineError> {
+) -> Result<usize, TranslateError> {
     let words = |value: &T| {
         (0..size_of::<T>() / size_of::<usize>())
             .map(|i| word_at(value, i * size_of::<usize>()))
             .collect::<Vec<_>>()
     };
-    let missing = EngineError::Layout(what);
+    let missing = TranslateError::Layout(what);
     let (Ok(a_word), Ok(b_word)) = (a.1.try_into(), b.1.try_into()) else {
         return Err(missing);
     };
@@ -229,7 +171,6 @@ mod tests {
     fn finds_every_layout() {
         let layout = Layout::get().unwrap();
         assert_ne!(layout.memory_ptr, layout.memory_len);
-        assert_eq!(layout_fingerprint().unwrap(), layout_fingerprint().unwrap());
     }
 
     #[test]

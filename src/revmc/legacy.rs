@@ -8,7 +8,7 @@
 //!   zeros leave a valid target. No sequence of the same length, gas and effect exists, so that
 //!   such bytecode is refused. Compilers push a target with as few bytes as it needs.
 
-use super::EngineError;
+use super::TranslateError;
 use revmc::interpreter::opcode::{JUMP, JUMPDEST, JUMPI, OpCode};
 use std::borrow::Cow;
 
@@ -47,8 +47,8 @@ fn instructions(code: &[u8]) -> impl Iterator<Item = (usize, u8, &[u8])> {
 ///
 /// # Errors
 ///
-/// [`EngineError::WideJumpTarget`].
-pub(super) fn for_parser(bytecode: &[u8]) -> Result<Cow<'_, [u8]>, EngineError> {
+/// [`TranslateError::WideJumpTarget`].
+pub(super) fn for_parser(bytecode: &[u8]) -> Result<Cow<'_, [u8]>, TranslateError> {
     let mut code = Cow::Borrowed(bytecode);
     let (mut jumpdests, mut wide) = (Vec::new(), Vec::new());
     let mut pushed: &[u8] = &[];
@@ -70,7 +70,7 @@ pub(super) fn for_parser(bytecode: &[u8]) -> Result<Cow<'_, [u8]>, EngineError> 
         .into_iter()
         .find(|(_, target)| jumpdests.binary_search(target).is_ok())
     {
-        Some((pc, _)) => Err(EngineError::WideJumpTarget { pc }),
+        Some((pc, _)) => Err(TranslateError::WideJumpTarget { pc }),
         None => Ok(code),
     }
 }
@@ -114,7 +114,7 @@ mod tests {
             code
         };
         for jump in [JUMP, JUMPI] {
-            let refused = Err(EngineError::WideJumpTarget { pc: 10 });
+            let refused = Err(TranslateError::WideJumpTarget { pc: 10 });
             assert_eq!(for_parser(&code(11, 0, jump, JUMPDEST)), refused);
             // Not to a JUMPDEST, beyond the code, into the operand, beyond 64 bits.
             assert!(for_parser(&code(11, 0, jump, JUMP)).is_ok());

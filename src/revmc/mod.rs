@@ -1,12 +1,14 @@
-//! Bytecode in, machine code out.
+//! revmc 0.1.0's translator on this crate's code generator, for clients on revm 10.
+//!
+//! Only with the cargo feature `revmc`. revm 10 and alloy-primitives 0.7 are what revmc 0.1.0 speaks;
+//! [`interpreter`] and [`primitives`] are those versions. Whole transactions on revm 10 are in
+//! `evm`, with the cargo feature `revm-10`. A [`JitBackend`] with this [`front_end`] is for them; one for
+//! today's revm may run beside it.
 //!
 //! The road of a compilation: [`compile`] hands the bytecode to revmc's translator, which drives
 //! the `lower` room; Cranelift selects instructions and allocates registers; the result is
-//! [`NativeCode`], position-independent and the same for JIT and AOT. [`ExecutableCode`] gives it
-//! an address.
-//!
-//! This room knows nothing of threads, stores or hotness. Everything here is a pure function of
-//! the bytecode, the fork, the options and the machine; the same input gives the same bytes.
+//! [`NativeCode`], to which [`Program`] gives an address. It is a pure function of the bytecode, the
+//! fork, the options and the machine.
 //!
 //! | module | job |
 //! |---|---|
@@ -15,134 +17,102 @@
 //! | `builtins` | the table through which compiled code calls out |
 //! | `layout` | private layouts that compiled code reads, probed at run time |
 //! | `legacy` | bytecode as revmc's parser must be given it |
-//! | `isa` | the code generator's settings for this machine |
-//! | `code` | machine code before it has an address |
-//! | `memory` | executable memory |
+//! | `code` | machine code before it has an address, and how it gets one |
+//! | `program` | what runs a frame |
+//! | `host` | a host's panics |
+//! | `front_end` | how a [`JitBackend`] compiles with this |
+//! | `evm` | revm 10's handler |
 //!
-//! x86-64 Linux is what the crate's tests run on. The aarch64 and macOS paths follow the
-//! architecture and ABI documents and have not been run by them.
+//! # What differs from the interpreter
+//!
+//! This code reports its own halts, unlike that of [`crate::compiler`]. revmc checks the static gas
+//! and the stack bounds of a *section* (a run of instructions without a jump, a call or a look at the
+//! gas) when it enters the section, and ends the frame itself. Equal are the results, outputs, gas,
+//! refunds, memory, logs and next actions of all frames that return, revert or suspend, and that a
+//! frame halts. Of a frame that halts these may differ:
+//!
+//! * *Which* halt is reported. If a section holds several faults, the interpreter meets the first in
+//!   program order, this code the one that it checks first.
+//! * *What was read before.* What the halting section would have read from the host before its fault
+//!   is not read: accounts and slots do not become warm in the journal, and are missing in a list of
+//!   what was accessed. `PUSH1 0xea, SLOAD, ADD, ADD` underflows without having read the slot.
+//! * *A database's error.* It is not met if the section's static fault comes first: the transaction
+//!   then halts where the interpreter would have failed.
+//! * *Gas and stack.* The gas counter, the memory and the operand stack of a halted frame are not the
+//!   interpreter's. All gas of the frame is spent either way, as all forks here have gas of one kind.
+//!
+//! None of it can be seen in a transaction's result, its receipt or the state root, up to Cancun. All
+//! of it can be seen by who records accesses (witnesses) or whose database fails. Who must have it
+//! exact takes today's revm, or the interpreter.
+//!
+//! Two more differences are of the program, not the frame: bytecode that pushes a valid jump target in
+//! more than eight bytes is refused ([`TranslateError::WideJumpTarget`]), and so is a frame of more
+//! than [`MAX_GAS`] gas ([`FrameError::Gas`]).
+//!
+//! # No artifacts
+//!
+//! This code reads private layouts of Rust types in place, so it is valid in the build that made it
+//! only. It is not stored: a backend with this front end and a store is refused when it is made, and
+//! without a store [`JitBackend::prepare_aot`] is.
+//!
+//! [`JitBackend`]: crate::JitBackend
+//! [`JitBackend::prepare_aot`]: crate::JitBackend::prepare_aot
 
 mod backend;
 mod builtins;
 mod code;
 mod error;
-mod isa;
+#[cfg(feature = "revm-10")]
+pub mod evm;
+mod front_end;
+mod host;
 mod layout;
 mod legacy;
 mod lower;
-mod memory;
+mod program;
 
-pub use builtins::{BUILTIN_TABLE_LEN, builtin_table};
 pub use code::NativeCode;
-pub use error::EngineError;
-pub use isa::cpu_features;
-pub use layout::layout_fingerprint;
-pub use memory::ExecutableCode;
+pub use error::TranslateError;
+pub use front_end::{front_end, key_spec_id};
+pub use program::{FrameError, MAX_GAS, Program};
+pub use revmc::{HostExt, interpreter, primitives};
 
+use crate::compiler::{self, CompileError, CompileOptions};
 use backend::CraneliftBackend;
 use code::TableRef;
 use cranelift_codegen::{Context, FinalizedRelocTarget, control::ControlPlane, ir::ExternalName};
 use layout::Layout;
-use revmc::{EvmCompiler, OptimizationLevel, primitives::SpecId};
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
+use revmc::{
+    EvmCompiler,
+    primitives::{SpecId, keccak256},
 };
-
-/// The version of the generated code's conventions: the builtin table's order, what the code
-/// expects of its caller, and the numbering of resume points. Artifacts of another version are
-/// not loaded.
-pub const ENGINE_VERSION: u32 = 1;
+use std::{fs, path::Path};
 
 /// Largest stack frame of compiled code, in bytes. Frames do not nest: a call suspends its caller.
 pub const MAX_FRAME_LEN: usize = 512 << 10;
 
-/// How much work goes into the machine code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tier {
-    /// Compiled fast: single-pass register allocation.
-    Baseline,
-    /// Compiled well: backtracking register allocation, multiplication in line.
-    Optimized,
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Baseline => "baseline",
-            Self::Optimized => "optimized",
-        })
-    }
-}
-
-impl From<OptimizationLevel> for Tier {
-    fn from(level: OptimizationLevel) -> Self {
-        match level {
-            OptimizationLevel::None | OptimizationLevel::Less => Self::Baseline,
-            OptimizationLevel::Default | OptimizationLevel::Aggressive => Self::Optimized,
-        }
-    }
-}
-
-impl From<Tier> for OptimizationLevel {
-    fn from(tier: Tier) -> Self {
-        match tier {
-            Tier::Baseline => Self::None,
-            Tier::Optimized => Self::Default,
-        }
-    }
-}
-
-/// Settings of one compilation.
-#[derive(Clone, Debug)]
-pub struct CompileOptions {
-    /// How much work goes into the machine code. Default: [`Tier::Optimized`].
-    pub tier: Tier,
-    /// Longest bytecode that is taken, in bytes. Default: 24,576, the limit of EIP-170.
-    pub max_bytecode_len: usize,
-    /// Longest machine code that is taken, in bytes. Default: 16 MiB.
-    pub max_native_len: usize,
-    /// Verifies Cranelift's IR and adds revmc's checks on the arguments of compiled code.
-    /// Default: off. A build of this crate with debug assertions always verifies.
-    pub debug_assertions: bool,
-    /// Writes the IR and a listing of the machine code into this folder. Default: none.
-    pub dump_dir: Option<PathBuf>,
-}
-
-impl Default for CompileOptions {
-    fn default() -> Self {
-        Self {
-            tier: Tier::Optimized,
-            max_bytecode_len: 0x6000,
-            max_native_len: 16 << 20,
-            debug_assertions: false,
-            dump_dir: None,
-        }
-    }
-}
-
-/// Compiles `bytecode` for the rules of `spec_id`.
+/// Compiles `bytecode` for the rules of `spec_id`, up to Cancun.
 ///
 /// A pure function; call it on any thread, but not on one that executes blocks: it takes from a
 /// fraction of a millisecond to hundreds of them. The stack of the calling thread should have
 /// 2 MiB.
 ///
 /// ```
-/// use revmc_jit::engine::{CompileOptions, EngineError, Tier, compile};
-/// use revmc_jit::primitives::SpecId;
+/// use revmc_jit::compiler::{CompileOptions, Tier};
+/// use revmc_jit::revmc::{TranslateError, compile, primitives::SpecId};
 ///
 /// let options = CompileOptions { tier: Tier::Baseline, ..CompileOptions::default() };
 /// let native = compile(&[0x60, 0x01, 0x00], SpecId::CANCUN, &options)?;
 /// println!("{} bytes of machine code", native.text_len());
 ///
-/// let eof = compile(&[0xef, 0x00, 0x01], SpecId::CANCUN, &options);
-/// assert_eq!(eof.err(), Some(EngineError::Eof));
-/// # Ok::<(), EngineError>(())
+/// let prague = compile(&[0x60, 0x01, 0x00], SpecId::PRAGUE, &options);
+/// assert_eq!(prague.err(), Some(TranslateError::UnsupportedFork(SpecId::PRAGUE)));
+/// # Ok::<(), TranslateError>(())
 /// ```
 ///
 /// # Errors
 ///
-/// [`EngineError`] says what about the bytecode, the fork or the machine is not supported, or
+/// [`TranslateError`] says what about the bytecode, the fork or the machine is not supported, or
 /// which limit was met.
 ///
 /// # Panics
@@ -153,29 +123,29 @@ pub fn compile(
     bytecode: &[u8],
     spec_id: SpecId,
     options: &CompileOptions,
-) -> Result<NativeCode, EngineError> {
+) -> Result<NativeCode, TranslateError> {
     if spec_id as u8 > SpecId::CANCUN as u8 {
-        return Err(EngineError::UnsupportedFork(spec_id));
+        return Err(TranslateError::UnsupportedFork(spec_id));
     }
     if bytecode.first() == Some(&0xef) {
-        return Err(EngineError::Eof);
+        return Err(CompileError::Reserved.into());
     }
     if bytecode.len() > options.max_bytecode_len {
         let (len, max) = (bytecode.len(), options.max_bytecode_len);
-        return Err(EngineError::BytecodeTooLong { len, max });
+        return Err(CompileError::BytecodeTooLong { len, max }.into());
     }
-    let bytecode = legacy::for_parser(bytecode)?;
+    let parsed = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
     let verify = options.debug_assertions || cfg!(debug_assertions);
-    let isa = isa::isa(options.tier, verify)?;
+    let isa = compiler::isa(options.tier, verify)?;
 
     let (backend, slot) = CraneliftBackend::new(layout, isa.default_call_conv(), options.tier);
     let mut compiler = EvmCompiler::new(backend);
     compiler.debug_assertions(options.debug_assertions);
     compiler.frame_pointers(false);
-    let translated = compiler.translate(Some("evm"), &bytecode, spec_id);
+    let translated = compiler.translate(Some("evm"), &parsed, spec_id);
     drop(compiler);
-    translated.map_err(|error| EngineError::FrontEnd(format!("{error:#}")))?;
+    translated.map_err(|error| TranslateError::FrontEnd(format!("{error:#}")))?;
     let lowered = backend::take(&slot)?;
 
     let mut context = Context::for_function(lowered.func);
@@ -185,7 +155,7 @@ pub fn compile(
     }
     let compiled = context
         .compile(&*isa, &mut ControlPlane::default())
-        .map_err(|error| EngineError::Codegen(error.inner.to_string()))?;
+        .map_err(|error| CompileError::Codegen(error.inner.to_string()))?;
     if let (Some(dir), Some(listing)) = (&options.dump_dir, &compiled.vcode) {
         dump(dir, "function.asm", listing)?;
     }
@@ -193,18 +163,16 @@ pub fn compile(
     let text = compiled.code_buffer().to_vec();
     if text.len() > options.max_native_len {
         let (len, max) = (text.len(), options.max_native_len);
-        return Err(EngineError::NativeTooLarge { len, max });
+        return Err(CompileError::NativeTooLarge { len, max }.into());
     }
     // Spilled values can take up more of the stack than the thread that runs the code has left.
-    let frame = compiled
+    let len = compiled
         .buffer
         .frame_layout()
         .map_or(0, |layout| layout.frame_to_fp_offset as usize);
-    if frame > MAX_FRAME_LEN {
-        return Err(EngineError::FrameTooLarge {
-            len: frame,
-            max: MAX_FRAME_LEN,
-        });
+    if len > MAX_FRAME_LEN {
+        let max = MAX_FRAME_LEN;
+        return Err(CompileError::FrameTooLarge { len, max }.into());
     }
     let table_refs = compiled
         .buffer
@@ -216,20 +184,23 @@ pub fn compile(
                 kind: reloc.kind,
                 addend: reloc.addend,
             }),
-            other => Err(EngineError::Relocation(format!("{other:?}"))),
+            other => Err(TranslateError::Relocation(format!("{other:?}"))),
         })
         .collect::<Result<_, _>>()?;
     Ok(NativeCode {
         text,
         table_refs,
+        code_hash: keccak256(bytecode),
+        spec_id,
+        bytecode_len: bytecode.len(),
         resume_points: lowered.resume_points,
         tier: options.tier,
     })
 }
 
-fn dump(dir: &Path, name: &str, text: &str) -> Result<(), EngineError> {
+fn dump(dir: &Path, name: &str, text: &str) -> Result<(), CompileError> {
     let path = dir.join(name);
     fs::create_dir_all(dir)
         .and_then(|()| fs::write(&path, text))
-        .map_err(|error| EngineError::Dump(format!("{}: {error}", path.display())))
+        .map_err(|error| CompileError::Dump(format!("{}: {error}", path.display())))
 }

@@ -1,22 +1,41 @@
 //! Artifacts made by hand, for the artifact tests.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use alloy_primitives::{B256, keccak256};
-use revmc_jit::revmc::primitives::SpecId;
+use alloy_primitives::{B256, Bytes, keccak256};
+use revmc_jit::primitives::SpecId;
 use revmc_jit::{
-    CompiledProgram, RuntimeCacheKey,
+    Chain, CompiledProgram, RuntimeCacheKey,
+    aot::{self, BuildOptions},
     artifact::{
-        self, ArtifactError, ArtifactKey, ArtifactManifest, ArtifactStore, BuildId, BuildOptions,
-        Environment, StoredArtifact,
+        ArtifactError, ArtifactIndex, ArtifactKey, ArtifactManifest, ArtifactStore, BuildId,
+        Determinants, SealedArtifact, Stored, StoredArtifact, TrustedStore, Verified,
         object::{Layout, Machine},
     },
-    engine::Tier,
+    compiler::{Rules, Tier},
 };
+use std::sync::Arc;
 
 pub const OPTIONS: BuildOptions = BuildOptions {
     tier: Tier::Optimized,
     debug_assertions: false,
 };
+
+/// An entry table of one entry, at the beginning.
+pub const DATA: [u8; 20] = [0; 20];
+
+/// What this process makes for the samples' fork.
+pub fn wanted() -> Determinants {
+    aot::determinants(SpecId::CANCUN, &rules(), OPTIONS).expect("this platform has artifacts")
+}
+
+/// The rules of the samples.
+fn rules() -> Arc<Rules> {
+    Chain::mainnet().rules(SpecId::CANCUN).clone()
+}
+
+pub fn build_id() -> BuildId {
+    wanted().id()
+}
 
 /// A small generator of numbers that repeat with the seed (xorshift64*).
 pub struct Random(u64);
@@ -59,20 +78,18 @@ pub fn sample(seed: u64, text_len: usize) -> StoredArtifact {
     if varied == 12 {
         text[4..12].copy_from_slice(&seed.to_le_bytes());
     }
-    let program = program(seed);
+    let data = DATA;
     let manifest = ArtifactManifest {
-        code_hash: program.code_hash,
-        spec_id: program.spec_id,
-        environment: Environment::host()
-            .expect("this platform has artifacts")
-            .clone(),
-        options: OPTIONS,
+        code_hash: program(seed).code_hash,
+        determinants: wanted(),
         bytecode_len: 100,
-        resume_points: 3,
+        table_entries: 0,
         symbol: String::new(),
         text_len: 0,
         library_len: 0,
         library_hash: B256::ZERO,
+        data_len: data.len() as u32,
+        data_hash: keccak256(data),
         created: 1_700_000_000,
     };
     assemble(manifest, &text)
@@ -82,7 +99,7 @@ pub fn sample(seed: u64, text_len: usize) -> StoredArtifact {
 pub fn assemble(mut manifest: ArtifactManifest, text: &[u8]) -> StoredArtifact {
     manifest.symbol = manifest.expected_symbol();
     manifest.text_len = text.len() as u64;
-    let entries = manifest.environment.table_entries as usize;
+    let entries = manifest.table_entries as usize;
     let machine = Machine::host().expect("this platform has artifacts");
     let layout = Layout::new(machine, &manifest.symbol, text.len(), entries).unwrap();
     let library = layout.write(text).unwrap();
@@ -91,7 +108,76 @@ pub fn assemble(mut manifest: ArtifactManifest, text: &[u8]) -> StoredArtifact {
     StoredArtifact {
         manifest,
         library: library.into(),
+        data: Bytes::from_static(&DATA),
     }
+}
+
+/// The manifest with another value of one of the facts that decide the code.
+pub fn with_fact(manifest: &ArtifactManifest, name: &str, value: &str) -> ArtifactManifest {
+    let was = manifest
+        .determinants
+        .get(name)
+        .expect("a fact of this name");
+    let line = |value| format!("\n{name} {value}\n");
+    let text = manifest.encode();
+    assert!(text.contains(&line(was)));
+    ArtifactManifest::parse(text.replacen(&line(was), &line(value), 1).as_bytes()).unwrap()
+}
+
+/// A store that has one artifact, whatever is asked for.
+#[derive(Debug)]
+pub struct Shelf(pub Bytes);
+
+impl ArtifactStore for Shelf {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        Ok(ArtifactIndex::default())
+    }
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        Ok(Some(self.0.clone()))
+    }
+    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        Ok(Stored::default())
+    }
+    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
+        Ok(false)
+    }
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        Ok(0)
+    }
+}
+
+/// What a reader who trusts these bytes, but verifies them, makes of them.
+pub fn believe(
+    bytes: Bytes,
+    code_hash: B256,
+    wanted: &Determinants,
+) -> Result<Verified, ArtifactError> {
+    // SAFETY: nothing that comes of the samples is ever run; their code would end the process.
+    let store = unsafe { TrustedStore::promised(Arc::new(Shelf(bytes))) };
+    store
+        .load(code_hash, wanted)
+        .map(|found| found.expect("a shelf is never empty"))
+}
+
+/// An artifact made by hand in the form in which stores take it.
+pub fn sealed(artifact: &StoredArtifact) -> SealedArtifact {
+    let bytes = artifact.to_bytes().unwrap().into();
+    let manifest = &artifact.manifest;
+    believe(bytes, manifest.code_hash, &manifest.determinants)
+        .unwrap()
+        .seal(None)
+        .unwrap()
+}
+
+/// What the store has under the key, parsed.
+pub fn read(
+    store: &dyn ArtifactStore,
+    key: &ArtifactKey,
+) -> Result<Option<StoredArtifact>, ArtifactError> {
+    let bytes = store.load(key)?;
+    bytes
+        .map(|bytes| StoredArtifact::from_bytes(&bytes, None))
+        .transpose()
 }
 
 /// Verifies and loads what the store has under the program's key, as the runtime does.
@@ -99,11 +185,18 @@ pub fn attempt(
     store: &dyn ArtifactStore,
     program: RuntimeCacheKey,
 ) -> Result<Option<CompiledProgram>, ArtifactError> {
-    let key = ArtifactKey::new(program, BuildId::host(OPTIONS)?);
-    match store.load(&key)? {
-        Some(artifact) => artifact::load(&artifact, program, OPTIONS).map(Some),
+    match store.load(&ArtifactKey::new(program.code_hash, build_id()))? {
+        Some(bytes) => attempt_bytes(bytes, program).map(Some),
         None => Ok(None),
     }
+}
+
+pub fn attempt_bytes(
+    bytes: Bytes,
+    program: RuntimeCacheKey,
+) -> Result<CompiledProgram, ArtifactError> {
+    let verified = believe(bytes, program.code_hash, &wanted())?;
+    aot::load(&verified, program, &rules(), OPTIONS)
 }
 
 /// Runs the named test of this test binary in a process of its own, in which `role` returns `value`.

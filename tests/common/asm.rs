@@ -9,8 +9,8 @@
 //!
 //! Operands are in the order they are pushed: `2 7 SUB` is 7 − 2.
 
-use revmc::interpreter::opcode::{self, OpCode};
-use revmc::primitives::{U256, hex};
+use revm::bytecode::opcode::{self, OpCode};
+use revm::primitives::{U256, hex};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 

@@ -7,7 +7,7 @@ use revmc::interpreter::{
     Contract, Interpreter, InterpreterAction, MAX_INITCODE_SIZE, SharedMemory,
 };
 use revmc::primitives::{B256, SpecId, keccak256};
-use revmc_jit::artifact::{self, BuildOptions, StoredArtifact};
+use revmc_jit::aot::{self, BuildOptions};
 use revmc_jit::engine::{self, CompileOptions, EngineError, Tier};
 use revmc_jit::{CompiledProgram, RuntimeCacheKey};
 use std::cell::RefCell;
@@ -75,10 +75,8 @@ impl Native {
         };
         if self.artifacts {
             let options = BuildOptions::from(&self.options);
-            return artifact::build(key, code.len(), options, &native)
-                .and_then(|artifact| artifact.to_bytes(None))
-                .and_then(|bytes| StoredArtifact::from_bytes(&bytes.into(), None))
-                .and_then(|artifact| artifact::load(&artifact, key, options))
+            return aot::build(key, code.len(), options, &native)
+                .and_then(|artifact| aot::load(&artifact, key, options))
                 .map(Some)
                 .map_err(|error| format!("no artifact: {error}"));
         }

@@ -1,7 +1,7 @@
 //! A small seeded generator of pseudo-random numbers (SplitMix64, Steele, Lea and Flood 2014):
 //! the same seed gives the same program on every platform and with every dependency version.
 
-use revmc::primitives::U256;
+use revm::primitives::U256;
 
 #[derive(Clone, Debug)]
 pub struct Rng(u64);

@@ -1,12 +1,12 @@
 //! Seeds for the fuzz targets, made by hand.
 
+use super::vs_interpreter::FORKS;
 use super::{artifact_support, runtime_ops, vs_interpreter};
 use crate::common::asm::asm;
-use crate::common::case::FORKS;
 use crate::common::programs::ALL;
 use arbitrary::{Arbitrary, Unstructured};
-use revmc::interpreter::opcode::OpCode;
-use revmc::primitives::{U256, hex, keccak256};
+use revm::bytecode::opcode::OpCode;
+use revm::primitives::{U256, hex, keccak256};
 use std::path::Path;
 
 /// Writes seeds, made by hand, beside what fuzzing kept; and the opcodes as a dictionary.
@@ -162,7 +162,7 @@ fn artifact_bytes_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let part = |part: u8, data: &[u8]| [&[part], data].concat();
     let good = sample(1, 100);
     let manifest = good.manifest.encode();
-    let bytes = good.to_bytes(None).expect("a whole artifact");
+    let bytes = good.to_bytes().expect("a whole artifact");
     let mut seeds = vec![
         ("manifest", part(0, manifest.as_bytes())),
         ("manifest cut", part(0, &manifest.as_bytes()[..60])),
@@ -173,7 +173,7 @@ fn artifact_bytes_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("no folder entry", part(2, &[])),
     ];
     for text_len in [1, 4097] {
-        let artifact = sample(2, text_len).to_bytes(None).expect("as above");
+        let artifact = sample(2, text_len).to_bytes().expect("as above");
         seeds.push(("artifact of another size", part(1, &artifact)));
     }
     let name = good.manifest.key().file_name();

@@ -56,7 +56,7 @@ impl BuildHasher for Identity {
     }
 }
 
-type Expected = HashMap<u16, (Result<u64, u8>, u32)>;
+type Expected = HashMap<u16, (Result<u64, u8>, u64)>;
 
 /// Runs `program` on the map and on the model and panics where they differ.
 ///
@@ -82,6 +82,7 @@ fn run<S: BuildHasher + Default>(head: u8, operations: &[u8]) {
             FencePolicy::Symmetric
         },
         capacity: if head & 32 == 0 { 0 } else { 100 },
+        messages: 0,
     };
     let (writer, reader) = resident::with_hasher::<u16, Tracked, u8, S>(&options);
     let mut machine = Machine {
@@ -134,7 +135,7 @@ struct Machine<'r, S> {
     reader: &'r Reader<u16, Tracked, u8, S>,
     refs: Vec<(Ref<'r, Tracked>, u64)>,
     arcs: Vec<(Arc<Tracked>, u64)>,
-    tick: u32,
+    tick: u64,
     looked_up: (u64, u64, u64),
     next_id: u64,
 }
@@ -228,7 +229,7 @@ impl<'r, S: BuildHasher + Default> Machine<'r, S> {
                 }
             }
             13 => {
-                self.tick = self.tick.wrapping_add(u32::from(key));
+                self.tick = self.tick.wrapping_add(u64::from(key));
                 self.writer.set_tick(self.tick);
             }
             14 => {

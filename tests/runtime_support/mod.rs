@@ -6,11 +6,17 @@
 #[cfg(target_os = "linux")]
 pub mod suspend;
 
-use revmc::interpreter::{
-    Contract, DummyHost, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
+use alloy_primitives::{U256, hex};
+use revm_interpreter::{
+    CallInput, InputsImpl, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
+    host::DummyHost,
+    instruction_table,
+    instructions::gas_table_spec,
+    interpreter::{EthInterpreter, ExtBytecode},
+    interpreter_types::Jumps,
 };
-use revmc::primitives::{Address, Bytecode, SpecId, U256};
-use revmc_jit::primitives::{Bytes, keccak256};
+use revmc_jit::primitives::Bytecode;
+use revmc_jit::primitives::{Bytes, SpecId, keccak256};
 use revmc_jit::{
     CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
     RuntimeStatsSnapshot, RuntimeTuning,
@@ -41,27 +47,103 @@ pub fn request(n: u32) -> LookupRequest {
     LookupRequest { key, code }
 }
 
+/// A frame of the contract at its beginning.
+pub fn frame(key: RuntimeCacheKey, code: &Bytes, input: &Bytes, gas_limit: u64) -> Frame {
+    Frame::new(
+        SharedMemory::new(),
+        ExtBytecode::new_with_hash(Bytecode::new_legacy(code.clone()), key.code_hash),
+        InputsImpl {
+            input: CallInput::Bytes(input.clone()),
+            ..InputsImpl::default()
+        },
+        false,
+        key.spec_id,
+        gas_limit,
+    )
+}
+
+pub type Frame = Interpreter<EthInterpreter>;
+
 /// Runs the contract's program and returns the word it returns.
 pub fn run(program: &CompiledProgram, code: &Bytes) -> U256 {
-    let contract = Contract::new(
-        Default::default(),
-        Bytecode::new_raw(code.clone()),
-        Some(program.key.code_hash),
-        Address::ZERO,
-        Address::ZERO,
-        U256::ZERO,
-    );
-    let mut interpreter = Interpreter::new(contract, 1_000_000, false);
-    let mut memory = SharedMemory::new();
-    let mut host = DummyHost::default();
-    let action = program.run_frame(&mut interpreter, &mut memory, &mut host);
-    match action.expect("a fresh frame") {
-        InterpreterAction::Return { result } => {
+    let mut frame = frame(program.key(), code, &Bytes::new(), 1_000_000);
+    match natively(program, &mut frame) {
+        InterpreterAction::Return(result) => {
             assert_eq!(result.result, InstructionResult::Return);
             U256::from_be_slice(&result.output)
         }
         other => panic!("unexpected {other:?}"),
     }
+}
+
+fn natively(program: &CompiledProgram, frame: &mut Frame) -> InterpreterAction {
+    let spec_id = program.key().spec_id;
+    let action = program.run_frame(
+        frame,
+        &instruction_table(),
+        &gas_table_spec(spec_id),
+        &mut DummyHost::new(spec_id),
+    );
+    action.expect("a fresh frame")
+}
+
+/// Runs a frame by the program and one by the interpreter: all that is left of them has to be equal.
+pub fn same_as_interpreter(program: &CompiledProgram, code: &Bytes, input: &Bytes, gas: u64) {
+    let key = program.key();
+    let mut expected = frame(key, code, input, gas);
+    let action = expected.run_plain(
+        &instruction_table(),
+        &gas_table_spec(key.spec_id),
+        &mut DummyHost::new(key.spec_id),
+    );
+    let mut found = frame(key, code, input, gas);
+    assert_eq!(
+        natively(program, &mut found),
+        action,
+        "{key} {code} {input}"
+    );
+    assert_eq!(found.gas, expected.gas, "{key} {code} {input}");
+    assert_eq!(found.stack, expected.stack, "{key} {code} {input}");
+    assert_eq!(found.memory, expected.memory, "{key} {code} {input}");
+    assert_eq!(
+        found.bytecode.pc(),
+        expected.bytecode.pc(),
+        "{key} {code} {input}"
+    );
+}
+
+/// A program of `tests/corpus/edge-programs.tsv`.
+pub struct Edge {
+    pub key: RuntimeCacheKey,
+    pub code: Bytes,
+    pub input: Bytes,
+    pub gas_limit: u64,
+}
+
+/// Small programs on which other back ends fail.
+pub fn edge_programs() -> Vec<Edge> {
+    let bytes = |text: &str| Bytes::from(hex::decode(text).expect("hexadecimal digits"));
+    let lines = include_str!("../corpus/edge-programs.tsv").lines();
+    let programs = lines.filter(|line| !line.starts_with('#')).map(|line| {
+        let mut fields = line.split('\t');
+        let mut field = || fields.next().unwrap_or_default();
+        let fork = field();
+        let gas_limit = field().parse().expect("a gas limit");
+        let code = bytes(field());
+        let spec_id = (0..=SpecId::NEXT as u8)
+            .filter_map(SpecId::try_from_u8)
+            .find(|spec_id| format!("{spec_id:?}") == fork);
+        Edge {
+            key: RuntimeCacheKey {
+                code_hash: keccak256(&code),
+                spec_id: spec_id.expect("a fork"),
+            },
+            input: bytes(field()),
+            code,
+            gas_limit,
+        }
+    });
+    programs.collect()
 }
 
 /// A configuration in which little is needed to become hot and old.

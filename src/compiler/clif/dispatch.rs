@@ -41,8 +41,11 @@ impl Generator<'_> {
     }
 
     pub(super) fn emit_entry_table(&mut self, first_block: ir::Block) {
-        let blocks: Vec<ir::Block> =
-            self.entered().into_iter().map(|index| self.enters[index]).collect();
+        let blocks: Vec<ir::Block> = self
+            .entered()
+            .into_iter()
+            .map(|index| self.enters[index])
+            .collect();
         let first = blocks[0];
         if blocks.len() == 1 {
             self.e.jump(first, &[]);
@@ -73,7 +76,9 @@ impl Generator<'_> {
     pub(super) fn emit_exits(&mut self) {
         for (number, index) in self.exits.clone().into_iter().enumerate() {
             self.place(self.enters[index], true);
-            let answer = self.e.iconst(types::I32, u64::from(LOOP_EXITS) + number as u64);
+            let answer = self
+                .e
+                .iconst(types::I32, u64::from(LOOP_EXITS) + number as u64);
             self.exit_with(answer);
         }
     }
@@ -107,7 +112,9 @@ impl Generator<'_> {
             };
             self.place(block, true);
             let [target, pc] = self.params(block);
-            let back = self.e.iconst(types::I64, self.program.rules.gas_of(opcode).into());
+            let back = self
+                .e
+                .iconst(types::I64, self.program.rules.gas_of(opcode).into());
             let top = self.load_field(at::TOP);
             let top = self.e.offset(top, -32 * words);
             self.e.jump(common, &[target, pc, back, top]);
@@ -127,7 +134,13 @@ impl Generator<'_> {
         }
         let blocks: Vec<ir::Block> = places
             .iter()
-            .map(|found| if found.is_empty() { fail } else { self.e.func.dfg.make_block() })
+            .map(|found| {
+                if found.is_empty() {
+                    fail
+                } else {
+                    self.e.func.dfg.make_block()
+                }
+            })
             .collect();
         let hash = self.e.cursor().ins().ireduce(types::I32, target);
         let multiplier = self.e.iconst(types::I32, MULTIPLIER.into());

@@ -35,7 +35,9 @@ impl Generator<'_> {
         for word in carried {
             let mut limbs = [Some(Limb::ZERO); 4];
             for limb in &mut limbs[..word.limbs()] {
-                *limb = Some(Limb::Val(self.e.func.dfg.append_block_param(block, types::I64)));
+                *limb = Some(Limb::Val(
+                    self.e.func.dfg.append_block_param(block, types::I64),
+                ));
             }
             let position = self.start + word.position;
             let mut data = Data::new(limbs, word.bits);
@@ -116,10 +118,14 @@ impl Generator<'_> {
     /// Whether the way to `target` has to check a guess about what is passed on.
     fn doubts(&self, target: usize) -> bool {
         let height = self.state.height();
-        self.loops.carried(target).unwrap_or_default().iter().any(|word| {
-            let val = self.state.get(height + word.position);
-            word.speculated && val.is_none_or(|val| self.state.at(val).bits > word.bits)
-        })
+        self.loops
+            .carried(target)
+            .unwrap_or_default()
+            .iter()
+            .any(|word| {
+                let val = self.state.get(height + word.position);
+                word.speculated && val.is_none_or(|val| self.state.at(val).bits > word.bits)
+            })
     }
 
     /// Leaves to the start of `target` if a guess about what is passed on is wrong.
@@ -153,7 +159,9 @@ impl Generator<'_> {
             let height = self.state.height();
             let carried = self.loops.carried(target).unwrap_or_default();
             self.flush(|position| {
-                carried.iter().any(|word| height + word.position == position)
+                carried
+                    .iter()
+                    .any(|word| height + word.position == position)
             });
             return (self.bodies[target], args);
         }
@@ -215,7 +223,8 @@ impl Generator<'_> {
         let room = STACK_LIMIT.saturating_sub(usize::from(needs) + usize::from(grows));
         let len = self.e.cursor().ins().isub(top, bottom);
         let above = self.e.offset(len, -32 * i64::from(needs));
-        self.e.icmp_imm(IntCC::UnsignedGreaterThan, above, 32 * room as i64)
+        self.e
+            .icmp_imm(IntCC::UnsignedGreaterThan, above, 32 * room as i64)
     }
 
     /// JUMP or JUMPI, at the end of block `index`.
@@ -224,13 +233,20 @@ impl Generator<'_> {
         let Some(target) = self.state.peek(0) else {
             return self.leave_here(inst);
         };
-        let destination =
-            |pc: U256| u32::try_from(pc).ok().and_then(|pc| self.program.blocks.target(pc));
+        let destination = |pc: U256| {
+            u32::try_from(pc)
+                .ok()
+                .and_then(|pc| self.program.blocks.target(pc))
+        };
         if let Some(target) = self.known(target)
             && destination(target).is_none()
         {
             // JUMP fails; JUMPI fails, or does nothing.
-            return if conditional { self.step_here(inst) } else { self.leave_here(inst) };
+            return if conditional {
+                self.step_here(inst)
+            } else {
+                self.leave_here(inst)
+            };
         }
         let Target::Block(to) = self.program.flow[index].target else {
             return self.jump_by_table(index, inst, conditional);
@@ -285,13 +301,7 @@ impl Generator<'_> {
         self.fall(index);
     }
 
-    fn brif_args(
-        &mut self,
-        cond: ir::Value,
-        to: ir::Block,
-        args: &[ir::Value],
-        next: ir::Block,
-    ) {
+    fn brif_args(&mut self, cond: ir::Value, to: ir::Block, args: &[ir::Value], next: ir::Block) {
         let args: Vec<ir::BlockArg> = args.iter().map(|&arg| arg.into()).collect();
         self.e.cursor().ins().brif(cond, to, &args, next, &[]);
     }
@@ -346,7 +356,10 @@ impl Generator<'_> {
         };
         let next = self.e.func.dfg.make_block();
         let args = [target.into(), pc.into()];
-        self.e.cursor().ins().brif(condition, dispatch, &args, next, &[]);
+        self.e
+            .cursor()
+            .ins()
+            .brif(condition, dispatch, &args, next, &[]);
         self.place(next, false);
         self.state.pop();
         self.state.pop();
@@ -357,7 +370,9 @@ impl Generator<'_> {
     pub(super) fn boundary(&mut self, inst: &Inst) {
         self.settle_all();
         let frame = self.frame();
-        let operand = self.e.iconst(types::I64, boundary_operand(inst.pc, inst.opcode));
+        let operand = self
+            .e
+            .iconst(types::I64, boundary_operand(inst.pc, inst.opcode));
         if let Some(answer) = self.call(self.shim, at::BOUNDARY, [frame, operand]) {
             let answer = self.e.cursor().ins().ireduce(types::I32, answer);
             let out = self.cold(|this| this.exit_with(answer));

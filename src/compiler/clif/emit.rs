@@ -8,7 +8,8 @@ use cranelift_codegen::{
     cursor::{Cursor, FuncCursor},
     ir::{
         self, AliasRegion, AliasRegionData, InsertBuilder, InstBuilder, MemFlagsData,
-        condcodes::{CondCode, IntCC}, types,
+        condcodes::{CondCode, IntCC},
+        types,
     },
 };
 
@@ -175,7 +176,11 @@ impl Emit {
     }
 
     pub(super) fn zero_vector(&mut self) -> ir::Value {
-        let zero = self.func.dfg.constants.insert(ir::ConstantData::from(&[0u8; 16][..]));
+        let zero = self
+            .func
+            .dfg
+            .constants
+            .insert(ir::ConstantData::from(&[0u8; 16][..]));
         self.cursor().ins().vconst(types::I64X2, zero)
     }
 

@@ -112,7 +112,9 @@ pub(super) fn generate(
     let pointers = |func: &mut ir::Function, returns: &[ir::Type]| {
         let mut signature = Signature::new(call_conv);
         signature.params.extend([AbiParam::new(types::I64); 2]);
-        signature.returns.extend(returns.iter().map(|&ty| AbiParam::new(ty)));
+        signature
+            .returns
+            .extend(returns.iter().map(|&ty| AbiParam::new(ty)));
         func.import_signature(signature)
     };
     let shim = pointers(&mut func, &[types::I64]);
@@ -297,7 +299,11 @@ impl Generator<'_> {
     ) -> Option<ir::Value> {
         let shims = self.load_field(at::SHIMS);
         let callee = self.e.load(types::I64, Region::Context, shims, offset);
-        let call = self.e.cursor().ins().call_indirect(signature, callee, &args);
+        let call = self
+            .e
+            .cursor()
+            .ins()
+            .call_indirect(signature, callee, &args);
         self.frame = None;
         self.e.func.dfg.inst_results(call).first().copied()
     }
@@ -336,7 +342,11 @@ impl Generator<'_> {
             self.take_params(index);
         }
         let memory = u64::from(flow.demand.memory);
-        self.run.memory = if inherited { self.run.memory.max(memory) } else { memory };
+        self.run.memory = if inherited {
+            self.run.memory.max(memory)
+        } else {
+            memory
+        };
         if !inherited {
             self.run.extents.clear();
         }
@@ -412,7 +422,11 @@ impl Generator<'_> {
             (None, Some(_)) => self.load_field(at::GAS),
             _ => gas,
         };
-        let rest = self.e.cursor().ins().iadd_imm_s(gas, -i64::from(self.run.gas));
+        let rest = self
+            .e
+            .cursor()
+            .ins()
+            .iadd_imm_s(gas, -i64::from(self.run.gas));
         match &mut self.gas {
             Some(gas) => *gas = rest,
             None => self.store_field(at::GAS, rest),
@@ -538,8 +552,11 @@ impl Generator<'_> {
     }
 
     fn emit_moves(&mut self, but: impl Fn(i32) -> bool) {
-        let moves: Vec<(i32, Val)> =
-            self.state.dirty().filter(|(position, _)| !but(*position)).collect();
+        let moves: Vec<(i32, Val)> = self
+            .state
+            .dirty()
+            .filter(|(position, _)| !but(*position))
+            .collect();
         if moves.is_empty() {
             return;
         }
@@ -604,7 +621,8 @@ impl Generator<'_> {
             }
             for (i, limb) in pair.into_iter().enumerate() {
                 let value = self.e.value(limb);
-                self.e.store(Region::Stack, value, base, offset + 8 * i as i32);
+                self.e
+                    .store(Region::Stack, value, base, offset + 8 * i as i32);
             }
         }
     }

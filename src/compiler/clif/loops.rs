@@ -84,7 +84,9 @@ impl Loops {
 
     /// The words that a block of a loop takes as parameters.
     pub(super) fn carried(&self, index: usize) -> Option<Vec<Carried>> {
-        self.members[index].as_ref().map(|member| member.carried.clone())
+        self.members[index]
+            .as_ref()
+            .map(|member| member.carried.clone())
     }
 
     /// Whether both blocks are of one loop.
@@ -100,8 +102,12 @@ impl Loops {
         for (&index, &height) in heights {
             uses.scan(program, index, height);
         }
-        let mut positions: Vec<i32> =
-            uses.read.keys().chain(uses.written.iter()).copied().collect();
+        let mut positions: Vec<i32> = uses
+            .read
+            .keys()
+            .chain(uses.written.iter())
+            .copied()
+            .collect();
         positions.sort_unstable();
         positions.dedup();
         // The most used ones.
@@ -266,18 +272,29 @@ impl Uses {
         let mut stack: Vec<Word> = (lowest..height).map(Word::Initial).collect();
         for inst in &program.insts[block.first as usize..block.end as usize] {
             let exchange = |stack: &mut Vec<Word>, a: usize, b: usize| {
-                if let Some(top) = stack.len().checked_sub(a.max(b) + 1).map(|_| stack.len() - 1) {
+                if let Some(top) = stack
+                    .len()
+                    .checked_sub(a.max(b) + 1)
+                    .map(|_| stack.len() - 1)
+                {
                     stack.swap(top - a, top - b);
                 }
             };
             let copy = |stack: &mut Vec<Word>, n: usize| {
-                let word = stack.len().checked_sub(n).map_or(Word::Other, |at| stack[at]);
+                let word = stack
+                    .len()
+                    .checked_sub(n)
+                    .map_or(Word::Other, |at| stack[at]);
                 stack.push(word);
             };
             match inst.opcode {
                 op::PUSH0..=op::PUSH32 => {
                     let pushed = inst.pushed(program.code);
-                    stack.push(if pushed.bit_len() < 32 { Word::Constant } else { Word::Other });
+                    stack.push(if pushed.bit_len() < 32 {
+                        Word::Constant
+                    } else {
+                        Word::Other
+                    });
                     continue;
                 }
                 op::DUP1..=op::DUP16 => {
@@ -285,7 +302,10 @@ impl Uses {
                     continue;
                 }
                 op::DUPN => {
-                    copy(&mut stack, decode_single(inst.immediate).unwrap_or(1).into());
+                    copy(
+                        &mut stack,
+                        decode_single(inst.immediate).unwrap_or(1).into(),
+                    );
                     continue;
                 }
                 op::SWAP1..=op::SWAP16 => {
@@ -293,7 +313,11 @@ impl Uses {
                     continue;
                 }
                 op::SWAPN => {
-                    exchange(&mut stack, 0, decode_single(inst.immediate).unwrap_or(0).into());
+                    exchange(
+                        &mut stack,
+                        0,
+                        decode_single(inst.immediate).unwrap_or(0).into(),
+                    );
                     continue;
                 }
                 op::EXCHANGE => {
@@ -307,8 +331,9 @@ impl Uses {
                 }
                 _ => {}
             }
-            let operands: Vec<Word> =
-                (0..inst.inputs).map(|_| stack.pop().unwrap_or(Word::Other)).collect();
+            let operands: Vec<Word> = (0..inst.inputs)
+                .map(|_| stack.pop().unwrap_or(Word::Other))
+                .collect();
             for operand in &operands {
                 if let Word::Initial(at) = *operand {
                     *self.read.entry(at).or_default() += 1;

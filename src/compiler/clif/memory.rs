@@ -130,7 +130,10 @@ impl Generator<'_> {
         match gas {
             Some(gas) => {
                 self.gas = Some(self.e.func.dfg.append_block_param(done, types::I64));
-                self.e.cursor().ins().brif(short, grow, &[], done, &[gas.into()]);
+                self.e
+                    .cursor()
+                    .ins()
+                    .brif(short, grow, &[], done, &[gas.into()]);
             }
             None => self.e.brif(short, grow, done),
         }
@@ -158,7 +161,9 @@ impl Generator<'_> {
 
     fn load_bytes(&mut self, base: ir::Value, disp: i32) -> Word {
         Word(std::array::from_fn(|i| {
-            let limb = self.e.load(types::I64, Region::Bytes, base, disp + 24 - 8 * i as i32);
+            let limb = self
+                .e
+                .load(types::I64, Region::Bytes, base, disp + 24 - 8 * i as i32);
             self.e.bswap(Limb::Val(limb))
         }))
     }
@@ -188,7 +193,8 @@ impl Generator<'_> {
             for (i, limb) in pair.into_iter().enumerate() {
                 let bytes = self.e.bswap(limb);
                 let bytes = self.e.value(bytes);
-                self.e.store(Region::Bytes, bytes, base, disp + 8 - 8 * i as i32);
+                self.e
+                    .store(Region::Bytes, bytes, base, disp + 8 - 8 * i as i32);
             }
         }
         self.run.restartable = false;
@@ -253,7 +259,10 @@ impl Generator<'_> {
             let address = this.e.select_values(behind, none, address);
             this.store_field(at::SCRATCH, address);
             this.store_field(at::SCRATCH + 8, left);
-            let word = this.operate(Operator::Partial).0.map(|limb| this.e.value(limb));
+            let word = this
+                .operate(Operator::Partial)
+                .0
+                .map(|limb| this.e.value(limb));
             this.e.jump(done, &word);
         });
         let slow = self.e.cursor().ins().bor(behind, few);

@@ -72,11 +72,19 @@ pub(super) fn loops(
     }
     let isa = isa(options)?;
     let compiled = generate::generate(*program, loops, Part::Loops, isa.default_call_conv())
-        .and_then(|generated| Ok((compile(generated.func, options, &*isa)?, generated.entered, generated.exits)));
+        .and_then(|generated| {
+            Ok((
+                compile(generated.func, options, &*isa)?,
+                generated.entered,
+                generated.exits,
+            ))
+        });
     let (text, entered, exits) = match compiled {
         Ok(compiled) => compiled,
         // The other back end has no such limits.
-        Err(CompileError::TooComplex { .. } | CompileError::FrameTooLarge { .. }) => return Ok(None),
+        Err(CompileError::TooComplex { .. } | CompileError::FrameTooLarge { .. }) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     Ok(Some(LoopCode {
@@ -127,7 +135,8 @@ pub(super) fn emit(
 }
 
 fn isa(options: &CompileOptions) -> Result<OwnedTargetIsa, CompileError> {
-    super::isa::isa(options.tier, options.debug_assertions || cfg!(debug_assertions))
+    let verify = options.debug_assertions || cfg!(debug_assertions);
+    super::isa::isa(options.tier, verify, true)
 }
 
 /// Compiles a function.
@@ -166,7 +175,9 @@ fn compile(
         return Err(CompileError::FrameTooLarge { len, max });
     }
     if let Some(reloc) = compiled.buffer.relocs().first() {
-        return Err(CompileError::Codegen(format!("a reference out of the text: {reloc:?}")));
+        return Err(CompileError::Codegen(format!(
+            "a reference out of the text: {reloc:?}"
+        )));
     }
     Ok(text)
 }

@@ -38,7 +38,8 @@ impl Generator<'_> {
             }
             op::DUP1..=op::DUP16 => self.state.dup((inst.opcode - op::DUP1) as usize + 1),
             op::SWAP1..=op::SWAP16 => {
-                self.state.exchange(0, (inst.opcode - op::SWAP1) as usize + 1);
+                self.state
+                    .exchange(0, (inst.opcode - op::SWAP1) as usize + 1);
             }
             op::DUPN => {
                 if let Some(n) = decode_single(inst.immediate) {
@@ -56,7 +57,9 @@ impl Generator<'_> {
                 }
             }
             op::PC => self.state.push_constant(U256::from(inst.pc)),
-            op::CODESIZE => self.state.push_constant(U256::from(self.program.code.len())),
+            op::CODESIZE => self
+                .state
+                .push_constant(U256::from(self.program.code.len())),
             op::GAS => self.remaining(),
             op::MSIZE => {
                 self.run.observed = true;
@@ -152,7 +155,8 @@ impl Generator<'_> {
     /// A field of 64 bits.
     fn counter(&mut self, offset: i32, bits: u16) {
         let value = self.load_field(offset);
-        self.state.push_word(Word::from_limb(Limb::Val(value)), bits);
+        self.state
+            .push_word(Word::from_limb(Limb::Val(value)), bits);
     }
 
     /// Takes two words, the top first, with what they are known to be.
@@ -169,7 +173,11 @@ impl Generator<'_> {
         }
         let ([a, b], [a_bits, b_bits]) = self.two();
         // A constant second.
-        let (a, b) = if self.known(a).is_some() { (b, a) } else { (a, b) };
+        let (a, b) = if self.known(a).is_some() {
+            (b, a)
+        } else {
+            (a, b)
+        };
         let bits = (a_bits.max(b_bits) + 1).min(256);
         if self.known(b) == Some(U256::ZERO) {
             return self.state.push(a);
@@ -214,8 +222,12 @@ impl Generator<'_> {
 
     /// A counter plus or minus a constant is a counter: leaves if it is not.
     fn count(&mut self, inst: &Inst, counter: Val, by: Val, sign: i64) -> bool {
-        let by = self.known(by).and_then(|by| u32::try_from(by).ok()).filter(|by| *by < 1 << 31);
-        let (true, true, Some(by)) = (self.gas.is_some(), self.state.at(counter).counter, by) else {
+        let by = self
+            .known(by)
+            .and_then(|by| u32::try_from(by).ok())
+            .filter(|by| *by < 1 << 31);
+        let (true, true, Some(by)) = (self.gas.is_some(), self.state.at(counter).counter, by)
+        else {
             return false;
         };
         self.tidy();
@@ -228,7 +240,9 @@ impl Generator<'_> {
         self.branch(negative, leave);
         self.state.pop();
         self.state.pop();
-        let sum = self.state.push_word(Word::from_limb(Limb::Val(sum)), COUNTER_BITS as u16);
+        let sum = self
+            .state
+            .push_word(Word::from_limb(Limb::Val(sum)), COUNTER_BITS as u16);
         self.state.at_mut(sum).counter = true;
         true
     }
@@ -240,7 +254,8 @@ impl Generator<'_> {
         if bits <= 64 && self.known(a).is_none() && self.known(b).is_none() {
             let (x, y) = (self.e.value(x.0[0]), self.e.value(y.0[0]));
             let product = self.e.cursor().ins().imul(x, y);
-            self.state.push_word(Word::from_limb(Limb::Val(product)), bits);
+            self.state
+                .push_word(Word::from_limb(Limb::Val(product)), bits);
             return;
         }
         let word = match self.e.word_mul(x, y) {
@@ -249,12 +264,9 @@ impl Generator<'_> {
             Plan::IfWide(_) if self.gas.is_some() || x.width() + y.width() <= 4 => {
                 self.e.word_mul_wide(x, y)
             }
-            Plan::IfWide(wide) => self.two_ways(
-                Operator::Mul,
-                wide,
-                [x, y],
-                |this| this.e.word_mul_narrow(x, y),
-            ),
+            Plan::IfWide(wide) => self.two_ways(Operator::Mul, wide, [x, y], |this| {
+                this.e.word_mul_narrow(x, y)
+            }),
         };
         self.state.push_word(word, bits);
     }
@@ -399,7 +411,11 @@ impl Generator<'_> {
             }
         }
         let (x, y) = (self.word(a), self.word(b));
-        let word = if or { self.e.word_or(x, y) } else { self.e.word_xor(x, y) };
+        let word = if or {
+            self.e.word_or(x, y)
+        } else {
+            self.e.word_xor(x, y)
+        };
         self.state.push_word(word, a_bits.max(b_bits));
     }
 
@@ -417,11 +433,17 @@ impl Generator<'_> {
 
     fn shift(&mut self, operator: Operator) {
         let ([by, val], [_, bits]) = self.two();
-        let amount = self.known(by).map(|by| u16::try_from(by).unwrap_or(ALL_BITS).min(ALL_BITS));
+        let amount = self
+            .known(by)
+            .map(|by| u16::try_from(by).unwrap_or(ALL_BITS).min(ALL_BITS));
         if amount.is_none() && self.gas.is_none() && self.known(val).is_none() {
             self.state.push(val);
             self.state.push(by);
-            return self.helper(operator, 2, if operator == Operator::Shr { bits } else { 256 });
+            return self.helper(
+                operator,
+                2,
+                if operator == Operator::Shr { bits } else { 256 },
+            );
         }
         let bits = match (operator, amount) {
             (Operator::Shl, Some(by)) => (bits + by).min(256),

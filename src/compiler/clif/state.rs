@@ -99,7 +99,9 @@ impl State {
         let missing = i32::from(needs) - self.stack.len() as i32;
         if missing > 0 {
             let lowest = -self.below;
-            let words: Vec<Val> = (lowest - missing..lowest).map(|at| self.at_home(at)).collect();
+            let words: Vec<Val> = (lowest - missing..lowest)
+                .map(|at| self.at_home(at))
+                .collect();
             self.stack.splice(0..0, words);
             self.below += missing;
         }
@@ -149,7 +151,10 @@ impl State {
     }
 
     pub(super) fn push_word(&mut self, word: Word, bits: u16) -> Val {
-        let val = self.add(Data::new(word.0.map(Some), bits.min(64 * word.width() as u16)));
+        let val = self.add(Data::new(
+            word.0.map(Some),
+            bits.min(64 * word.width() as u16),
+        ));
         self.push(val);
         val
     }
@@ -172,7 +177,10 @@ impl State {
     }
 
     pub(super) fn peek(&self, depth: usize) -> Option<Val> {
-        self.stack.len().checked_sub(depth + 1).map(|index| self.stack[index])
+        self.stack
+            .len()
+            .checked_sub(depth + 1)
+            .map(|index| self.stack[index])
     }
 
     pub(super) fn dup(&mut self, n: usize) {
@@ -198,10 +206,16 @@ impl State {
 
     /// What was dirty, but at the positions `but`, has been written to stack memory.
     pub(super) fn settled(&mut self, but: impl Fn(i32) -> bool) {
-        let dirty: Vec<(i32, Val)> = self.dirty().filter(|(position, _)| !but(*position)).collect();
+        let dirty: Vec<(i32, Val)> = self
+            .dirty()
+            .filter(|(position, _)| !but(*position))
+            .collect();
         for (position, val) in dirty {
             // A word at several positions becomes several words, each with its home.
-            let stays = self.at(val).home.is_some_and(|home| self.get(home) == Some(val));
+            let stays = self
+                .at(val)
+                .home
+                .is_some_and(|home| self.get(home) == Some(val));
             if stays {
                 let mut data = *self.at(val);
                 data.home = Some(position);

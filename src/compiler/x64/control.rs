@@ -129,7 +129,10 @@ impl Emitter<'_> {
         let Some(loops) = self.loops.as_ref().filter(|loops| loops.members[index]) else {
             return false;
         };
-        let entry = loops.entries.iter().position(|&entry| entry as usize == index);
+        let entry = loops
+            .entries
+            .iter()
+            .position(|&entry| entry as usize == index);
         if let Some(entry) = entry {
             self.asm.mov_imm(RSI, entry as u64);
             self.asm.jmp(self.looped);

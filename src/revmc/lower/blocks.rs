@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 /// A block of the front end: an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct BasicBlock(pub(super) u32);
+pub(in crate::revmc) struct BasicBlock(pub(super) u32);
 
 /// What a block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! revmc's `Builder` has an operation for everything an LLVM builder can do; its translator uses
 //! part of it. What it does not use is refused by name, and so is any use of the rest that this
-//! engine has not been written for: the compilation fails with
-//! [`EngineError::UnknownConstruct`](crate::engine::EngineError), and never miscompiles.
+//! lowering has not been written for: the compilation fails with
+//! [`TranslateError::UnknownConstruct`](crate::revmc::TranslateError), and never miscompiles.
 
 use super::{
     Callee, Lowering,
@@ -13,7 +13,7 @@ use super::{
     value::{Data, Type, Value},
     word::Word,
 };
-use crate::engine::builtins::{BUILTINS, Helper};
+use crate::revmc::builtins::{BUILTINS, Helper};
 use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC as Cc, types};
 use revmc::{
     Attribute, BackendTypes, Builder, FunctionAttributeLocation, IntCC, Linkage, TypeMethods, U256,
@@ -21,15 +21,15 @@ use revmc::{
 
 /// A stack slot of the front end. It has one: the length of the operand stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct LengthSlot;
+pub(in crate::revmc) struct LengthSlot;
 
 /// A function of the front end: an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Function(usize);
+pub(in crate::revmc) struct Function(usize);
 
 /// Lends a [`Lowering`] to the translator.
-pub(in crate::engine) struct CraneliftBuilder<'a> {
-    pub(in crate::engine) lowering: &'a mut Lowering,
+pub(in crate::revmc) struct CraneliftBuilder<'a> {
+    pub(in crate::revmc) lowering: &'a mut Lowering,
 }
 
 /// What the front end works with, which it asks of the back end and of the builder.
@@ -66,7 +66,7 @@ macro_rules! front_end_types {
         }
     };
 }
-pub(in crate::engine) use front_end_types;
+pub(in crate::revmc) use front_end_types;
 
 front_end_types!(CraneliftBuilder<'_>);
 

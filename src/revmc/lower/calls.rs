@@ -9,9 +9,9 @@ use super::{
     value::{Data, Type, Value},
     word::{Plan, Word},
 };
-use crate::engine::{
-    Tier,
-    builtins::{Helper, stack_effect},
+use crate::{
+    compiler::Tier,
+    revmc::builtins::{Helper, stack_effect},
 };
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, Signature, condcodes::IntCC, types};
 use revmc::interpreter::{Contract, InstructionResult};

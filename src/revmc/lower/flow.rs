@@ -8,8 +8,8 @@ use super::{
     stack::StackCache,
     value::{Data, Type, Value},
 };
-use crate::engine::EngineError;
-use crate::program::MAX_RESUME_INDEX;
+use crate::revmc::TranslateError;
+use crate::revmc::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;
 
@@ -235,7 +235,7 @@ impl Lowering {
             }
         } else if highest > MAX_RESUME_INDEX as u64 {
             self.error
-                .get_or_insert(EngineError::TooManyResumePoints(targets.len()));
+                .get_or_insert(TranslateError::TooManyResumePoints(targets.len()));
         } else {
             self.resume_points = highest as u32;
         }

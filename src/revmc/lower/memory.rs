@@ -23,7 +23,7 @@ use super::{
     value::{Data, Type, Value},
     word::Word,
 };
-use crate::engine::builtins::Helper;
+use crate::revmc::builtins::Helper;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;
 

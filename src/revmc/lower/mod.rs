@@ -31,7 +31,8 @@ mod stack;
 pub(super) mod value;
 mod word;
 
-use super::{EngineError, Tier, layout::Layout};
+use super::{TranslateError, layout::Layout};
+use crate::compiler::Tier;
 use blocks::{Block, Trampolines};
 use cranelift_codegen::{
     ir::{
@@ -101,7 +102,7 @@ pub(super) struct Lowering {
     landing: Option<(ir::Block, u32)>,
     /// Where they go on to that block.
     exit: Option<ir::Block>,
-    error: Option<EngineError>,
+    error: Option<TranslateError>,
 }
 
 /// A finished function.
@@ -197,7 +198,7 @@ impl Lowering {
     }
 
     /// The function, or the first thing that could not be lowered.
-    pub(super) fn finish(mut self) -> Result<Lowered, EngineError> {
+    pub(super) fn finish(mut self) -> Result<Lowered, TranslateError> {
         self.e.discard_dead_code(self.pit);
         match self.error {
             Some(error) => Err(error),
@@ -212,7 +213,7 @@ impl Lowering {
     /// cannot be told, comes to its end.
     fn refuse(&mut self, what: impl Into<String>) {
         self.error
-            .get_or_insert_with(|| EngineError::UnknownConstruct(what.into()));
+            .get_or_insert_with(|| TranslateError::UnknownConstruct(what.into()));
     }
 
     fn add(&mut self, data: Data) -> Value {

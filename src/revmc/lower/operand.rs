@@ -7,7 +7,7 @@ use super::{
     value::{Data, Type, Value, scalar_limb},
     word::Word,
 };
-use crate::engine::EngineError;
+use crate::revmc::TranslateError;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC as Cc, types};
 use revmc::{
     EvmContext, IntCC,
@@ -186,7 +186,7 @@ impl Lowering {
         };
         if !expected.contains(&(offset as usize)) {
             self.error
-                .get_or_insert(EngineError::Layout("a field that the front end reads"));
+                .get_or_insert(TranslateError::Layout("a field that the front end reads"));
         }
         (self.frame_value(index), offset as i32)
     }

@@ -7,8 +7,8 @@ use super::{
     emit::{Emit, Limb},
     word::Word,
 };
-use alloy_primitives::U256;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC};
+use revmc::primitives::U256;
 
 impl Emit {
     // Shifts.

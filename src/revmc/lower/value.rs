@@ -9,7 +9,7 @@ use cranelift_codegen::ir;
 
 /// A type of the front end's IR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Type {
+pub(in crate::revmc) enum Type {
     /// `i1`, as a byte of 0 or 1.
     Bool,
     /// An integer of 8, 32 or 64 bits, or a pointer.
@@ -23,7 +23,7 @@ pub(in crate::engine) enum Type {
 }
 
 impl Type {
-    pub(in crate::engine) fn int(bits: u32) -> Self {
+    pub(in crate::revmc) fn int(bits: u32) -> Self {
         match bits {
             1 => Self::Bool,
             8 | 32 | 64 => Self::Int(bits),
@@ -33,7 +33,7 @@ impl Type {
         }
     }
 
-    pub(in crate::engine) fn bits(self) -> u32 {
+    pub(in crate::revmc) fn bits(self) -> u32 {
         match self {
             Self::Bool => 1,
             Self::Int(bits) | Self::Other(bits) => bits,
@@ -54,7 +54,7 @@ impl Type {
 
 /// A value of the front end: an index into the function's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Value(u32);
+pub(in crate::revmc) struct Value(u32);
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,13 @@
 //! 128-bit additions, which x86-64 and aarch64 both do in two instructions.
 
 use super::emit::{Emit, Limb, Region};
-use crate::engine::builtins::Helper;
-use alloy_primitives::U256;
+use crate::revmc::builtins::Helper;
 use cranelift_codegen::ir::{
     self, InstBuilder,
     condcodes::{CondCode, IntCC},
     types,
 };
+use revmc::primitives::U256;
 
 /// A 256-bit value, least significant limb first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

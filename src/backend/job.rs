@@ -1,0 +1,87 @@
+//! A program to make, and what came out.
+
+use crate::{
+    compiler::Tier,
+    error::{Result, StoreError},
+    event::CompilationKind,
+    key::RuntimeCacheKey,
+    program::CompiledProgram,
+};
+use alloy_primitives::Bytes;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// A program to make. The code has been compared with the key.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) key: RuntimeCacheKey,
+    pub(super) code: Bytes,
+    pub(super) kind: CompilationKind,
+    pub(super) tier: Tier,
+    /// The store's epoch that the request belongs to.
+    pub(super) epoch: u64,
+    /// Whether the budget of compile time applies: not to what a caller prepares by name. Shared
+    /// with the books, as somebody may ask for it while it is under way.
+    pub(super) within_budget: Arc<AtomicBool>,
+    /// What it will cost, as far as one knows.
+    pub(super) cost: Duration,
+    /// Whether it is on the allowance for what has never made a program: nobody asked for it, and
+    /// its key and tier have not.
+    pub(super) on_allowance: bool,
+}
+
+impl Job {
+    pub(super) fn is_within_budget(&self) -> bool {
+        // Relaxed: the flag alone, no data comes with it.
+        self.within_budget.load(Relaxed)
+    }
+}
+
+/// What came out of a job.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) program: CompiledProgram,
+    /// Bytes that its artifact takes in the store, if one was stored.
+    pub(super) stored: Option<u64>,
+    /// What was taken out of the store for it.
+    pub(super) displaced: Vec<RuntimeCacheKey>,
+    /// Why the program is not that of an artifact although it should be.
+    pub(super) store_error: Option<StoreError>,
+    /// Processor time that artifact and store took. The budget is for the compiler alone (S3).
+    pub(super) store_time: Duration,
+}
+
+impl From<CompiledProgram> for Made {
+    fn from(program: CompiledProgram) -> Self {
+        Self {
+            program,
+            stored: None,
+            displaced: Vec::new(),
+            store_error: None,
+            store_time: Duration::ZERO,
+        }
+    }
+}
+
+/// What a worker tells of a job that ended.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) id: u64,
+    pub(super) key: RuntimeCacheKey,
+    pub(super) tier: Tier,
+    pub(super) kind: CompilationKind,
+    pub(super) epoch: u64,
+    pub(super) outcome: Result<CompiledProgram>,
+    /// Bytes that the artifact takes in the store, if one was stored, whatever the outcome.
+    pub(super) stored: Option<u64>,
+    /// What was taken out of the store for it.
+    pub(super) displaced: Vec<RuntimeCacheKey>,
+    /// Processor time it took.
+    pub(super) cpu: Duration,
+}

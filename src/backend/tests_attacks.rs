@@ -1,0 +1,710 @@
+//! What a stranger, or a bad day of the system, can do to the backend, and what comes of it.
+
+use super::{
+    JitBackend,
+    answers::{InterpretReason, LookupDecision, LookupRequest, Verdict},
+    compile::Compiler,
+    job::{Job, Made},
+    request::{Command, Observation},
+    testing::{Bench, Gate, With, contract, page, tuning},
+};
+use crate::{
+    artifact::{
+        ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, DirOptions, SealedArtifact,
+        Stored, TempArtifactStore, TrustedStore,
+    },
+    code::CodeError,
+    compiler::{CompileError, Tier},
+    config::{RuntimeConfig, RuntimeTuning},
+    error::{Error, Result},
+    event::CompilationKind,
+    resident::{Lookup, windows},
+};
+use alloy_primitives::Bytes;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+fn backend(config: RuntimeConfig, compiler: impl Compiler) -> JitBackend {
+    let backend = JitBackend::with_compiler(config, Some(Arc::new(compiler)));
+    backend.set_enabled(true).unwrap();
+    backend
+}
+
+fn config(thread: &str) -> RuntimeConfig {
+    RuntimeConfig {
+        tuning: tuning(),
+        thread_name: thread.into(),
+        ..RuntimeConfig::default()
+    }
+}
+
+fn request(n: u32) -> LookupRequest {
+    let (key, code) = contract(n);
+    LookupRequest { key, code }
+}
+
+fn out_of_memory() -> Error {
+    Error::Code(CodeError::System {
+        call: "mmap",
+        errno: libc::ENOMEM,
+    })
+}
+
+fn verdict(bench: &Bench, n: u32) -> Option<Verdict> {
+    match bench.get(&contract(n)) {
+        Lookup::Negative(verdict) => Some(verdict),
+        _ => None,
+    }
+}
+
+// Limits evict.
+
+#[test]
+fn small_programs_without_number_are_evicted_by_number() {
+    let tuning = RuntimeTuning {
+        resident_code_cache_programs: 16,
+        ..tuning()
+    };
+    let mut bench = Bench::new(tuning, With(page));
+    for n in 0..100 {
+        let answer = bench.ask(&contract(n));
+        bench.settle();
+        assert_eq!(answer.wait(), Ok(()));
+        assert!(bench.is_resident(&contract(n)), "{n} was refused");
+        assert!(bench.stats().resident_entries <= 16);
+        bench.pass(1);
+    }
+    assert!(bench.stats().evicted_over_budget >= 84);
+}
+
+#[test]
+fn when_the_system_has_no_room_programs_go_and_the_job_is_done() {
+    // Room for eight programs, as it seems to the ninth.
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let count = refusals.clone();
+    let last = contract(8).0;
+    let mut bench = Bench::new(
+        tuning(),
+        With(move |job: &Job| {
+            if job.key == last && count.fetch_add(1, Relaxed) == 0 {
+                return Err(out_of_memory());
+            }
+            page(job)
+        }),
+    );
+    for n in 0..8 {
+        bench.observe(&contract(n));
+        bench.settle();
+        bench.pass(1);
+    }
+    let answer = bench.ask(&contract(8));
+    bench.settle();
+    bench.settle();
+    assert_eq!(answer.wait(), Ok(()));
+    assert!(bench.is_resident(&contract(8)) && !bench.is_resident(&contract(0)));
+    let stats = bench.stats();
+    assert_eq!((stats.system_retries, stats.evicted_over_budget), (1, 1));
+    assert_eq!((stats.failed, stats.failures_remembered), (0, 0));
+}
+
+#[test]
+fn the_system_is_not_a_keys_fault() {
+    let mut bench = Bench::new(tuning(), With(|_: &_| Err(out_of_memory())));
+    let answer = bench.ask(&contract(1));
+    bench.settle();
+    bench.settle();
+    assert_eq!(answer.wait(), Err(out_of_memory()));
+    assert!(matches!(bench.get(&contract(1)), Lookup::Miss));
+    let stats = bench.stats();
+    assert_eq!((stats.failed, stats.failed_system), (1, 1));
+    assert_eq!((stats.failures_remembered, stats.system_retries), (0, 1));
+    // Not resting: asked for again, it is tried again.
+    let again = bench.ask(&contract(1));
+    bench.settle();
+    bench.settle();
+    assert_eq!(again.wait(), Err(out_of_memory()));
+}
+
+// Bombs.
+
+#[test]
+fn a_bomb_at_the_optimising_tier_is_remembered_beyond_its_programs_life() {
+    let paid = Arc::new(AtomicUsize::new(0));
+    let count = paid.clone();
+    let bomb = With(move |job: &Job| {
+        if job.tier == Tier::Optimized {
+            count.fetch_add(1, Relaxed);
+            let (len, max) = (2, 1);
+            return Err(Error::Compile(CompileError::NativeTooLarge { len, max }));
+        }
+        page(job)
+    });
+    let tuning = RuntimeTuning {
+        idle_evict_duration: Some(Duration::from_secs(5)),
+        eviction_sweep_interval: Duration::from_secs(1),
+        failure_retry_delay: Duration::from_secs(40),
+        failure_retry_delay_max: Duration::from_secs(400),
+        ..tuning()
+    };
+    let mut bench = Bench::new(tuning, bomb);
+    let mut returns = 0;
+    while bench.tick < 400 {
+        // It comes, stays hot for a while, and is evicted.
+        bench.observe(&contract(1));
+        bench.settle();
+        returns += 1;
+        for _ in 0..6 {
+            assert!(bench.get(&contract(1)).hit().is_some());
+            bench.pass(1);
+            if bench.stats().pending_jobs > 0 {
+                bench.settle();
+            }
+        }
+        while bench.is_resident(&contract(1)) {
+            bench.pass(1);
+        }
+        // Its fast program may come back at any time.
+        assert_eq!(verdict(&bench, 1), None);
+        assert_eq!(bench.stats().failures_remembered, 1);
+    }
+    // Rests of 40, 80, 160, 320 ticks, of which the first three end in 400.
+    assert!(returns > 30, "{returns}");
+    assert_eq!(paid.load(Relaxed), 4);
+}
+
+#[test]
+fn what_is_hotter_for_its_cost_is_compiled_first() {
+    let (gate, compiler) = Gate::new();
+    let tuning = RuntimeTuning {
+        expected_cpu_base: Duration::from_micros(1),
+        expected_cpu_per_byte: Duration::from_micros(1),
+        ..tuning()
+    };
+    let mut bench = Bench::new(tuning, compiler);
+    let entered = |gate: &Gate| gate.entered.recv().unwrap().key;
+    let occupied = bench.ask(&contract(0));
+    assert_eq!(entered(&gate), contract(0).0);
+    // In the order of their coming: a long code as hot as a short one, and a hotter short one.
+    let long = {
+        let code = Bytes::from(vec![0x5b; 20_000]);
+        let code_hash = alloy_primitives::keccak256(&code);
+        let spec_id = contract(0).0.spec_id;
+        (crate::RuntimeCacheKey { code_hash, spec_id }, code)
+    };
+    for (contract, misses) in [(&long, 10), (&contract(1), 10), (&contract(2), 30)] {
+        for _ in 0..misses {
+            bench.shared.sketch.record(&contract.0, 256, 512);
+        }
+        bench.observe(contract);
+    }
+    let mut order = Vec::new();
+    gate.release.send(()).unwrap();
+    for _ in 0..3 {
+        bench.settle();
+        order.push(entered(&gate));
+        gate.release.send(()).unwrap();
+    }
+    bench.settle();
+    assert_eq!(order, [contract(2).0, contract(1).0, long.0]);
+    assert_eq!(occupied.wait(), Ok(()));
+}
+
+#[test]
+fn all_new_keys_together_have_an_allowance() {
+    let spent = Arc::new(AtomicUsize::new(0));
+    let count = spent.clone();
+    let tuning = RuntimeTuning {
+        new_code_cpu_burst: Duration::from_nanos(1),
+        new_code_cpu_per_second: Duration::from_nanos(1),
+        jit_tiered: false,
+        jit_max_pending_jobs: 100,
+        ..tuning()
+    };
+    let mut bench = Bench::new(
+        tuning,
+        With(move |job: &Job| {
+            count.fetch_add(1, Relaxed);
+            page(job)
+        }),
+    );
+    let proven = bench.ask(&contract(0));
+    bench.settle();
+    assert_eq!(proven.wait(), Ok(()));
+    bench.pass(120); // and evicted
+    assert!(!bench.is_resident(&contract(0)));
+    // The first takes more than there is; the others wait.
+    bench.observe(&contract(1));
+    bench.settle();
+    for n in 2..50 {
+        bench.observe(&contract(n));
+    }
+    // What was asked for does not, nor what made a program before.
+    let asked = bench.ask(&contract(60));
+    bench.settle();
+    assert_eq!(asked.wait(), Ok(()));
+    bench.observe(&contract(0));
+    bench.settle();
+    assert!(bench.is_resident(&contract(0)));
+    assert_eq!(spent.load(Relaxed), 4);
+    assert_eq!(bench.stats().pending_jobs, 48);
+    // One of those that wait, asked for, goes.
+    let asked = bench.ask(&contract(2));
+    bench.settle();
+    assert_eq!(asked.wait(), Ok(()));
+}
+
+#[test]
+fn requests_by_name_are_bounded() {
+    let (gate, compiler) = Gate::new();
+    let tuning = RuntimeTuning {
+        max_requested_jobs: 3,
+        ..tuning()
+    };
+    let mut bench = Bench::new(tuning, compiler);
+    let answers: Vec<_> = (0..3).map(|n| bench.ask(&contract(n))).collect();
+    assert_eq!(bench.ask(&contract(9)).wait(), Err(Error::QueueFull(3)));
+    assert_eq!(bench.stats().refused_queue_full, 1);
+    // Who wants the same as another takes no room, and observed ones have their own.
+    let joined = bench.ask(&contract(1));
+    bench.observe(&contract(8));
+    bench.runtime.settle();
+    assert_eq!(bench.stats().pending_jobs, 4);
+    for _ in 0..4 {
+        gate.release.send(()).unwrap();
+        bench.settle();
+    }
+    for answer in answers.into_iter().chain([joined]) {
+        assert_eq!(answer.wait(), Ok(()));
+    }
+}
+
+// The clock.
+
+#[test]
+fn the_clock_does_not_stop_after_seven_weeks() {
+    let tuning = RuntimeTuning {
+        tick_interval: Duration::from_millis(1),
+        jit_tiered: false,
+        idle_evict_duration: Some(Duration::from_secs(100)),
+        ..tuning()
+    };
+    let mut bench = Bench::new(tuning, With(page));
+    bench.observe(&contract(1));
+    bench.settle();
+    let start = Instant::now();
+    let day = Duration::from_secs(24 * 60 * 60);
+    for days in [49, 50, 100] {
+        bench.runtime.advance(start + days * day);
+        bench.runtime.settle();
+        assert_eq!(bench.stats().tick / 1000, u64::from(days) * 24 * 60 * 60);
+    }
+    // Time goes on: what is unused grows old.
+    bench.observe(&contract(2));
+    bench.settle();
+    bench
+        .runtime
+        .advance(start + 100 * day + Duration::from_secs(99));
+    assert!(bench.is_resident(&contract(2)));
+    bench
+        .runtime
+        .advance(start + 100 * day + Duration::from_secs(120));
+    assert!(!bench.is_resident(&contract(2)));
+}
+
+// A pause.
+
+#[test]
+fn who_waits_when_a_pause_begins_is_told() {
+    let (gate, compiler) = Gate::new();
+    let backend = backend(config("pausing"), compiler);
+    let sync = |n| {
+        let backend = backend.clone();
+        thread::spawn(move || backend.compile_jit_sync(request(n)))
+    };
+    let running = sync(1);
+    gate.entered.recv().unwrap();
+    let waiting = sync(2);
+    let looking = {
+        let backend = backend.clone();
+        thread::spawn(move || backend.lookup_blocking(request(3)))
+    };
+    while backend.stats().pending_jobs < 3 {
+        thread::yield_now();
+    }
+    backend.pause();
+    assert_eq!(waiting.join().unwrap(), Err(Error::Paused));
+    assert!(matches!(
+        looking.join().unwrap(),
+        LookupDecision::Interpret(InterpretReason::NotReady)
+    ));
+    // What has begun ends.
+    gate.release.send(()).unwrap();
+    assert_eq!(running.join().unwrap(), Ok(()));
+    // What was asked for is done after the pause.
+    backend.resume();
+    for _ in 0..2 {
+        gate.entered.recv().unwrap();
+        gate.release.send(()).unwrap();
+    }
+    while backend.stats().published < 3 {
+        thread::yield_now();
+    }
+}
+
+// Panics.
+
+/// Bytecode whose destructor panics, once told so.
+struct Explosive(Vec<u8>, Arc<AtomicBool>);
+
+impl AsRef<[u8]> for Explosive {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        if self.1.swap(false, Relaxed) {
+            panic!("a bug in the caller's destructor");
+        }
+    }
+}
+
+fn explosive(code: &[u8]) -> (Bytes, Arc<AtomicBool>) {
+    let armed = Arc::new(AtomicBool::new(true));
+    let owner = Explosive(code.to_vec(), armed.clone());
+    let code = alloy_primitives::bytes::Bytes::from_owner(owner);
+    (Bytes::from(code), armed)
+}
+
+#[test]
+fn bytecode_that_panics_when_dropped_ends_nothing() {
+    let backend = backend(config("contained"), With(page));
+    let core = backend.started().unwrap();
+    let mut panics = 0;
+    for n in 0..10 {
+        // Under a wrong key: refused, and dropped, on the backend thread.
+        let key = contract(1000 + n).0;
+        let (code, armed) = explosive(&contract(n).1);
+        core.send(Command::Request(Observation { key, code }.into()))
+            .unwrap();
+        while armed.load(Relaxed) {
+            thread::yield_now();
+        }
+        panics += 1;
+        backend.compile_jit_sync(request(n)).unwrap();
+    }
+    let stats = backend.stats();
+    assert_eq!((stats.backend_panics, stats.alive), (panics, 1));
+    assert_eq!((stats.workers, stats.published), (1, 10));
+    assert!(backend.enabled());
+    backend.clear_resident().unwrap();
+}
+
+#[test]
+fn the_books_are_right_after_a_panic() {
+    let mut bench = Bench::new(tuning(), With(page));
+    for n in 0..4 {
+        bench.observe(&contract(n));
+        bench.settle();
+    }
+    // In the middle of a step: the map has lost one program, the ledger another.
+    bench.runtime.contained(|runtime| {
+        runtime.writer.remove(&contract(0).0);
+        runtime.ledger.remove(&contract(1).0);
+        panic!("in the middle");
+    });
+    bench.runtime.settle();
+    let resident: Vec<u32> = (0..4)
+        .filter(|n| bench.is_resident(&contract(*n)))
+        .collect();
+    assert_eq!(resident, [2, 3]);
+    let stats = bench.stats();
+    assert_eq!((stats.resident_entries, stats.code_bytes), (2, 8192));
+    assert_eq!(stats.backend_panics, 1);
+    for n in 0..2 {
+        bench.observe(&contract(n));
+        bench.settle();
+        assert!(bench.is_resident(&contract(n)));
+    }
+}
+
+#[test]
+fn a_dead_backend_says_so() {
+    let backend = backend(config("dead"), With(page));
+    assert_eq!(backend.stats().alive, 1);
+    backend.compile_jit_sync(request(1)).unwrap();
+    backend.started().unwrap().shared.set_dead();
+    assert!(!backend.enabled());
+    assert_eq!(backend.stats().alive, 0);
+    let (key, code) = contract(2);
+    let missing = backend.lookup_ref(&key, &code);
+    assert!(matches!(
+        missing,
+        LookupDecision::Interpret(InterpretReason::Stopped)
+    ));
+    // What is there is there.
+    let (key, code) = contract(1);
+    assert!(backend.lookup_ref(&key, &code).program().is_some());
+}
+
+#[derive(Debug)]
+struct PanickingStore;
+
+impl ArtifactStore for PanickingStore {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        panic!("a bug in load_all")
+    }
+
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        panic!("a bug in load")
+    }
+
+    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        panic!("a bug in store")
+    }
+
+    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
+        panic!("a bug in delete")
+    }
+
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        panic!("a bug in clear")
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_panics_is_a_store_that_fails() {
+    let config = RuntimeConfig {
+        // SAFETY: V1: it returns no bytes at all.
+        store: Some(unsafe { TrustedStore::promised(Arc::new(PanickingStore)) }),
+        aot: true,
+        ..RuntimeConfig::default()
+    };
+    let idle = JitBackend::new(RuntimeConfig {
+        enabled: false,
+        ..config.clone()
+    })
+    .unwrap();
+    assert!(matches!(idle.clear_all(), Err(Error::Artifact(_))));
+    let backend = JitBackend::new(config).unwrap();
+    assert_eq!(backend.stats().store_errors, 1);
+    assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
+    // It serves this process all the same.
+    let (key, code) = contract(1);
+    while backend.lookup_ref(&key, &code).program().is_none() {
+        thread::yield_now();
+    }
+    let said = backend.last_store_error().unwrap().to_string();
+    assert!(said.contains("a bug in store"), "{said}");
+    let stats = backend.stats();
+    assert_eq!((stats.panicked, stats.failures_remembered), (0, 0));
+    assert_eq!(stats.alive, 1);
+}
+
+// Artifacts.
+
+/// A compiler that says of artifacts that they were stored.
+struct Keeps<F>(F);
+
+impl<F: Fn(&Job) + Send + Sync + 'static> Compiler for Keeps<F> {
+    fn compile(&self, job: &Job) -> Result<Made> {
+        (self.0)(job);
+        let stored = (job.kind == CompilationKind::Aot).then_some(100);
+        Ok(Made {
+            stored,
+            ..page(job)?.into()
+        })
+    }
+}
+
+fn with_store(tuning: RuntimeTuning, compiler: impl Compiler) -> Bench {
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let config = RuntimeConfig {
+        tuning,
+        store: Some(store.into()),
+        ..RuntimeConfig::default()
+    };
+    Bench::with_config(config, compiler)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn program_and_artifact_are_one_compilation_whoever_comes_first() {
+    let (log, entered) = channel();
+    let (release, wait) = channel::<()>();
+    let gate = Mutex::new((log, wait));
+    let mut bench = with_store(
+        tuning(),
+        Keeps(move |job: &Job| {
+            let gate = gate.lock().unwrap();
+            gate.0.send((job.key, job.kind)).unwrap();
+            gate.1.recv().unwrap();
+        }),
+    );
+    let occupied = bench.ask(&contract(0));
+    entered.recv().unwrap();
+    // The program is wanted, then the artifact too; and the other way round.
+    let program = bench.ask(&contract(1));
+    bench.observe(&contract(1));
+    let artifact = bench.prepare(&contract(1));
+    let other_artifact = bench.prepare(&contract(2));
+    let other_program = bench.ask(&contract(2));
+    bench.runtime.settle();
+    assert_eq!(bench.stats().pending_jobs, 3);
+    for _ in 0..3 {
+        release.send(()).unwrap();
+        bench.settle();
+    }
+    for answer in [occupied, program, artifact, other_artifact, other_program] {
+        assert_eq!(answer.wait(), Ok(()));
+    }
+    let compiled: Vec<_> = entered.try_iter().collect();
+    let aot = CompilationKind::Aot;
+    assert_eq!(compiled, [(contract(1).0, aot), (contract(2).0, aot)]);
+    assert_eq!(bench.stats().artifacts_stored, 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_artifact_of_a_job_that_was_given_up_counts() {
+    let tuning = RuntimeTuning {
+        job_abandon_after: Duration::from_millis(20),
+        ..tuning()
+    };
+    let release = Arc::new(AtomicBool::new(false));
+    let released = release.clone();
+    let mut bench = with_store(
+        tuning,
+        Keeps(move |_: &Job| while !released.load(Relaxed) {}),
+    );
+    let answer = bench.prepare(&contract(1));
+    while bench.stats().abandoned == 0 {
+        bench.pass(1);
+        thread::yield_now();
+    }
+    assert!(matches!(answer.wait(), Err(Error::Abandoned(_))));
+    release.store(true, Relaxed);
+    bench.settle();
+    let stats = bench.stats();
+    assert_eq!((stats.artifacts_stored, stats.artifacts_indexed), (1, 1));
+    assert_eq!(stats.artifact_bytes, 100);
+    assert_eq!(verdict(&bench, 1), Some(Verdict::Indexed));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_end_of_a_rest_forgets_no_artifact() {
+    let mut bench = with_store(
+        tuning(),
+        With(|job: &Job| match job.kind {
+            CompilationKind::Jit => Err(Error::Panicked("no".into())),
+            _ => page(job),
+        }),
+    );
+    bench.observe(&contract(1));
+    bench.settle();
+    assert_eq!(verdict(&bench, 1), Some(Verdict::Failed));
+    // Another backend of the process, say, has stored it meanwhile.
+    bench.runtime.index.insert(contract(1).0, 100);
+    bench.pass(11);
+    assert_eq!(bench.stats().retries, 1);
+    assert_eq!(verdict(&bench, 1), Some(Verdict::Indexed));
+}
+
+// Threads that stop at the worst moment.
+
+/// Stops the thread of this name in a window, the first time it comes there.
+struct Stopped {
+    reached: Receiver<()>,
+    release: Sender<()>,
+}
+
+impl Stopped {
+    fn at(thread: &str, window: &'static str) -> Self {
+        let (reach, reached) = channel();
+        let (release, wait) = channel::<()>();
+        let once = Mutex::new(Some((reach, wait)));
+        windows::on(thread, move |passed| {
+            if passed == window {
+                let taken = once.lock().unwrap().take();
+                if let Some((reach, wait)) = taken {
+                    reach.send(()).unwrap();
+                    let _ = wait.recv();
+                }
+            }
+        });
+        Self { reached, release }
+    }
+}
+
+fn make_hot(backend: &JitBackend, n: u32) {
+    let (key, code) = contract(n);
+    for _ in 0..20 {
+        let _ = backend.lookup_ref(&key, &code);
+    }
+}
+
+#[test]
+fn a_thread_stopped_while_it_reports_holds_up_nobody() {
+    let backend = backend(config("reports-to"), With(page));
+    let stopped = Stopped::at("stops-reporting", "message written");
+    let reporting = backend.clone();
+    let reporter = thread::Builder::new()
+        .name("stops-reporting".into())
+        .spawn(move || make_hot(&reporting, 1))
+        .unwrap();
+    stopped.reached.recv().unwrap();
+    // Commands, and what others report, go on.
+    for n in 2..50 {
+        let (key, code) = contract(n);
+        while backend.lookup_ref(&key, &code).program().is_none() {
+            thread::yield_now();
+        }
+        backend.clear_resident().unwrap();
+    }
+    drop(stopped.release);
+    reporter.join().unwrap();
+    // Its report was not lost.
+    while backend
+        .get_compiled(contract(1).0.code_hash, contract(1).0.spec_id)
+        .is_none()
+    {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_backend_thread_stopped_while_it_listens_holds_up_no_lookup() {
+    let stopped = Stopped::at("stops-listening", "message taken");
+    let backend = backend(config("stops-listening"), With(page));
+    backend.compile_jit_sync(request(1)).unwrap();
+    make_hot(&backend, 2);
+    stopped.reached.recv().unwrap();
+    // Far more reports than there is room for, from this thread and from another.
+    let looking = backend.clone();
+    let look = move || {
+        for n in 0..5_000 {
+            make_hot(&looking, 100 + n);
+            let (key, code) = contract(1);
+            assert!(looking.lookup_ref(&key, &code).program().is_some());
+        }
+    };
+    let other = thread::spawn(look.clone());
+    look();
+    other.join().unwrap();
+    assert!(backend.stats().events_dropped > 0);
+    drop(stopped.release);
+    let (key, code) = contract(2);
+    while backend.lookup_ref(&key, &code).program().is_none() {
+        thread::yield_now();
+    }
+}

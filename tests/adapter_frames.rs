@@ -1,0 +1,511 @@
+//! Single frames through `CompiledProgram::run_frame`: what it refuses, and that instructions of the
+//! client's, whatever they do to the interpreter, are followed as the interpreter follows them.
+
+use revm::{
+    bytecode::Bytecode,
+    interpreter::{
+        CallInput, GasTable, Host, InputsImpl, Instruction, InstructionContext,
+        InstructionExecResult, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
+        SharedMemory, Stack,
+        host::DummyHost,
+        instruction_table,
+        instructions::gas_table_spec,
+        interpreter::{EthInterpreter, ExtBytecode},
+        interpreter_types::{Jumps, LoopControl},
+    },
+    primitives::{U256, hex},
+};
+use revmc_jit::{
+    Chain, CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
+    compiler::Rules,
+    primitives::{Bytes, OptimizationLevel, SpecId, keccak256},
+    revm::FrameError,
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+const SPEC: SpecId = SpecId::OSAKA;
+
+type Table = InstructionTable<EthInterpreter, DummyHost>;
+type Context<'a> = InstructionContext<'a, DummyHost, EthInterpreter>;
+
+fn key(code: &[u8]) -> RuntimeCacheKey {
+    RuntimeCacheKey {
+        code_hash: keccak256(code),
+        spec_id: SPEC,
+    }
+}
+
+/// The programs of both tiers.
+fn compile(code: &[u8], chain: &Chain) -> Vec<Arc<CompiledProgram>> {
+    let levels = [OptimizationLevel::None, OptimizationLevel::Aggressive];
+    levels
+        .map(|level| {
+            let mut config = RuntimeConfig::default();
+            config.chain = chain.clone();
+            config.tuning.jit_opt_level = level;
+            config.tuning.jit_tiered = false;
+            let backend = JitBackend::new(config).expect("a configuration that works");
+            let (key, code) = (key(code), Bytes::copy_from_slice(code));
+            let request = LookupRequest { key, code };
+            backend.compile_jit_sync(request).expect("compiles");
+            let program = backend.get_compiled(key.code_hash, key.spec_id);
+            program.expect("was just compiled")
+        })
+        .into()
+}
+
+fn frame(code: &[u8], gas: u64) -> Interpreter {
+    let hash = keccak256(code);
+    let code = Bytecode::new_legacy(Bytes::copy_from_slice(code));
+    let input = InputsImpl {
+        input: CallInput::Bytes(Bytes::from_static(&[0x11; 40])),
+        ..InputsImpl::default()
+    };
+    Interpreter::new(
+        SharedMemory::new(),
+        ExtBytecode::new_with_hash(code, hash),
+        input,
+        false,
+        SPEC,
+        gas,
+    )
+}
+
+/// Everything that can be told of a frame.
+fn state(frame: &Interpreter) -> impl PartialEq + std::fmt::Debug + use<> {
+    (
+        frame.bytecode.pc(),
+        frame.gas,
+        frame.stack.data().clone(),
+        frame.memory.context_memory().to_vec(),
+        frame.input.clone(),
+        frame.return_data.0.clone(),
+    )
+}
+
+/// Runs a frame on the interpreter and on both programs, and compares.
+fn compare(code: &[u8], gas: u64, chain: &Chain, table: &Table) -> InterpreterAction {
+    compare_programs(&compile(code, chain), code, gas, chain, table)
+}
+
+fn compare_programs(
+    programs: &[Arc<CompiledProgram>],
+    code: &[u8],
+    gas: u64,
+    chain: &Chain,
+    table: &Table,
+) -> InterpreterAction {
+    let gas_table = *chain.rules(SPEC).gas();
+    let mut expected = frame(code, gas);
+    let mut host = DummyHost::new(SPEC);
+    let action = expected.run_plain(table, &gas_table, &mut host);
+    for program in programs {
+        let tier = program.tier();
+        let mut found = frame(code, gas);
+        let same = program
+            .run_frame(&mut found, table, &gas_table, &mut DummyHost::new(SPEC))
+            .expect("the program is for this frame");
+        assert_eq!(same, action, "{tier} {}", hex::encode(code));
+        assert_eq!(
+            state(&found),
+            state(&expected),
+            "{tier} {}",
+            hex::encode(code)
+        );
+        for seed in 1..20u64 {
+            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let switch = || {
+                random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                random >> 63 == 1
+            };
+            let mut found = frame(code, gas);
+            let mut host = DummyHost::new(SPEC);
+            let same = program
+                .run_frame_switching(&mut found, table, &gas_table, &mut host, switch)
+                .expect("the program is for this frame");
+            assert_eq!(same, action, "{tier} {} {seed}", hex::encode(code));
+            assert_eq!(
+                state(&found),
+                state(&expected),
+                "{tier} {} {seed}",
+                hex::encode(code)
+            );
+        }
+    }
+    action
+}
+
+/// Mainnet with another instruction at BALANCE, a boundary instruction, and at 0x0c, which mainnet
+/// does not have and the interpreter steps over.
+fn table_with(f: fn(Context<'_>) -> InstructionExecResult) -> Table {
+    let mut table = instruction_table();
+    table[0x31] = Instruction::new(f);
+    table[0x0c] = Instruction::new(f);
+    table
+}
+
+/// `op` in the middle of other work, more than once: a loop of three rounds around words on the stack,
+/// memory, calldata and the instruction.
+fn around(op: u8) -> Vec<u8> {
+    let mut code = hex!("600760086003 5b 60aa6020526001").to_vec();
+    code.push(op);
+    // What it left on top goes to memory, is hashed, and calldata after it; count down; loop.
+    code.extend(hex!(
+        "604052 60206040 20 608052 600035 606052 606051 60a052"
+    ));
+    code.extend(hex!("6001 90 03 80 6006 57 6001 6002 01 00"));
+    code
+}
+
+#[test]
+fn an_instruction_that_does_as_mainnets_is_gone_on_behind() {
+    fn plain(context: Context<'_>) -> InstructionExecResult {
+        let top = context.interpreter.stack.data_mut().last_mut();
+        let top = top.ok_or(InstructionResult::StackUnderflow)?;
+        *top = U256::from(0xbb);
+        Ok(())
+    }
+    for op in [0x31, 0x0c] {
+        compare(
+            &around(op),
+            1_000_000,
+            &Chain::mainnet(),
+            &table_with(plain),
+        );
+    }
+}
+
+#[test]
+fn another_stack_effect_is_followed() {
+    fn more(context: Context<'_>) -> InstructionExecResult {
+        let stack = context.interpreter.stack.data_mut();
+        if stack.len() < 1000 {
+            stack.extend([U256::from(5); 3]);
+        }
+        Ok(())
+    }
+    fn fewer(context: Context<'_>) -> InstructionExecResult {
+        context.interpreter.stack.data_mut().clear();
+        Ok(())
+    }
+    for op in [0x31, 0x0c] {
+        compare(&around(op), 1_000_000, &Chain::mainnet(), &table_with(more));
+        compare(
+            &around(op),
+            1_000_000,
+            &Chain::mainnet(),
+            &table_with(fewer),
+        );
+    }
+}
+
+#[test]
+fn an_exchanged_stack_is_followed() {
+    fn exchange(context: Context<'_>) -> InstructionExecResult {
+        let mut other = Stack::new();
+        other
+            .data_mut()
+            .extend_from_slice(context.interpreter.stack.data());
+        context.interpreter.stack = other;
+        Ok(())
+    }
+    for op in [0x31, 0x0c] {
+        compare(
+            &around(op),
+            1_000_000,
+            &Chain::mainnet(),
+            &table_with(exchange),
+        );
+    }
+}
+
+#[test]
+fn exchanged_code_is_followed() {
+    fn exchange(context: Context<'_>) -> InstructionExecResult {
+        let pc = context.interpreter.bytecode.pc();
+        let mut code = context.interpreter.bytecode.original_byte_slice().to_vec();
+        // PUSH1 0xaa; MSTORE and so on, with other constants, then the end.
+        code.truncate(pc);
+        code.extend(hex!("60ff60ee60dd00"));
+        let mut code = ExtBytecode::new(Bytecode::new_legacy(code.into()));
+        code.absolute_jump(pc);
+        context.interpreter.bytecode = code;
+        Ok(())
+    }
+    for op in [0x31, 0x0c] {
+        compare(
+            &around(op),
+            1_000_000,
+            &Chain::mainnet(),
+            &table_with(exchange),
+        );
+    }
+}
+
+#[test]
+fn other_calldata_and_memory_are_followed() {
+    fn input(context: Context<'_>) -> InstructionExecResult {
+        let len = context.interpreter.input.input.len() + 33;
+        context.interpreter.input.input = CallInput::Bytes(vec![0x77; len].into());
+        Ok(())
+    }
+    fn memory(context: Context<'_>) -> InstructionExecResult {
+        let len = context.interpreter.memory.len();
+        // Not paid for, and not whole words.
+        context.interpreter.memory.resize(len + 100_001);
+        Ok(())
+    }
+    fn grown(context: Context<'_>) -> InstructionExecResult {
+        let len = context.interpreter.memory.len();
+        let params = context.host.gas_params();
+        context.interpreter.resize_memory(params, len, 5000)
+    }
+    for op in [0x31, 0x0c] {
+        for f in [input, memory, grown] {
+            compare(&around(op), 10_000_000, &Chain::mainnet(), &table_with(f));
+        }
+    }
+}
+
+#[test]
+fn a_jump_of_an_instruction_is_followed() {
+    fn jump(context: Context<'_>) -> InstructionExecResult {
+        let end = context.interpreter.bytecode.len() - 1;
+        context.interpreter.bytecode.absolute_jump(end);
+        Ok(())
+    }
+    for op in [0x31, 0x0c] {
+        compare(&around(op), 1_000_000, &Chain::mainnet(), &table_with(jump));
+    }
+}
+
+#[test]
+fn an_instruction_ends_the_run_with_and_without_an_action() {
+    fn halt(_: Context<'_>) -> InstructionExecResult {
+        Err(InstructionResult::CreateCollision)
+    }
+    fn action(context: Context<'_>) -> InstructionExecResult {
+        let gas = context.interpreter.gas;
+        let output = Bytes::from_static(b"out");
+        let action = InterpreterAction::new_return(InstructionResult::Revert, output, gas);
+        context.interpreter.bytecode.set_action(action);
+        Err(InstructionResult::Revert)
+    }
+    for op in [0x31, 0x0c] {
+        let code = around(op);
+        let action_of = |f| compare(&code, 1_000_000, &Chain::mainnet(), &table_with(f));
+        let halted = action_of(halt).instruction_result();
+        assert_eq!(halted, Some(InstructionResult::CreateCollision));
+        let returned = action_of(action).into_result_return().expect("an end");
+        assert_eq!(&returned.output[..], b"out");
+    }
+}
+
+#[test]
+fn a_panic_passes_through() {
+    fn panic(_: Context<'_>) -> InstructionExecResult {
+        panic!("the instruction's own")
+    }
+    for op in [0x31, 0x0c] {
+        let (code, table) = (around(op), table_with(panic));
+        let gas_table = gas_table_spec(SPEC);
+        let mut expected = frame(&code, 1_000_000);
+        let interpret = || expected.run_plain(&table, &gas_table, &mut DummyHost::new(SPEC));
+        catch_unwind(AssertUnwindSafe(interpret)).expect_err("panics");
+        for program in compile(&code, &Chain::mainnet()) {
+            let mut found = frame(&code, 1_000_000);
+            let mut host = DummyHost::new(SPEC);
+            let run = || program.run_frame(&mut found, &table, &gas_table, &mut host);
+            let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("panics");
+            assert_eq!(
+                payload.downcast_ref::<&str>(),
+                Some(&"the instruction's own")
+            );
+            assert_eq!(state(&found), state(&expected));
+        }
+    }
+}
+
+/// MLOAD at 2^63 with gas for all of it: the interpreter's allocation panics.
+#[test]
+fn memory_that_cannot_be_allocated_is_the_interpreters_panic() {
+    let code = hex!("6001600052678000000000000000515000");
+    let (table, gas_table) = (instruction_table(), gas_table_spec(SPEC));
+    let message = |run: &mut dyn FnMut()| {
+        let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("panics");
+        let text = payload.downcast_ref::<String>().cloned();
+        text.or_else(|| {
+            payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+        })
+    };
+    let mut expected = frame(&code, u64::MAX);
+    let wanted = message(&mut || {
+        expected.run_plain(&table, &gas_table, &mut DummyHost::new(SPEC));
+    });
+    for program in compile(&code, &Chain::mainnet()) {
+        let mut found = frame(&code, u64::MAX);
+        let same = message(&mut || {
+            let mut host = DummyHost::new(SPEC);
+            let _ = program.run_frame(&mut found, &table, &gas_table, &mut host);
+        });
+        assert_eq!(same, wanted);
+        assert_eq!(state(&found), state(&expected));
+    }
+}
+
+/// Memory that grows a little, by a constant offset and by one from calldata, in the middle of words
+/// that are in registers: with each amount of gas it is paid for, or the interpreter finds that it
+/// cannot be.
+#[test]
+fn memory_grows_as_far_as_gas_reaches() {
+    let code =
+        hex!("6007 6008 6009600052 600035601f16 80 52 6101005f015151 02 61600051 01 5a 00");
+    let (chain, table) = (Chain::mainnet(), instruction_table());
+    let programs = compile(&code, &chain);
+    let mut ends = Vec::new();
+    for gas in (0..300).chain(3300..3800) {
+        let action = compare_programs(&programs, &code, gas, &chain, &table);
+        ends.extend(action.instruction_result());
+    }
+    ends.sort_by_key(|end| *end as u8);
+    ends.dedup();
+    let all = [
+        InstructionResult::Stop,
+        InstructionResult::OutOfGas,
+        InstructionResult::MemoryOOG,
+    ];
+    assert!(all.iter().all(|end| ends.contains(end)), "{ends:?}");
+}
+
+#[test]
+fn a_chain_of_its_own_runs_by_its_own_costs() {
+    let chain = Chain::new(|spec_id| {
+        let mainnet = Chain::mainnet();
+        let rules = mainnet.rules(spec_id);
+        let mut gas = *rules.gas();
+        (gas[0x01], gas[0x31], gas[0x52]) = (1000, 7, 0);
+        // MLOAD is not what it is on mainnet.
+        let standard = (0..=255).filter(|&op| rules.is_standard(op) && op != 0x51);
+        Rules::new(gas, standard)
+    });
+    fn mload(context: Context<'_>) -> InstructionExecResult {
+        let top = context.interpreter.stack.data_mut().last_mut();
+        *top.ok_or(InstructionResult::StackUnderflow)? = U256::from(0x1234);
+        Ok(())
+    }
+    let mut table = instruction_table();
+    table[0x51] = Instruction::new(mload);
+    for gas in (0..4000).step_by(37).chain([1_000_000]) {
+        compare(&around(0x15), gas, &chain, &table);
+    }
+}
+
+/// A hash that lies, over code of the same length: machine code must not be led astray, whatever the
+/// result is.
+#[test]
+fn code_under_a_wrong_hash_does_no_harm() {
+    // ADDRESS, BALANCE and its like in the one, LOG4, EXTCODECOPY and their like in the other.
+    let promised: Vec<u8> = [&hex!("5f")[..], &[0x31; 40], &hex!("5000")].concat();
+    for op in [
+        0x50u8, 0x0c, 0x3a, 0x55, 0xa4, 0x3c, 0x20, 0x31, 0x5b, 0x56, 0xf3,
+    ] {
+        let actual: Vec<u8> = [&hex!("5f")[..], &vec![op; 40], &hex!("5000")].concat();
+        for program in compile(&promised, &Chain::mainnet()) {
+            let mut frame = frame(&actual, 10_000_000);
+            let bytecode = Bytecode::new_legacy(actual.clone().into());
+            frame.bytecode = ExtBytecode::new_with_hash(bytecode, keccak256(&promised));
+            let (table, gas_table) = (instruction_table(), gas_table_spec(SPEC));
+            let mut host = DummyHost::new(SPEC);
+            let action = program.run_frame(&mut frame, &table, &gas_table, &mut host);
+            action.expect("the hash is believed");
+            assert!(frame.stack.len() <= 1024);
+        }
+    }
+}
+
+/// What is refused is named, and is as it was.
+#[test]
+fn what_is_not_the_programs_is_refused_untouched() {
+    let code = hex!("600160020100");
+    let (table, gas_table): (Table, GasTable) = (instruction_table(), gas_table_spec(SPEC));
+    for program in compile(&code, &Chain::mainnet()) {
+        let refuse = |frame: &mut Interpreter, gas_table: &GasTable| {
+            let before = state(frame);
+            let mut host = DummyHost::new(SPEC);
+            let refused = program.run_frame(frame, &table, gas_table, &mut host);
+            assert_eq!(state(frame), before);
+            refused.expect_err("refused")
+        };
+        let new = || frame(&code, 100);
+        let hash = keccak256(code);
+
+        let mut other = frame(&[0x00], 100);
+        let frame = Some(keccak256([0x00]));
+        let expected = FrameError::CodeHash {
+            program: hash,
+            frame,
+        };
+        assert_eq!(refuse(&mut other, &gas_table), expected);
+
+        let mut unnamed = new();
+        unnamed.bytecode = ExtBytecode::new(Bytecode::new_legacy(code.into()));
+        let expected = FrameError::CodeHash {
+            program: hash,
+            frame: None,
+        };
+        assert_eq!(refuse(&mut unnamed, &gas_table), expected);
+
+        let mut longer = new();
+        let bytecode = Bytecode::new_legacy(vec![0; 7].into());
+        longer.bytecode = ExtBytecode::new_with_hash(bytecode, hash);
+        let expected = FrameError::CodeLen {
+            program: 6,
+            frame: 7,
+        };
+        assert_eq!(refuse(&mut longer, &gas_table), expected);
+
+        let mut older = new();
+        older.runtime_flag.spec_id = SpecId::CANCUN;
+        let expected = FrameError::Spec {
+            program: SPEC,
+            frame: SpecId::CANCUN,
+        };
+        assert_eq!(refuse(&mut older, &gas_table), expected);
+
+        let mut dearer = gas_table;
+        dearer[0xfe] = 9;
+        let expected = FrameError::GasTable {
+            opcode: 0xfe,
+            program: 0,
+            frame: 9,
+        };
+        assert_eq!(refuse(&mut new(), &dearer), expected);
+
+        let mut ended = new();
+        ended.halt(InstructionResult::Stop);
+        assert_eq!(refuse(&mut ended, &gas_table), FrameError::ActionPending);
+
+        let mut shallow = new();
+        *shallow.stack.data_mut() = Vec::with_capacity(1000);
+        let expected = FrameError::Stack { capacity: 1000 };
+        assert_eq!(refuse(&mut shallow, &gas_table), expected);
+
+        let mut unpaid = new();
+        unpaid.memory.resize(64);
+        let expected = FrameError::Memory { len: 64, words: 0 };
+        assert_eq!(refuse(&mut unpaid, &gas_table), expected);
+
+        let mut outside = new();
+        outside.input.input = CallInput::SharedBuffer(0..1);
+        assert_eq!(refuse(&mut outside, &gas_table), FrameError::Input);
+
+        for error in [expected, FrameError::Input, FrameError::ActionPending] {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

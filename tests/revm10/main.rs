@@ -1,0 +1,27 @@
+//! revmc's translator against revm 10's interpreter.
+
+#[path = "../common/asm.rs"]
+mod asm;
+mod backend;
+mod case;
+mod differential;
+mod driver;
+mod edge_programs;
+mod frames;
+#[path = "../common/generate.rs"]
+mod generate;
+mod native;
+mod opcodes;
+#[path = "../common/programs.rs"]
+mod programs;
+mod refused;
+#[path = "../common/rng.rs"]
+mod rng;
+#[cfg(feature = "revm-10")]
+mod second_opinion;
+#[path = "../common/shrink.rs"]
+mod shrink;
+#[cfg(feature = "revm-10")]
+mod transactions;
+mod verdict;
+mod world;
