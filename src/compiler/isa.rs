@@ -42,8 +42,9 @@ fn has_feature(_name: &str) -> bool {
     false
 }
 
-/// The instruction set of this machine, set up for `tier`.
-pub(crate) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
+/// The instruction set of this machine, set up for `tier`. With `pinned`, a register is the function's
+/// own to keep something in, and to save for its caller.
+pub(crate) fn isa(tier: Tier, verify: bool, pinned: bool) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported =
         |what: &dyn std::fmt::Display| CompileError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
@@ -74,8 +75,7 @@ pub(crate) fn isa(tier: Tier, verify: bool) -> Result<OwnedTargetIsa, CompileErr
         // code refers to, its own constants, is near and found relative to the program counter.
         ("is_pic", "false"),
         ("unwind_info", "false"),
-        // The frame's.
-        ("enable_pinned_reg", "true"),
+        ("enable_pinned_reg", if pinned { "true" } else { "false" }),
     ] {
         flags.set(name, value).map_err(|e| unsupported(&e))?;
     }

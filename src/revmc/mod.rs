@@ -137,7 +137,7 @@ pub fn compile(
     let parsed = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
     let verify = options.debug_assertions || cfg!(debug_assertions);
-    let isa = compiler::isa(options.tier, verify)?;
+    let isa = compiler::isa(options.tier, verify, false)?;
 
     let (backend, slot) = CraneliftBackend::new(layout, isa.default_call_conv(), options.tier);
     let mut compiler = EvmCompiler::new(backend);

@@ -31,6 +31,9 @@ use cranelift_codegen::{
 /// written back ahead of it.
 const MAX_DIRTY: usize = 12;
 
+/// The same in loops, where what is written back is written in every iteration.
+const MAX_DIRTY_IN_LOOP: usize = 40;
+
 /// The run being emitted.
 pub(super) struct Run {
     /// Where it leaves to while nothing was written.
@@ -171,12 +174,12 @@ pub(super) fn generate(
         if this.is_emitted(index) {
             this.block(index);
         }
-        let count = this.e.func.dfg.num_insts();
-        if count > super::MAX_INSTRUCTIONS {
+        if this.is_too_long() {
+            let (count, max) = (this.e.func.dfg.num_insts(), part.max_instructions());
             return Err(CompileError::TooComplex {
                 what: "instructions of the code generator",
                 count,
-                max: super::MAX_INSTRUCTIONS,
+                max,
             });
         }
     }
@@ -307,6 +310,10 @@ impl Generator<'_> {
 
     // Blocks.
 
+    fn is_too_long(&self) -> bool {
+        self.e.func.dfg.num_insts() > self.part.max_instructions()
+    }
+
     /// Whether a block is emitted, or is only fallen into from where control does not get.
     pub(super) fn is_emitted(&self, index: usize) -> bool {
         let block = &self.program.blocks.blocks[index];
@@ -347,6 +354,10 @@ impl Generator<'_> {
         self.charge(flow.compares);
         for at in block.first..block.end {
             let inst = self.program.insts[at as usize];
+            if self.is_too_long() {
+                // Refused.
+                return;
+            }
             if inst.class == Class::Native {
                 self.run.spent += u32::from(self.program.rules.gas_of(inst.opcode));
             }
@@ -494,10 +505,11 @@ impl Generator<'_> {
 
     /// Before a leave that may have to write back: keeps that short.
     pub(super) fn tidy(&mut self) {
-        if self.gas.is_none()
-            && !self.run.restartable
-            && self.state.dirty().nth(MAX_DIRTY).is_some()
-        {
+        let (may, max) = match self.gas {
+            Some(_) => (true, MAX_DIRTY_IN_LOOP),
+            None => (!self.run.restartable, MAX_DIRTY),
+        };
+        if may && self.state.dirty().nth(max).is_some() {
             self.flush(|_| false);
         }
     }

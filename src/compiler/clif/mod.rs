@@ -60,7 +60,7 @@ pub(super) struct LoopCode {
     pub(super) exits: Vec<u32>,
 }
 
-/// Compiles a program's loops; `None` if it has none.
+/// Compiles a program's loops; `None` if it has none, or too much of them.
 pub(super) fn loops(
     program: &Program<'_>,
     options: &CompileOptions,
@@ -71,16 +71,27 @@ pub(super) fn loops(
         return Ok(None);
     }
     let isa = isa(options)?;
-    let generated = generate::generate(*program, loops, Part::Loops, isa.default_call_conv())?;
+    let compiled = generate::generate(*program, loops, Part::Loops, isa.default_call_conv())
+        .and_then(|generated| {
+            Ok((
+                compile(generated.func, options, &*isa)?,
+                generated.entered,
+                generated.exits,
+            ))
+        });
+    let (text, entered, exits) = match compiled {
+        Ok(compiled) => compiled,
+        // The other back end has no such limits.
+        Err(CompileError::TooComplex { .. } | CompileError::FrameTooLarge { .. }) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
     Ok(Some(LoopCode {
-        text: compile(generated.func, options, &*isa)?,
+        text,
         members,
-        entries: generated
-            .entered
-            .iter()
-            .map(|&block| block as u32)
-            .collect(),
-        exits: generated.exits.iter().map(|&block| block as u32).collect(),
+        entries: entered.iter().map(|&block| block as u32).collect(),
+        exits: exits.iter().map(|&block| block as u32).collect(),
     }))
 }
 
@@ -91,8 +102,16 @@ enum Part {
     Loops,
 }
 
-/// Instructions of Cranelift's beyond which a function is refused: its time and memory grow with them.
-const MAX_INSTRUCTIONS: usize = 400_000;
+impl Part {
+    /// Instructions of Cranelift's beyond which a function is refused: its time and memory grow with
+    /// them.
+    fn max_instructions(self) -> usize {
+        match self {
+            Self::Whole => 400_000,
+            Self::Loops => 24_000,
+        }
+    }
+}
 
 /// Compiles a program: its text and entry points.
 pub(super) fn emit(
@@ -116,10 +135,8 @@ pub(super) fn emit(
 }
 
 fn isa(options: &CompileOptions) -> Result<OwnedTargetIsa, CompileError> {
-    super::isa::isa(
-        options.tier,
-        options.debug_assertions || cfg!(debug_assertions),
-    )
+    let verify = options.debug_assertions || cfg!(debug_assertions);
+    super::isa::isa(options.tier, verify, true)
 }
 
 /// Compiles a function.
@@ -128,14 +145,6 @@ fn compile(
     options: &CompileOptions,
     isa: &dyn TargetIsa,
 ) -> Result<Vec<u8>, CompileError> {
-    let count = func.dfg.num_insts();
-    if count > MAX_INSTRUCTIONS {
-        return Err(CompileError::TooComplex {
-            what: "instructions of the code generator",
-            count,
-            max: MAX_INSTRUCTIONS,
-        });
-    }
     let mut context = Context::for_function(func);
     context.set_disasm(options.dump_dir.is_some());
     let dump = |name: &str, text: &str| match &options.dump_dir {

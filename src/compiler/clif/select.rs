@@ -230,6 +230,7 @@ impl Generator<'_> {
         else {
             return false;
         };
+        self.tidy();
         let low = self.limb(counter, 0);
         let low = self.e.value(low);
         let sum = self.e.offset(low, sign * i64::from(by));
