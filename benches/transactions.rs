@@ -93,13 +93,7 @@ fn check(state: &InMemoryDB, transaction: &TxEnv, backend: &JitBackend) -> Resul
     }
 }
 
-fn row(
-    session: &Session,
-    table: &mut Table,
-    name: &str,
-    state: &InMemoryDB,
-    transaction: &TxEnv,
-) {
+fn row(session: &Session, table: &mut Table, name: &str, state: &InMemoryDB, transaction: &TxEnv) {
     let backends = [OptimizationLevel::None, OptimizationLevel::Default].map(backend);
     for backend in &backends {
         if let Err(error) = check(state, transaction, backend) {

@@ -14,6 +14,11 @@ pub fn codes() -> Vec<(&'static str, Bytes)> {
     };
     scenarios
         .iter()
-        .map(|scenario| (scenario.file, code(scenario).expect("what is called has code")))
+        .map(|scenario| {
+            (
+                scenario.file,
+                code(scenario).expect("what is called has code"),
+            )
+        })
         .collect()
 }
