@@ -6,7 +6,13 @@
 mod artifact;
 #[cfg(target_os = "linux")]
 mod artifact_support;
-mod common;
+mod common {
+    #[allow(dead_code)]
+    #[path = "../../tests/common/asm.rs"]
+    pub mod asm;
+    #[path = "../../tests/common/programs.rs"]
+    pub mod programs;
+}
 #[cfg(target_os = "linux")]
 mod fuzz_seeds;
 mod resident_model;
@@ -15,8 +21,6 @@ mod runtime_ops;
 mod runtime_support;
 #[path = "../fuzz/bodies/vs_interpreter.rs"]
 mod vs_interpreter;
-#[path = "../examples/quickstart/with_jit.rs"]
-mod with_jit;
 
 use std::path::{Path, PathBuf};
 
