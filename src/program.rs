@@ -119,7 +119,7 @@ impl CompiledProgram {
         rules: Arc<Rules>,
         tier: Tier,
         bytecode_len: usize,
-        mapped_len: usize,
+        [native_len, mapped_len]: [usize; 2],
         machine: Box<dyn Any + Send + Sync>,
     ) -> Self {
         use crate::frame::{Exit, NativeFrame};
@@ -132,6 +132,7 @@ impl CompiledProgram {
             kind: ProgramKind::Jit,
             tier,
             bytecode_len,
+            native_len,
             mapped_len,
             entries: [].into(),
             rules,

@@ -45,14 +45,15 @@ impl Translate for Revmc {
         let spec_id = spec_id(key.spec_id)
             .ok_or_else(|| CompileError::Unsupported(format!("fork {:?}", key.spec_id)))?;
         let program = compile(code, spec_id, options).and_then(|code| Program::new(&code))?;
-        let (tier, mapped) = (program.tier(), program.mapped_len());
+        let lens = [program.native_len(), program.mapped_len()];
+        let tier = program.tier();
         let rules = Arc::clone(rules);
         Ok(CompiledProgram::other(
             key,
             rules,
             tier,
             code.len(),
-            mapped,
+            lens,
             Box::new(program),
         ))
     }

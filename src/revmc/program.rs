@@ -123,6 +123,7 @@ pub struct Program {
     spec_id: SpecId,
     tier: Tier,
     bytecode_len: usize,
+    native_len: usize,
     resume_points: u32,
     memory: CodeMemory,
 }
@@ -146,6 +147,7 @@ impl Program {
             spec_id: code.spec_id,
             tier: code.tier,
             bytecode_len: code.bytecode_len,
+            native_len: code.text_len(),
             resume_points: code.resume_points,
             memory,
         })
@@ -169,6 +171,11 @@ impl Program {
     /// Bytes of bytecode it was compiled from.
     pub fn bytecode_len(&self) -> usize {
         self.bytecode_len
+    }
+
+    /// Bytes of machine code.
+    pub fn native_len(&self) -> usize {
+        self.native_len
     }
 
     /// Bytes of address space the machine code occupies, whole pages.
