@@ -6,13 +6,7 @@
 mod artifact;
 #[cfg(target_os = "linux")]
 mod artifact_support;
-mod common {
-    #[allow(dead_code)]
-    #[path = "../../tests/common/asm.rs"]
-    pub mod asm;
-    #[path = "../../tests/common/programs.rs"]
-    pub mod programs;
-}
+mod common;
 #[cfg(target_os = "linux")]
 mod fuzz_seeds;
 mod resident_model;
