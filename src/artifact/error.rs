@@ -313,11 +313,6 @@ impl ArtifactError {
         }
     }
 
-    /// What the owner of a translator could not do.
-    pub(crate) fn translator(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Translator(Arc::new(error))
-    }
-
     /// Whether the store has no room: by its own bounds, or because the disk has none.
     pub fn is_full(&self) -> bool {
         matches!(

@@ -14,21 +14,28 @@ const SCALAR_EXTENSIONS: &[&str] = &["bmi1", "bmi2", "lzcnt", "popcnt"];
 #[cfg(not(target_arch = "x86_64"))]
 const SCALAR_EXTENSIONS: &[&str] = &[];
 
+/// Extensions that our own emitter needs besides: without one of them it is not used.
+#[cfg(target_arch = "x86_64")]
+const EMITTER_EXTENSIONS: &[&str] = &["avx2", "movbe"];
+#[cfg(not(target_arch = "x86_64"))]
+const EMITTER_EXTENSIONS: &[&str] = &[];
+
 /// Names of the instruction-set extensions that code generated on this machine may use, sorted.
 pub fn cpu_features() -> &'static [&'static str] {
     static FEATURES: OnceLock<Vec<&'static str>> = OnceLock::new();
     FEATURES.get_or_init(|| {
-        SCALAR_EXTENSIONS
-            .iter()
-            .copied()
-            .filter(|name| has_feature(name))
-            .collect()
+        let all = EMITTER_EXTENSIONS.iter().chain(SCALAR_EXTENSIONS).copied();
+        let mut found: Vec<_> = all.filter(|name| has_feature(name)).collect();
+        found.sort_unstable();
+        found
     })
 }
 
 #[cfg(target_arch = "x86_64")]
 fn has_feature(name: &str) -> bool {
     match name {
+        "avx2" => std::is_x86_feature_detected!("avx2"),
+        "movbe" => std::is_x86_feature_detected!("movbe"),
         "bmi1" => std::is_x86_feature_detected!("bmi1"),
         "bmi2" => std::is_x86_feature_detected!("bmi2"),
         "lzcnt" => std::is_x86_feature_detected!("lzcnt"),
@@ -48,7 +55,7 @@ pub(crate) fn isa(tier: Tier, verify: bool, pinned: bool) -> Result<OwnedTargetI
     let unsupported =
         |what: &dyn std::fmt::Display| CompileError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
-    for name in cpu_features() {
+    for name in SCALAR_EXTENSIONS.iter().filter(|name| has_feature(name)) {
         builder
             .enable(&format!("has_{name}"))
             .map_err(|e| unsupported(&e))?;

@@ -11,10 +11,8 @@ use std::collections::HashMap;
 pub(super) struct Gpr(pub(super) u8);
 
 pub(super) const RAX: Gpr = Gpr(0);
-pub(super) const RCX: Gpr = Gpr(1);
 pub(super) const RDX: Gpr = Gpr(2);
 pub(super) const RBX: Gpr = Gpr(3);
-pub(super) const RSP: Gpr = Gpr(4);
 pub(super) const RBP: Gpr = Gpr(5);
 pub(super) const RSI: Gpr = Gpr(6);
 pub(super) const RDI: Gpr = Gpr(7);
@@ -319,12 +317,6 @@ impl Assembler {
         self.rex_op(true, &[], &[0x89], from.0, to.into(), 0);
     }
 
-    /// Stores a sign-extended constant.
-    pub(super) fn mov_store_imm(&mut self, to: Mem, value: i32) {
-        self.rex_op(true, &[], &[0xc7], 0, to.into(), 4);
-        self.bytes(&value.to_le_bytes());
-    }
-
     pub(super) fn mov32_store_imm(&mut self, to: Mem, value: u32) {
         self.rex_op(false, &[], &[0xc7], 0, to.into(), 4);
         self.bytes(&value.to_le_bytes());
@@ -345,10 +337,6 @@ impl Assembler {
             self.bytes(&[0x48 | to.0 >> 3, 0xb8 | to.0 & 7]);
             self.bytes(&value.to_le_bytes());
         }
-    }
-
-    pub(super) fn movbe_load(&mut self, to: Gpr, from: Mem) {
-        self.rex_op(true, &[], &[0x0f, 0x38, 0xf0], to.0, from.into(), 0);
     }
 
     pub(super) fn movbe_store(&mut self, to: Mem, from: Gpr) {
@@ -464,14 +452,6 @@ impl Assembler {
         self.byte(by);
     }
 
-    pub(super) fn lzcnt(&mut self, to: Gpr, from: Gpr) {
-        self.rex_op(true, &[0xf3], &[0x0f, 0xbd], to.0, from.into(), 0);
-    }
-
-    pub(super) fn cmov(&mut self, cond: Cond, to: Gpr, from: Gpr) {
-        self.rex_op(true, &[], &[0x0f, 0x40 | cond as u8], to.0, from.into(), 0);
-    }
-
     /// 0 or 1 into a register; the flags stay.
     pub(super) fn setcc(&mut self, cond: Cond, to: Gpr) {
         if matches!(to.0, 4..=7) {
@@ -555,10 +535,6 @@ impl Assembler {
 
     pub(super) fn vpxor(&mut self, to: Ymm, a: Ymm, b: impl Into<Rm>) {
         self.vex((1, 1, false, true), 0xef, to.0, a.0, b.into(), 0);
-    }
-
-    pub(super) fn vpcmpeqq(&mut self, to: Ymm, a: Ymm, b: impl Into<Rm>) {
-        self.vex((2, 1, false, true), 0x29, to.0, a.0, b.into(), 0);
     }
 
     /// ZF: `a & b` is zero.

@@ -36,11 +36,11 @@ mod words;
 
 pub(super) use emit::emit;
 
+use super::cpu_features;
+
 /// Whether this machine has all that the emitted code and its routines use.
 pub(super) fn supported() -> bool {
-    std::is_x86_feature_detected!("avx2")
-        && std::is_x86_feature_detected!("bmi2")
-        && std::is_x86_feature_detected!("lzcnt")
-        && std::is_x86_feature_detected!("movbe")
-        && std::is_x86_feature_detected!("popcnt")
+    ["avx2", "bmi2", "lzcnt", "movbe", "popcnt"]
+        .iter()
+        .all(|name| cpu_features().contains(name))
 }

@@ -429,11 +429,6 @@ impl State {
         }
     }
 
-    /// What holds the register, if its value needs it.
-    pub(super) fn holder(&self, reg: Gpr) -> Option<Val> {
-        self.gprs[reg.0 as usize]
-    }
-
     /// Where a value is, best for moving all of it.
     pub(super) fn source(&self, value: Val) -> Source {
         let at = self.at(value);
