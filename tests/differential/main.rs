@@ -21,4 +21,6 @@ mod harness;
 mod named;
 mod opcodes;
 mod programs;
+mod refusals;
 mod switching;
+mod transactions;
