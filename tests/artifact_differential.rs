@@ -4,7 +4,7 @@
 //! The whole corpus takes that road, and is compared with the interpreter, by:
 //!
 //! ```text
-//! REVMC_JIT_ARTIFACTS=1 cargo test --test differential --test edge_programs --test opcodes --test opcodes_gas
+//! REVMC_JIT_ARTIFACTS=1 cargo test --test differential
 //! ```
 #![cfg(target_os = "linux")]
 
