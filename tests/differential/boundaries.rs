@@ -121,41 +121,53 @@ fn healthy_hosts() {
     }
 }
 
-/// Unit by unit where that is few, and where the program is about to have enough.
-fn limits(enough: u64) -> impl Iterator<Item = u64> {
-    let near = enough.saturating_sub(300);
-    (0..160.min(enough))
-        .chain((160..near).step_by(331))
-        .chain(near.max(160)..enough + 2)
+/// Unit by unit up to `units` and where the program is about to have enough; in steps between.
+fn limits(enough: u64, units: u64) -> impl Iterator<Item = u64> {
+    let near = enough.saturating_sub(300).max(units);
+    (0..units.min(enough))
+        .chain((units..near).step_by(331))
+        .chain(near..enough + 2)
+}
+
+/// No program needs more but for what ends by taking all that it is given.
+const ENOUGH: u64 = 60_000;
+
+fn out_of_gas(spec_id: SpecId, whole: u64, units: u64) {
+    let mut engine = Engine::new();
+    for (name, end, case) in cases(spec_id) {
+        let enough = engine.check(&name, &case).spent().min(ENOUGH);
+        let units = if end == "Stop" { whole } else { units };
+        let fault = [None, Some((0, Fault::Error)), Some((0, Fault::Panic))];
+        for gas in limits(enough, units) {
+            let mut case = case.clone().gas(gas);
+            engine.check(&name, &case);
+            case.fault = fault[gas as usize % fault.len()];
+            if case.fault.is_some() {
+                engine.check(&name, &case);
+            }
+        }
+    }
+    engine.forget();
 }
 
 #[test]
-fn out_of_gas_everywhere() {
-    let mut engine = Engine::new();
-    for spec_id in [SpecId::OSAKA, SpecId::AMSTERDAM] {
-        for (name, end, case) in cases(spec_id) {
-            let all = ["Stop", "StackUnderflow"].contains(&end) && !name.contains("SWAP");
-            if !all {
-                continue;
-            }
-            // What the whole program needs: as it ends with STOP.
-            let enough = engine.check(&name, &case).spent().min(40_000);
-            let fault = match enough % 3 {
-                0 => None,
-                1 => Some((0, Fault::Error)),
-                _ => Some((0, Fault::Panic)),
-            };
-            for gas in limits(enough) {
-                let mut case = case.clone().gas(gas);
-                engine.check(&name, &case);
-                if fault.is_some() && gas % 3 == 0 {
-                    case.fault = fault;
-                    engine.check(&name, &case);
-                }
-            }
-        }
-        engine.forget();
-    }
+fn out_of_gas_on_frontier() {
+    out_of_gas(SpecId::FRONTIER, 2_000, 500);
+}
+
+#[test]
+fn out_of_gas_on_berlin() {
+    out_of_gas(SpecId::BERLIN, 3_000, 500);
+}
+
+#[test]
+fn out_of_gas_on_osaka() {
+    out_of_gas(SpecId::OSAKA, 60_000, 3_000);
+}
+
+#[test]
+fn out_of_gas_on_amsterdam() {
+    out_of_gas(SpecId::AMSTERDAM, 30_000, 500);
 }
 
 #[test]

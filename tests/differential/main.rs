@@ -10,6 +10,7 @@
 //! | `generated` | random programs |
 //! | `transactions` | whole transactions |
 //! | `refusals` | frames that a program refuses; chains with rules of their own |
+//! | `ways` | blocks entered with just enough words and memory, or too few |
 //! | `harness` | the comparison sees every difference |
 
 #[path = "../common/mod.rs"]
@@ -21,4 +22,7 @@ mod harness;
 mod named;
 mod opcodes;
 mod programs;
+mod refusals;
 mod switching;
+mod transactions;
+mod ways;

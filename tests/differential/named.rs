@@ -159,3 +159,16 @@ fn wide_jump_targets_and_a_jumpi_that_underflows() {
         }
     }
 }
+
+#[test]
+fn recursion_reaches_the_call_limit() {
+    let mut engine = Engine::new();
+    let program = Case::asm("0 0 0 0 0 ADDRESS GAS CALL 1 ADD 0 MSTORE 32 0 RETURN").gas(1 << 50);
+    let outcome = engine.check("recursion", &program);
+    assert_eq!(
+        outcome.stops.iter().map(|stop| stop.depth).max(),
+        Some(1024)
+    );
+    assert_eq!(outcome.end(), "Return");
+    engine.check_mixed("recursion", &program, 2);
+}

@@ -53,20 +53,20 @@ fn sweep(spec_id: SpecId, turn: usize, turns: usize, units: u64) {
 
 #[test]
 fn at_every_gas_limit_on_the_newest_fork() {
-    sweep(SpecId::AMSTERDAM, 0, 1, 250);
+    sweep(SpecId::AMSTERDAM, 0, 1, 500);
 }
 
 #[test]
 fn at_every_gas_limit_on_osaka() {
-    sweep(SpecId::OSAKA, 0, 2, 600);
+    sweep(SpecId::OSAKA, 0, 2, 1_500);
 }
 
 #[test]
 fn at_every_gas_limit_on_osaka_too() {
-    sweep(SpecId::OSAKA, 1, 2, 600);
+    sweep(SpecId::OSAKA, 1, 2, 1_500);
 }
 
 #[test]
 fn at_every_gas_limit_on_frontier() {
-    sweep(SpecId::FRONTIER, 0, 1, 150);
+    sweep(SpecId::FRONTIER, 0, 1, 300);
 }
