@@ -35,6 +35,8 @@ mod memory;
 mod select;
 mod shift;
 mod state;
+#[cfg(test)]
+mod tests;
 mod word;
 
 use super::{CompileOptions, EntryPoint, Program, Tier, error::CompileError};
