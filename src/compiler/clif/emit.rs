@@ -35,13 +35,11 @@ impl Limb {
 /// The disjoint parts of memory that compiled code touches.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Region {
-    /// The operand stack and its length.
+    /// The operand stack.
     Stack,
-    /// The gas counter.
-    Gas,
     /// The frame's memory and call data: bytes at any alignment.
     Bytes,
-    /// The structures of the calling convention.
+    /// The frame and what the function saves.
     Context,
 }
 
@@ -49,12 +47,12 @@ pub(super) enum Region {
 pub(super) struct Emit {
     pub(super) func: ir::Function,
     pub(super) block: ir::Block,
-    regions: [AliasRegion; 4],
+    regions: [AliasRegion; 3],
 }
 
 impl Emit {
     pub(super) fn new(mut func: ir::Function, block: ir::Block) -> Self {
-        let regions = ["operand stack", "gas", "bytes", "context"];
+        let regions = ["operand stack", "bytes", "frame"];
         let mut id = 0;
         let regions = regions.map(|description| {
             id += 1;
@@ -123,17 +121,6 @@ impl Emit {
         offset: i32,
     ) -> ir::Value {
         let flags = self.flags(region);
-        self.cursor().ins().load(ty, flags, base, offset)
-    }
-
-    /// A load of something that does not change while the function runs.
-    pub(super) fn load_invariant(
-        &mut self,
-        ty: ir::Type,
-        base: ir::Value,
-        offset: i32,
-    ) -> ir::Value {
-        let flags = self.flags(Region::Context).with_readonly().with_can_move();
         self.cursor().ins().load(ty, flags, base, offset)
     }
 

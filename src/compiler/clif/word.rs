@@ -4,7 +4,7 @@
 //! zero, a shift by 256 or more leaves nothing but the sign. Carries run through pairs of limbs as
 //! 128-bit additions, which x86-64 and aarch64 both do in two instructions.
 
-use super::emit::{Emit, Limb, Region};
+use super::emit::{Emit, Limb};
 use crate::frame::arithmetic::Operator;
 use alloy_primitives::U256;
 use cranelift_codegen::ir::{
@@ -99,11 +99,6 @@ impl Emit {
 
     pub(super) fn word_select(&mut self, cond: ir::Value, a: Word, b: Word) -> Word {
         self.map2(a, b, |e, a, b| e.select(cond, a, b))
-    }
-
-    pub(super) fn word_bswap(&mut self, a: Word) -> Word {
-        let [a, b, c, d] = a.0.map(|limb| self.bswap(limb));
-        Word([d, c, b, a])
     }
 
     /// The union of the limbs from `from` on: zero iff all of them are.
@@ -401,21 +396,6 @@ impl Emit {
         let high = self.icmp(cc, a_high, b_high);
         let low = self.cursor().ins().band(equal, low);
         Limb::Flag(self.cursor().ins().bor(high, low))
-    }
-
-    // Memory.
-
-    pub(super) fn load_word(&mut self, region: Region, base: ir::Value, offset: i32) -> Word {
-        Word(std::array::from_fn(|i| {
-            Limb::Val(self.load(types::I64, region, base, offset + 8 * i as i32))
-        }))
-    }
-
-    pub(super) fn store_word(&mut self, region: Region, word: Word, base: ir::Value, offset: i32) {
-        for (i, limb) in word.0.into_iter().enumerate() {
-            let value = self.value(limb);
-            self.store(region, value, base, offset + 8 * i as i32);
-        }
     }
 
     // Division.
