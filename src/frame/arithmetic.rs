@@ -1,6 +1,12 @@
 //! Arithmetic that is too long to stand in every program.
 //!
 //! Semantics: Yellow Paper, appendix H; EIP-145 for shifts.
+//!
+//! # Invariants
+//!
+//! * **O1** An [`Operation`] is called with valid pointers, aligned to 8: `out` to one word, `operands` to
+//!   as many as the operator takes ([`OPERATIONS`]; no operator takes more than three).
+//! * **O2** The operand of [`Operator::Partial`] is the address of as many readable bytes as it says.
 
 use super::Word;
 use alloy_primitives::U256;
@@ -10,7 +16,7 @@ use alloy_primitives::U256;
 ///
 /// # Safety
 ///
-/// Both pointers are valid and aligned to 8.
+/// O1, and O2 for [`Operator::Partial`].
 pub type Operation = unsafe extern "C" fn(out: *mut Word, operands: *const Word);
 
 /// How many operations there are.
@@ -58,19 +64,22 @@ pub const OPERATIONS: [Operation; COUNT] = [
 
 /// # Safety
 ///
-/// As for [`Operation`].
+/// O1.
 unsafe fn apply<const N: usize>(out: *mut Word, operands: *const Word, f: fn([U256; N]) -> U256) {
-    // SAFETY: the caller's promise.
+    // SAFETY: O1.
     let words = unsafe { operands.cast::<[Word; N]>().read() };
     let result = f(words.map(U256::from_limbs));
-    // SAFETY: the caller's promise.
+    // SAFETY: O1.
     unsafe { out.write(*result.as_limbs()) };
 }
 
 macro_rules! operations {
     ($($name:ident($n:literal) = $f:expr;)*) => {
-        $(unsafe extern "C" fn $name(out: *mut Word, operands: *const Word) {
-            // SAFETY: the caller's promise.
+        $(/// # Safety
+        ///
+        /// O1.
+        unsafe extern "C" fn $name(out: *mut Word, operands: *const Word) {
+            // SAFETY: O1.
             unsafe { apply::<$n>(out, operands, $f) }
         })*
     };
@@ -109,26 +118,30 @@ operations! {
 
 /// # Safety
 ///
-/// As for [`Operation`]; the operand is the address of so many readable bytes as it says.
+/// O1, O2.
 unsafe extern "C" fn partial(out: *mut Word, operands: *const Word) {
-    // SAFETY: the caller's promise.
+    // SAFETY: O1.
     let [address, len, ..] = unsafe { operands.read() };
     let mut bytes = [0; 32];
     let len = (len as usize).min(bytes.len());
-    // SAFETY: the caller's promise.
+    // SAFETY: O2, and there is room for 32 bytes.
     unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), len) };
-    // SAFETY: the caller's promise.
+    // SAFETY: O1.
     unsafe { out.write(*U256::from_be_bytes(bytes).as_limbs()) };
 }
 
-/// What an operation gives, for the compiler's constants. `operands` are as many as it takes.
-pub fn evaluate(operator: Operator, operands: &[U256]) -> U256 {
+/// What an operation gives, for the compiler's constants. `operands` are as many as it takes; it is not
+/// [`Operator::Partial`], whose operand is no number.
+pub(crate) fn evaluate(operator: Operator, operands: &[U256]) -> U256 {
+    if operator == Operator::Partial {
+        return U256::ZERO;
+    }
     let mut words = [[0; 4]; 3];
     for (word, operand) in words.iter_mut().zip(operands) {
         *word = *operand.as_limbs();
     }
     let mut out = [0; 4];
-    // SAFETY: there is room for three operands, and none takes more.
+    // SAFETY: O1: there is room for three operands. O2 is of the one operator that is not evaluated.
     unsafe { OPERATIONS[operator as usize](&mut out, words.as_ptr()) };
     U256::from_limbs(out)
 }

@@ -35,11 +35,11 @@ impl Limb {
 /// The disjoint parts of memory that compiled code touches.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Region {
-    /// The operand stack and its length.
+    /// The operand stack.
     Stack,
     /// The frame's memory and call data: bytes at any alignment.
     Bytes,
-    /// The structures of the calling convention.
+    /// The frame and what the function saves.
     Context,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Emit {
 
 impl Emit {
     pub(super) fn new(mut func: ir::Function, block: ir::Block) -> Self {
-        let regions = ["operand stack", "bytes", "context"];
+        let regions = ["operand stack", "bytes", "frame"];
         let mut id = 0;
         let regions = regions.map(|description| {
             id += 1;

@@ -392,3 +392,114 @@ impl Uses {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::{Rules, address, blocks, decode, flow};
+
+    fn with_loops(code: &[u8], f: impl FnOnce(&Program<'_>, &Loops)) {
+        let rules = Rules::new([3; 256], 0..=255);
+        let insts = decode::decode(code, &rules);
+        let blocks = blocks::split(&insts);
+        let flow = flow::follow(code, &insts, &blocks, &rules);
+        let sums = address::sums(code, &insts, &blocks);
+        let program = Program {
+            code,
+            insts: &insts,
+            blocks: &blocks,
+            flow: &flow,
+            sums: &sums,
+            rules: &rules,
+        };
+        f(&program, &Loops::find(&program));
+    }
+
+    fn members(code: &[u8]) -> Vec<u32> {
+        let mut found = Vec::new();
+        with_loops(code, |program, loops| {
+            let members = loops.members().into_iter().zip(&program.blocks.blocks);
+            found = members
+                .filter(|(member, _)| *member)
+                .map(|(_, block)| block.pc)
+                .collect();
+        });
+        found
+    }
+
+    /// PUSH0 CALLDATALOAD PUSH0 PUSH1 1, then: while the third word is not zero, the first is added to the
+    /// second, they change places, and the third becomes less by one.
+    const FIBONACCI: &[u8] = &[
+        0x5f, 0x35, 0x5f, 0x60, 0x01, 0x5b, 0x82, 0x15, 0x60, 0x1a, 0x57, 0x81, 0x81, 0x01, 0x91,
+        0x50, 0x90, 0x91, 0x60, 0x01, 0x90, 0x03, 0x91, 0x60, 0x05, 0x56, 0x5b, 0x00,
+    ];
+
+    #[test]
+    fn a_loop_passes_on_what_it_uses_and_counts_in_one_limb() {
+        assert_eq!(members(FIBONACCI), [5, 11]);
+        with_loops(FIBONACCI, |_, loops| {
+            let head = loops.carried(1).unwrap();
+            let words: Vec<(i32, bool, bool)> = head
+                .iter()
+                .map(|word| (word.position, word.written, word.speculated))
+                .collect();
+            assert_eq!(
+                words,
+                [(-3, true, true), (-2, true, false), (-1, true, false)]
+            );
+            assert_eq!(
+                head.iter().map(Carried::limbs).collect::<Vec<_>>(),
+                [1, 4, 4]
+            );
+            assert!(loops.joined(1, 2) && !loops.joined(1, 3) && !loops.joined(0, 1));
+        });
+    }
+
+    #[test]
+    fn what_is_compared_with_a_counter_is_a_guess_only_if_nothing_changes_it() {
+        // JUMPDEST PUSH1 1 ADD DUP2 DUP2 LT PUSH0 JUMPI: a counter on top, below it its bound.
+        let code = [0x5b, 0x60, 0x01, 0x01, 0x81, 0x81, 0x10, 0x5f, 0x57, 0x00];
+        with_loops(&code, |_, loops| {
+            let words = loops.carried(0).unwrap();
+            assert!(words.iter().all(|word| word.speculated));
+            assert_eq!(
+                words.iter().map(|word| word.written).collect::<Vec<_>>(),
+                [false, true]
+            );
+        });
+        // The same with NOT of the bound in each iteration.
+        let code = [
+            0x5b, 0x90, 0x19, 0x90, 0x60, 0x01, 0x01, 0x81, 0x81, 0x10, 0x5f, 0x57, 0x00,
+        ];
+        with_loops(&code, |_, loops| {
+            let words = loops.carried(0).unwrap();
+            assert_eq!(
+                words.iter().map(|word| word.speculated).collect::<Vec<_>>(),
+                [false, true]
+            );
+        });
+    }
+
+    #[test]
+    fn boundaries_growing_stacks_and_unknown_targets_make_no_loop() {
+        // JUMPDEST PUSH0 SLOAD PUSH0 JUMPI.
+        assert_eq!(members(&[0x5b, 0x5f, 0x54, 0x5f, 0x57, 0x00]), [0u32; 0]);
+        // JUMPDEST PUSH0 PUSH0 JUMP: a word more in each iteration.
+        assert_eq!(members(&[0x5b, 0x5f, 0x5f, 0x56]), [0u32; 0]);
+        // JUMPDEST PUSH0 CALLDATALOAD JUMP.
+        assert_eq!(members(&[0x5b, 0x5f, 0x35, 0x56]), [0u32; 0]);
+        // With a word that it drops, the second is one.
+        assert_eq!(members(&[0x5b, 0x5f, 0x50, 0x5f, 0x56]), [0]);
+    }
+
+    #[test]
+    fn components_of_a_graph() {
+        let edges = [vec![1], vec![2, 3], vec![1], vec![3, 4], vec![0usize; 0]];
+        let mut found = components(&edges);
+        found
+            .iter_mut()
+            .for_each(|component| component.sort_unstable());
+        found.sort();
+        assert_eq!(found, [vec![1, 2], vec![3]]);
+    }
+}

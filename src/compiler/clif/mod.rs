@@ -35,6 +35,8 @@ mod memory;
 mod select;
 mod shift;
 mod state;
+#[cfg(test)]
+mod tests;
 mod word;
 
 use super::{CompileOptions, EntryPoint, Program, Tier, error::CompileError};
@@ -50,6 +52,7 @@ use std::fs;
 /// The code of a program's loops, for the back end of the rest: `extern "C" fn(*mut NativeFrame, u32) -> u32`
 /// from a canonical frame to a canonical frame. Its second argument is an index of `entries`; it
 /// answers an exit, or [`LOOP_EXITS`](crate::frame::LOOP_EXITS) plus an index of `exits`.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) struct LoopCode {
     pub(super) text: Vec<u8>,
     /// Which blocks it has.
@@ -61,6 +64,7 @@ pub(super) struct LoopCode {
 }
 
 /// Compiles a program's loops; `None` if it has none, or too much of them.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) fn loops(
     program: &Program<'_>,
     options: &CompileOptions,
@@ -97,6 +101,7 @@ pub(super) fn loops(
 
 /// What of a program is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 enum Part {
     Whole,
     Loops,

@@ -398,8 +398,6 @@ impl Emit {
         Limb::Flag(self.cursor().ins().bor(high, low))
     }
 
-    // Memory.
-
     // Division.
 
     /// What `DIV`, `MOD`, `SDIV` or `SMOD` comes to: a word, or a test whether the operands need
