@@ -148,6 +148,8 @@ fn sites(source: &Source, problems: &mut Vec<String>) -> Vec<Site> {
         let after_fn = after_extern.unwrap_or(after).strip_prefix("fn");
         let kind = match after_fn {
             _ if !whole => continue,
+            // An attribute: what it is on has a reason of its own.
+            None if after.starts_with("(naked)") => continue,
             // The type of a function pointer: nothing is done or promised here.
             Some(rest) if rest.trim_start().starts_with('(') => continue,
             Some(_) => "fn",

@@ -2,6 +2,7 @@
 //! the test makes pass.
 //!
 //! * **T1** The programs of these tests are one function that does not read its argument.
+//! * **T2** A store of these tests that is trusted for its word returns no artifact at all.
 
 use super::{
     compile::{CompileWork, Compiler},

@@ -484,7 +484,7 @@ impl ArtifactStore for PanickingStore {
 #[test]
 fn a_store_that_panics_is_a_store_that_fails() {
     let config = RuntimeConfig {
-        // SAFETY: V1: it returns no bytes at all.
+        // SAFETY: T2.
         store: Some(unsafe { TrustedStore::promised(Arc::new(PanickingStore)) }),
         aot: true,
         ..RuntimeConfig::default()

@@ -75,7 +75,8 @@ unsafe fn apply<const N: usize>(out: *mut Word, operands: *const Word, f: fn([U2
 
 macro_rules! operations {
     ($($name:ident($n:literal) = $f:expr;)*) => {
-        $(/// # Safety
+        $(
+        /// # Safety
         ///
         /// O1.
         unsafe extern "C" fn $name(out: *mut Word, operands: *const Word) {

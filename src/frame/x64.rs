@@ -11,6 +11,8 @@
 //!   bytes of each half of a word the other way round, `ymm15` is zero.
 //! * **X3** `rax`, `rdi`, `ymm0` and `ymm1` hold nothing over a routine. All other registers survive
 //!   those that say so.
+//! * **X4** A routine is called by machine code only, with the registers as X1 and X2 say; `enter` by a
+//!   text's first instructions, with the frame of an `Entry`.
 //!
 //! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
 
@@ -86,6 +88,9 @@ static MASKS: Masks = Masks([
     ],
 ]);
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn enter() {
     naked_asm!(
@@ -116,6 +121,9 @@ unsafe extern "C" fn enter() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn leave() {
     naked_asm!(
@@ -126,6 +134,9 @@ unsafe extern "C" fn leave() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn step() {
     naked_asm!(
@@ -137,6 +148,10 @@ unsafe extern "C" fn step() {
 }
 
 /// Writes the frame back, with the program counter in `esi`, and returns `eax` to the adapter.
+///
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn finish() {
     naked_asm!(
@@ -152,6 +167,10 @@ unsafe extern "C" fn finish() {
 }
 
 /// Undoes `enter`.
+///
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn unwind() {
     naked_asm!(
@@ -167,6 +186,9 @@ unsafe extern "C" fn unwind() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn boundary() {
     naked_asm!(
@@ -205,6 +227,9 @@ unsafe extern "C" fn boundary() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn looped() {
     naked_asm!(
@@ -241,6 +266,10 @@ unsafe extern "C" fn looped() {
 
 /// The common part of the routines that call Rust from the middle of a run: takes what to call in
 /// `rax` and its arguments in `rdi` and `rsi`, and saves what X3 does not give away.
+///
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn call_saving() {
     naked_asm!(
@@ -290,6 +319,9 @@ unsafe extern "C" fn call_saving() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn grow() {
     naked_asm!(
@@ -328,6 +360,9 @@ unsafe extern "C" fn grow() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn arithmetic() {
     naked_asm!(
@@ -346,6 +381,9 @@ unsafe extern "C" fn arithmetic() {
     )
 }
 
+/// # Safety
+///
+/// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn calldataload() {
     naked_asm!(
@@ -389,6 +427,10 @@ const WORD: i32 = 32;
 macro_rules! jump {
     ($name:ident, $words:literal) => {
         /// See [`Routines`]; the table's form is `compiler::x64::table`'s.
+        ///
+        /// # Safety
+        ///
+        /// X4.
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             naked_asm!(

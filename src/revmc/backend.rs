@@ -128,12 +128,12 @@ impl Backend for CraneliftBackend {
         bail!("functions leave through the slot")
     }
 
-    // SAFETY: nothing is freed; code belongs to its mapping (M2).
+    // SAFETY: nothing is freed; code belongs to its mapping (P1).
     unsafe fn free_function(&mut self, _id: ()) -> Result<()> {
         Ok(())
     }
 
-    // SAFETY: nothing executable is freed; code belongs to its mapping (M2).
+    // SAFETY: nothing executable is freed; code belongs to its mapping (P1).
     unsafe fn free_all_functions(&mut self) -> Result<()> {
         self.lowering = None;
         Ok(())
