@@ -15,7 +15,7 @@
 #[allow(dead_code, reason = "the tests use more")]
 #[path = "../tests/common/asm.rs"]
 mod asm;
-#[allow(dead_code, reason = "the tests use more")]
+#[allow(dead_code, unused_imports, reason = "the tests use more")]
 #[path = "../tests/common/types.rs"]
 mod types;
 
@@ -47,9 +47,8 @@ fn main() {
     let started = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        ["child", "many", store] => return start_on_many(started, store.as_ref()),
-        _ => {}
+    if let ["child", "many", store] = arguments[..] {
+        return start_on_many(started, store.as_ref());
     }
     let wanted = |section| {
         // `cargo bench` adds `--bench`.

@@ -10,7 +10,6 @@
 #[allow(dead_code)]
 #[path = "../tests/common/asm.rs"]
 mod asm;
-#[allow(dead_code)]
 #[path = "../tests/blocks/mod.rs"]
 mod blocks;
 #[path = "harness/codes.rs"]
@@ -22,7 +21,7 @@ mod harness;
 #[allow(dead_code)]
 #[path = "../tests/common/rng.rs"]
 mod rng;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports, reason = "the tests use more")]
 #[path = "../tests/common/types.rs"]
 mod types;
 

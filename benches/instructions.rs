@@ -11,7 +11,6 @@
 //! To see where the instructions are: `valgrind --tool=callgrind --dump-instr=yes
 //! --collect-atstart=no --toggle-collect=measured PROGRAM count lookup`, then `callgrind_annotate`.
 
-#[allow(dead_code)]
 #[path = "../tests/blocks/mod.rs"]
 mod blocks;
 #[path = "harness/codes.rs"]

@@ -4,7 +4,6 @@
 //! `cargo bench --bench startup [-- SECTION] [--json FILE]`; the section is `startup`. Every sample
 //! is one whole start; the machine's scheduler is in it wherever threads are.
 
-#[allow(dead_code)]
 #[path = "../tests/blocks/mod.rs"]
 mod blocks;
 #[path = "harness/codes.rs"]

@@ -10,7 +10,6 @@
 //! Times are of `transact_one`; the state is thrown away after each, so that every call begins in the
 //! same one. Transactions from state-test files: `examples/report`.
 
-#[allow(dead_code)]
 #[path = "../tests/blocks/mod.rs"]
 mod blocks;
 #[allow(dead_code)]

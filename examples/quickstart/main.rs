@@ -22,7 +22,7 @@ use blocks::{
     step::{Kind, Recorded, Runs, Step},
 };
 use contracts::{FORK, Scenario, evm, scenarios};
-use revm::{ExecuteEvm, context::TxEnv, database::InMemoryDB, primitives::B256};
+use revm::{context::TxEnv, database::InMemoryDB, primitives::B256};
 use revmc_jit::{
     CompilationEvent, JitBackend, RuntimeConfig, RuntimeStatsSnapshot, compiler::Tier, revm::JitEvm,
 };

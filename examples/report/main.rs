@@ -11,10 +11,12 @@
 
 #[path = "../../tests/blocks/mod.rs"]
 mod blocks;
+#[allow(dead_code, reason = "`statetest` uses all of it")]
 #[path = "../statetest/fixture.rs"]
 mod fixture;
 #[path = "../statetest/root.rs"]
 mod root;
+#[allow(dead_code, reason = "`statetest` uses all of it")]
 #[path = "../statetest/run.rs"]
 mod run;
 

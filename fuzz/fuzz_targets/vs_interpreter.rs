@@ -8,7 +8,7 @@ mod common {
     #[allow(dead_code)]
     #[path = "../../../tests/common/asm.rs"]
     pub mod asm;
-    #[allow(dead_code)]
+    #[allow(dead_code, unused_imports)]
     #[path = "../../../tests/common/types.rs"]
     pub mod types;
 }

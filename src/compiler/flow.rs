@@ -288,8 +288,8 @@ fn memory(blocks: &Blocks, flow: &mut [Flow]) {
 /// D3.
 fn gas(insts: &[Inst], blocks: &Blocks, rules: &Rules, flow: &mut [Flow]) {
     let mut looped = vec![false; flow.len()];
-    for index in 0..flow.len() {
-        if let Target::Block(next) = flow[index].target
+    for (index, flow) in flow.iter().enumerate() {
+        if let Target::Block(next) = flow.target
             && next as usize <= index
         {
             looped[next as usize] = true;

@@ -184,7 +184,10 @@ fn skips(context: Context<'_>) -> InstructionExecResult {
     Ok(())
 }
 
-const OTHER: &[(u8, u16, fn(Context<'_>) -> InstructionExecResult)] = &[
+/// An opcode, its cost, and what it does.
+type Other = (u8, u16, fn(Context<'_>) -> InstructionExecResult);
+
+const OTHER: &[Other] = &[
     // MUL, BALANCE, ORIGIN, MSTORE8, and one that mainnet does not have.
     (0x02, 9, forty_two),
     (0x31, 700, two_words),

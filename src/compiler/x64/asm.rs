@@ -484,7 +484,6 @@ impl Assembler {
 
     /// A VEX instruction: opcode map (1: 0F, 2: 0F38, 3: 0F3A), mandatory prefix (0: none, 1: 66,
     /// 2: F3, 3: F2), W, 256 bits or 128.
-    #[expect(clippy::too_many_arguments, reason = "the fields of the prefix")]
     fn vex(
         &mut self,
         (map, prefix, wide, long): (u8, u8, bool, bool),
