@@ -589,7 +589,7 @@ fn an_exchanged_folder_is_not_followed() {
 #[cfg(feature = "hmac-manifest")]
 mod authenticated {
     use super::*;
-    use crate::artifact_support::{Shelf, believe, wanted};
+    use crate::artifact_support::{Shelf, believe, rules, wanted};
     use revmc_jit::artifact::{AuthenticationProblem, ManifestKey, TrustedStore};
     use std::sync::Arc;
 
@@ -602,7 +602,7 @@ mod authenticated {
 
     fn read(store: &TrustedStore) -> Result<(), ArtifactError> {
         let verified = store.load(program(1).code_hash, &wanted())?.unwrap();
-        aot::load(&verified, program(1), OPTIONS).map(drop)
+        aot::load(&verified, program(1), &rules(), OPTIONS).map(drop)
     }
 
     fn good(key: &ManifestKey) -> Vec<u8> {

@@ -21,7 +21,7 @@
 //!   run's static costs were charged ahead (for [`Shims::boundary`] only the instruction's own static
 //!   cost, as the interpreter charges it before the instruction). It may change every field but
 //!   `stack`, `entry`, `shims` and `context`.
-//! * **F5** No shim unwinds. A panic is kept by the shim's owner and reported as [`Exit::Panicked`].
+//! * **F5** No shim unwinds. A panic is kept by the shim's owner and reported as [`Exit::PANICKED`].
 //! * **F6** Machine code uses at most [`MAX_NATIVE_STACK`] bytes of the thread's stack, without what
 //!   the shims use.
 //!

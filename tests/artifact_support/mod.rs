@@ -29,7 +29,7 @@ pub fn wanted() -> Determinants {
 }
 
 /// The rules of the samples.
-fn rules() -> Arc<Rules> {
+pub fn rules() -> Arc<Rules> {
     Chain::mainnet().rules(SpecId::CANCUN).clone()
 }
 

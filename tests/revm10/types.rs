@@ -1,5 +1,9 @@
 //! The EVM's types, at the version that revmc's translator speaks.
 
+#[allow(
+    unused_imports,
+    reason = "the shared files name them under today's revm"
+)]
 pub use revmc_jit::revmc::{
     interpreter::opcode,
     primitives::{Address, B256, Bytes, SpecId, U256, address, hex, keccak256},
