@@ -16,6 +16,9 @@ use alloy_primitives::U256;
 /// Constant offsets beyond are left to the interpreter: they would not fit a displacement.
 const MAX_CONSTANT_END: u64 = 1 << 30;
 
+/// Comparisons that a run keeps in mind: what is older is made again.
+const MAX_EXTENTS: usize = 8;
+
 /// Bits of an offset that cannot overflow an address computation.
 pub(super) const SAFE_BITS: u16 = 48;
 
@@ -61,7 +64,12 @@ impl Emitter<'_> {
             }
             match known {
                 Some(known) => self.run.extents[known].1 = end,
-                None => self.run.extents.push((base, end)),
+                None => {
+                    if self.run.extents.len() == MAX_EXTENTS {
+                        self.run.extents.remove(0);
+                    }
+                    self.run.extents.push((base, end));
+                }
             }
         }
         Some(Mem {

@@ -175,14 +175,13 @@ impl State {
 
     /// Nothing is in registers any more. Every live value has another place.
     pub(super) fn forget_registers(&mut self) {
-        for value in self.values.iter_mut() {
-            value.limbs = None;
-            value.ymm = None;
-            value.flags = None;
+        for value in std::mem::take(&mut self.gprs).into_iter().flatten() {
+            self.at_mut(value).limbs = None;
         }
-        self.gprs = [None; 16];
-        self.vectors = [None; 16];
-        self.flags = None;
+        for value in std::mem::take(&mut self.vectors).into_iter().flatten() {
+            self.at_mut(value).ymm = None;
+        }
+        self.drop_flags();
     }
 
     /// Behind an instruction that took `inputs` words and left `outputs` new ones, all in memory.
