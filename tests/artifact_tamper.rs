@@ -650,7 +650,10 @@ mod authenticated {
         // The data is the last thing in the file, the library stands before it.
         for (back, field) in [
             (1, ManifestField::DataHash),
-            (5, ManifestField::LibraryHash),
+            (
+                crate::artifact_support::DATA.len() + 1,
+                ManifestField::LibraryHash,
+            ),
         ] {
             let mut changed = good.clone();
             let at = changed.len() - back;
