@@ -1,16 +1,18 @@
 #![no_main]
 
-// Tests use the rest of both.
+// Tests use the rest of all three.
+#[allow(dead_code)]
+#[path = "../../tests/common/asm.rs"]
+mod asm;
 #[allow(dead_code)]
 #[path = "../bodies/vs_interpreter.rs"]
 mod body;
+#[allow(dead_code, unused_imports)]
+#[path = "../../tests/common/types.rs"]
+mod types;
+
 mod common {
-    #[allow(dead_code)]
-    #[path = "../../../tests/common/asm.rs"]
-    pub mod asm;
-    #[allow(dead_code, unused_imports)]
-    #[path = "../../../tests/common/types.rs"]
-    pub mod types;
+    pub(crate) use crate::asm;
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));
