@@ -66,6 +66,19 @@ impl State {
     pub fn insert_slot(&mut self, address: Address, key: U256, value: U256) {
         self.slots.insert((address, key), value);
     }
+
+    /// Every account with its code and its slots.
+    pub fn accounts(
+        &self,
+    ) -> impl Iterator<Item = (Address, &AccountInfo, Bytes, Vec<(U256, U256)>)> {
+        self.accounts.iter().map(|(&address, info)| {
+            let code = self.codes.get(&info.code_hash);
+            let code = code.map(Bytecode::original_bytes).unwrap_or_default();
+            let own = self.slots.iter().filter(|((of, _), _)| *of == address);
+            let slots = own.map(|(&(_, key), &value)| (key, value)).collect();
+            (address, info, code, slots)
+        })
+    }
 }
 
 /// A database over a shared state.

@@ -11,12 +11,14 @@
 //! | `transactions` | whole transactions |
 //! | `refusals` | frames that a program refuses; chains with rules of their own |
 //! | `ways` | blocks entered with just enough words and memory, or too few |
+//! | `export` | generated programs, for oracles that are not Rust |
 //! | `harness` | the comparison sees every difference |
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod boundaries;
+mod export;
 mod generated;
 mod harness;
 mod named;
