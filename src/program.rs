@@ -11,7 +11,7 @@
 
 use crate::{
     code::{CodeError, CodeMemory},
-    compiler::{EntryPoint, NativeCode, Rules, Tier},
+    compiler::{EntryPoint, EntryTable, NativeCode, Rules, Tier},
     frame::{Entry, STACK_LIMIT},
     key::RuntimeCacheKey,
 };
@@ -50,7 +50,7 @@ pub struct CompiledProgram {
     bytecode_len: usize,
     native_len: usize,
     mapped_len: usize,
-    entries: Arc<[EntryPoint]>,
+    entries: EntryTable,
     rules: Arc<Rules>,
     backing: Arc<Backing>,
 }
@@ -77,7 +77,7 @@ impl CompiledProgram {
             bytecode_len,
             native_len: code.text_len(),
             mapped_len: memory.mapped_len(),
-            entries: code.entries().into(),
+            entries: EntryTable::new(code.entries()),
             rules,
             backing: Arc::new(Backing::Jit(memory)),
         })
@@ -106,7 +106,7 @@ impl CompiledProgram {
             bytecode_len,
             native_len: mapped_len,
             mapped_len,
-            entries: entries.into(),
+            entries: EntryTable::new(&entries),
             rules,
             backing: Arc::new(Backing::Aot(backing)),
         }
@@ -134,7 +134,7 @@ impl CompiledProgram {
             bytecode_len,
             native_len,
             mapped_len,
-            entries: [].into(),
+            entries: EntryTable::new(&[]),
             rules,
             backing: Arc::new(Backing::Other(machine)),
         }
@@ -159,7 +159,7 @@ impl CompiledProgram {
     pub(crate) fn share(&self) -> Self {
         Self {
             backing: Arc::clone(&self.backing),
-            entries: Arc::clone(&self.entries),
+            entries: self.entries.clone(),
             rules: Arc::clone(&self.rules),
             ..*self
         }
@@ -185,13 +185,7 @@ impl CompiledProgram {
         memory_len: usize,
         gas: u64,
     ) -> Option<u64> {
-        let entry = if pc == 0 {
-            self.entries.first()?
-        } else {
-            let pc = u32::try_from(pc).ok()?;
-            let found = self.entries.binary_search_by_key(&pc, |entry| entry.pc);
-            &self.entries[found.ok()?]
-        };
+        let entry = self.entries.at(pc)?;
         let demand = entry.demand;
         let met = words >= demand.needs.into()
             && words + usize::from(demand.grows) <= STACK_LIMIT

@@ -22,6 +22,7 @@ pub use flow::Demand;
 pub use isa::cpu_features;
 #[cfg(feature = "revmc")]
 pub(crate) use isa::isa;
+pub(crate) use program::EntryTable;
 pub use program::{EntryPoint, NativeCode};
 pub use rules::{Rules, StaticGas};
 
@@ -29,7 +30,7 @@ use std::{fmt, path::PathBuf};
 
 /// The version of the compiler: changed with every change of the code it generates. Part of every
 /// artifact's key.
-pub const COMPILER_VERSION: u32 = 1;
+pub const COMPILER_VERSION: u32 = 2;
 
 /// The largest code that the newest supported fork allows to be deployed, in bytes: EIP-7954, Amsterdam.
 pub const MAX_CODE_LEN: usize = 0x10000;

@@ -1,6 +1,7 @@
 //! Machine code before it has an address.
 
 use super::{Tier, flow::Demand};
+use std::sync::Arc;
 
 /// Where a frame can enter machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,59 @@ pub struct EntryPoint {
     pub operand: u32,
     /// What the frame has to meet.
     pub demand: Demand,
+}
+
+/// The entries of a program, found by program counter in constant time: a bit for each program
+/// counter, with the number of bits set before, so that a search costs two cache lines.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryTable {
+    ranks: Arc<[Rank]>,
+    entries: Arc<[EntryPoint]>,
+}
+
+/// Of 64 program counters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rank {
+    /// Which are entries.
+    bits: u64,
+    /// Entries below.
+    before: u32,
+}
+
+impl EntryTable {
+    /// A table of entries that are sorted by program counter.
+    pub(crate) fn new(entries: &[EntryPoint]) -> Self {
+        let words = entries.last().map_or(0, |last| last.pc as usize / 64 + 1);
+        let mut ranks = vec![Rank::default(); words];
+        for entry in entries {
+            ranks[entry.pc as usize / 64].bits |= 1 << (entry.pc % 64);
+        }
+        let mut before = 0;
+        for rank in &mut ranks {
+            rank.before = before;
+            before += rank.bits.count_ones();
+        }
+        Self {
+            ranks: ranks.into(),
+            entries: entries.into(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry at this program counter.
+    #[inline]
+    pub(crate) fn at(&self, pc: usize) -> Option<&EntryPoint> {
+        let Rank { bits, before } = *self.ranks.get(pc / 64)?;
+        let bit = 1u64 << (pc % 64);
+        if bits & bit == 0 {
+            return None;
+        }
+        self.entries
+            .get((before + (bits & (bit - 1)).count_ones()) as usize)
+    }
 }
 
 /// Bytes of an entry in an [`entry_table`](NativeCode::entry_table).
@@ -92,5 +146,28 @@ impl EntryPoint {
             .collect::<Option<_>>()?;
         let sorted = entries.windows(2).all(|pair| pair[0].pc < pair[1].pc);
         (sorted && entries.first().is_some_and(|entry| entry.pc == 0)).then_some(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_found_at_its_program_counter_and_nowhere_else() {
+        let pcs = [0, 1, 63, 64, 65, 127, 500, 24_575];
+        let entries = pcs.map(|pc| EntryPoint {
+            pc,
+            operand: 7 * pc,
+            demand: Demand::default(),
+        });
+        let table = EntryTable::new(&entries);
+        for pc in 0..30_000 {
+            let expected = entries.iter().find(|entry| entry.pc as usize == pc);
+            assert_eq!(table.at(pc), expected, "at {pc}");
+        }
+        assert_eq!(table.at(usize::MAX), None);
+        assert!(EntryTable::new(&[]).is_empty());
+        assert_eq!(EntryTable::new(&[]).at(0), None);
     }
 }

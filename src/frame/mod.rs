@@ -34,7 +34,7 @@ pub mod x64;
 use std::{ffi::c_void, mem::offset_of, ptr};
 
 /// The version of this contract. Part of every artifact's key.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Bytes of the thread's stack that machine code itself may use: one frame, as calls of the EVM
 /// leave native code and helpers do not recurse.
@@ -53,13 +53,19 @@ pub const LOOP_EXITS: u32 = 8;
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
 
-/// The second argument of [`Shims::boundary`].
+/// An instruction, by its program counter and opcode: the bytecode need not be read for it.
 pub const fn boundary_operand(pc: u32, opcode: u8) -> u64 {
     pc as u64 | (opcode as u64) << BOUNDARY_OPCODE_SHIFT
 }
 
+/// Program counter and opcode of a [`boundary_operand`].
+pub const fn boundary_parts(operand: u64) -> (usize, u8) {
+    let pc = operand & ((1 << BOUNDARY_OPCODE_SHIFT) - 1);
+    (pc as usize, (operand >> BOUNDARY_OPCODE_SHIFT) as u8)
+}
+
 /// Where the opcode stands in a [`boundary_operand`], behind the program counter.
-pub const BOUNDARY_OPCODE_SHIFT: u32 = 24;
+const BOUNDARY_OPCODE_SHIFT: u32 = 24;
 
 /// A 256-bit word: four 64-bit limbs, the least significant first.
 pub type Word = [u64; 4];
@@ -82,8 +88,9 @@ impl Exit {
     pub const GO_ON: Self = Self(0);
     /// The interpreter goes on at `pc`, where something fails or is not native code's to do.
     pub const LEAVE: Self = Self(1);
-    /// The instruction at `pc` ends or suspends the frame, or has an effect that the compiler does not
-    /// know: the interpreter does that one instruction. Native code may go on behind it.
+    /// An instruction ends or suspends the frame, or has an effect that the compiler does not know: the
+    /// interpreter does that one. `pc` says which, as a [`boundary_operand`]. Native code may go on
+    /// behind it.
     pub const STEP: Self = Self(2);
     /// A boundary instruction has ended the run; its result is with the shim's owner.
     pub const HALTED: Self = Self(3);
@@ -112,7 +119,7 @@ pub struct NativeFrame {
     pub calldata: *const u8,
     /// Bytes of the call's input.
     pub calldata_len: u64,
-    /// At exit: where to go on.
+    /// At exit: where to go on. With [`Exit::STEP`] a [`boundary_operand`].
     pub pc: u64,
     /// At entry: the entry table's operand.
     pub entry: u64,
@@ -166,7 +173,7 @@ pub struct Shims {
     #[cfg(target_arch = "x86_64")]
     pub routines: x64::Routines,
     /// Runs an instruction of the caller's own instruction table, whose static gas has been charged;
-    /// which one, [`boundary_operand`] says. [`Exit::GO_ON`] if the frame stands behind the instruction as the
+    /// which one, the [`boundary_operand`] says. [`Exit::GO_ON`] if the frame stands behind the instruction as the
     /// compiler expects: program counter and stack length are those of `compiler::effect`.
     pub boundary: unsafe extern "C" fn(frame: *mut NativeFrame, operand: u64) -> Exit,
     /// Grows the memory to hold `end` bytes and charges for it: 1, or 0 with nothing changed if that

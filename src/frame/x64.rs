@@ -36,7 +36,7 @@ pub struct Routines {
     pub enter: Routine,
     /// Takes `esi`, the program counter: ends with [`Exit::LEAVE`].
     pub leave: Routine,
-    /// The same with [`Exit::STEP`].
+    /// Takes `esi`, a [`boundary_operand`](super::boundary_operand): ends with [`Exit::STEP`].
     pub step: Routine,
     /// Takes `esi`, the shim's operand; what is not in X1 and X2 is lost. Ends the run if the shim says
     /// so, or if less than [`RESERVE`] remains.
@@ -444,17 +444,17 @@ macro_rules! jump {
                 "mov edx, [rdi]",
                 "cmp rcx, rdx",
                 "jae 2f",
-                "mov r8, [rdi + rcx * 8 + 8]",
+                "shl rcx, 4",
+                "mov r8, [rdi + rcx + 16]",
                 "bt r8, rax",
                 "jnc 2f",
                 "and eax, 63",
                 "bzhi r8, r8, rax",
                 "popcnt r8, r8",
-                "lea r9, [rdi + rdx * 8 + 8]",
-                "add r8d, [r9 + rcx * 4]",
-                "lea r9, [r9 + rdx * 4]",
-                "shl r8, 4",
-                "add r9, r8",
+                "add r8, [rdi + rcx + 24]",
+                "add rdx, r8",
+                "shl rdx, 4",
+                "lea r9, [rdi + rdx + 16]",
                 // What the destination demands.
                 "lea rax, [rbp - {taken}]",
                 "sub rax, [rbx + {stack}]",

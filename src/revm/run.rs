@@ -6,10 +6,11 @@ use super::{
 };
 use crate::{
     CompiledProgram,
-    frame::{Exit, NativeFrame, STACK_LIMIT},
+    frame::{Exit, NativeFrame, STACK_LIMIT, boundary_parts},
 };
 use revm_interpreter::{
-    GasTable, Host, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
+    GasTable, Host, InstructionContext, InstructionResult, InstructionTable, Interpreter,
+    InterpreterAction,
     interpreter_types::{Jumps, LegacyBytecode, LoopControl, RuntimeFlag},
 };
 use std::panic::resume_unwind;
@@ -51,8 +52,8 @@ impl<F: FnMut() -> bool> Switch for Asking<F> {
 enum Next {
     /// Whoever can, from where the interpreter stands.
     Either,
-    /// The interpreter with one instruction, then whoever can.
-    Step,
+    /// The interpreter with one instruction, which is this opcode, then whoever can.
+    Step(u8),
     /// The interpreter, as far as it goes.
     Interpreter,
     /// Nobody: an instruction has ended the run.
@@ -166,14 +167,14 @@ impl CompiledProgram {
             let next = match self.entry(interpreter).filter(|_| !switch.switch()) {
                 Some(entry) => {
                     frame.entry = entry;
-                    self.enter(frame, interpreter, table, gas_table, host, switch)
+                    self.enter(frame, interpreter, table, host, switch)
                 }
                 None => Next::Interpreter,
             };
             let stepped = match next {
                 Next::Nobody(result) => return Ok(end(interpreter, result)),
                 Next::Either => Ok(()),
-                Next::Step => interpreter.step(table, gas_table, host),
+                Next::Step(opcode) => step(interpreter, opcode, table, gas_table, host),
                 Next::Interpreter if S::SWITCHES => interpreter.step(table, gas_table, host),
                 Next::Interpreter => return Ok(interpreter.run_plain(table, gas_table, host)),
             };
@@ -218,14 +219,12 @@ impl CompiledProgram {
         frame: &mut NativeFrame,
         interpreter: &mut Interpreter<Eth<EXT>>,
         table: &InstructionTable<Eth<EXT>, H>,
-        gas_table: &GasTable,
         host: &mut H,
         switch: &mut S,
     ) -> Next {
         let mut context = Context {
             interpreter,
             table,
-            gas_table,
             host,
             switch,
             halted: None,
@@ -241,14 +240,16 @@ impl CompiledProgram {
             ..
         } = context;
         let next = match exit {
-            Exit::LEAVE | Exit::STEP => {
+            Exit::LEAVE => {
                 // SAFETY: A6.
                 unsafe { store(frame, interpreter, frame.pc as usize) };
-                if exit == Exit::STEP {
-                    Next::Step
-                } else {
-                    Next::Interpreter
-                }
+                Next::Interpreter
+            }
+            Exit::STEP => {
+                let (pc, opcode) = boundary_parts(frame.pc);
+                // SAFETY: A6.
+                unsafe { store(frame, interpreter, pc) };
+                Next::Step(opcode)
             }
             // An instruction that ends the run says with what.
             Exit::HALTED => Next::Nobody(halted.unwrap_or(InstructionResult::Stop)),
@@ -312,6 +313,23 @@ impl CompiledProgram {
         }
         Ok(())
     }
+}
+
+/// [`Interpreter::step`], for an opcode that is known: the code, which may be in no cache, is not read.
+#[inline(always)]
+fn step<EXT, H: Host + ?Sized>(
+    interpreter: &mut Interpreter<Eth<EXT>>,
+    opcode: u8,
+    table: &InstructionTable<Eth<EXT>, H>,
+    gas_table: &GasTable,
+    host: &mut H,
+) -> Result<(), InstructionResult> {
+    interpreter.bytecode.relative_jump(1);
+    let cost = gas_table[opcode as usize].into();
+    if interpreter.gas.record_cost_unsafe(cost) {
+        return Err(InstructionResult::OutOfGas);
+    }
+    table[opcode as usize].execute(InstructionContext { interpreter, host })
 }
 
 /// What [`Interpreter::run_plain`] does after an instruction has ended the run.

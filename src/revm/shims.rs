@@ -26,14 +26,11 @@
 use super::{error::FrameError, run::Switch};
 use crate::{
     compiler::effect,
-    frame::{
-        BOUNDARY_OPCODE_SHIFT, Exit, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word,
-    },
+    frame::{Exit, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word, boundary_parts},
 };
 use alloy_primitives::{Address, U256};
 use revm_interpreter::{
-    CallInput, GasTable, Host, InstructionContext, InstructionResult, InstructionTable,
-    Interpreter,
+    CallInput, Host, InstructionContext, InstructionResult, InstructionTable, Interpreter,
     interpreter::EthInterpreter,
     interpreter_types::{InputsTr, Jumps, LegacyBytecode, MemoryTr},
 };
@@ -49,7 +46,6 @@ pub(super) type Eth<EXT> = EthInterpreter<EXT>;
 pub(super) struct Context<'a, EXT, H: ?Sized, S> {
     pub(super) interpreter: &'a mut Interpreter<Eth<EXT>>,
     pub(super) table: &'a InstructionTable<Eth<EXT>, H>,
-    pub(super) gas_table: &'a GasTable,
     pub(super) host: &'a mut H,
     pub(super) switch: &'a mut S,
     /// With what an instruction has ended the run ([`Exit::HALTED`]).
@@ -161,16 +157,12 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// The table of this context's shims.
     pub(super) const SHIMS: &'static Shims = &Shims::new(boundary::<EXT, H, S>, grow::<EXT, H, S>);
 
-    /// Runs the instruction at `pc`, which the compiler takes for `compiled`.
+    /// Runs the instruction at `pc`, which is `opcode`: the code is not read for it, as machine code
+    /// runs through contracts whose bytecode is in no cache.
     #[inline(always)]
-    fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, compiled: u8) -> Exit {
+    fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
         // SAFETY: A6.
         unsafe { store(frame, self.interpreter, pc) };
-        let opcode = self.interpreter.bytecode.opcode();
-        // A zero byte is STOP, which is no boundary instruction: the compiler does not say.
-        if compiled != opcode && compiled != 0 {
-            return self.other_code(compiled);
-        }
         let code = self.interpreter.bytecode.bytes_ref().as_ptr();
         let expected = self.interpreter.stack.len() as isize + GROWTH[opcode as usize] as isize;
         self.interpreter.bytecode.relative_jump(1);
@@ -192,16 +184,6 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             return Exit::DIVERGED;
         }
         Exit::GO_ON
-    }
-
-    /// The frame's code is not what its hash says: the interpreter goes on, with the gas that was
-    /// charged for an instruction that is not there.
-    #[cold]
-    fn other_code(&mut self, compiled: u8) -> Exit {
-        let charged = self.gas_table[compiled as usize].into();
-        let gas = &mut self.interpreter.gas;
-        gas.set_remaining(gas.remaining().saturating_add(charged));
-        Exit::DIVERGED
     }
 
     /// Grows the memory to hold `end` bytes, if that can be done and paid.
@@ -231,16 +213,15 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
 /// Called by machine code (A6), and `frame.context` is a [`Context`] of these types (A1).
 unsafe extern "C" fn boundary<EXT, H: Host + ?Sized, S: Switch>(
     frame: *mut NativeFrame,
-    at: u64,
+    operand: u64,
 ) -> Exit {
     // SAFETY: A6: nobody else uses the frame.
     let frame = unsafe { &mut *frame };
     // SAFETY: A1.
     let context = unsafe { &mut *frame.context.cast::<Context<'_, EXT, H, S>>() };
-    let pc = at & ((1 << BOUNDARY_OPCODE_SHIFT) - 1);
-    let compiled = (at >> BOUNDARY_OPCODE_SHIFT) as u8;
+    let (pc, opcode) = boundary_parts(operand);
     // A5. The interpreter stands where its own panic would leave it.
-    let run = AssertUnwindSafe(|| context.instruction(frame, pc as usize, compiled));
+    let run = AssertUnwindSafe(|| context.instruction(frame, pc, opcode));
     catch_unwind(run).unwrap_or_else(|payload| {
         context.panic = Some(payload);
         Exit::PANICKED

@@ -89,7 +89,7 @@ impl Generator<'_> {
             }
             if let Limb::Val(above) = above {
                 let pc = self.program.blocks.blocks[index].pc;
-                let leave = self.cold(|this| this.exit(pc, Exit::LEAVE));
+                let leave = self.cold(|this| this.exit(pc.into(), Exit::LEAVE));
                 self.branch(above, leave);
             }
             self.e.jump(body, &args);
@@ -207,7 +207,7 @@ impl Generator<'_> {
         let top = self.load_field(at::TOP);
         let bottom = self.load_field(at::STACK);
         let out = self.out_of_bounds(top, bottom, demand.needs, demand.grows);
-        let leave = self.cold(|this| this.exit(pc, Exit::LEAVE));
+        let leave = self.cold(|this| this.exit(pc.into(), Exit::LEAVE));
         self.branch(out, leave);
     }
 
@@ -384,7 +384,7 @@ impl Generator<'_> {
     /// An instruction that the interpreter steps over, whose gas was not charged.
     pub(super) fn step(&mut self, inst: &Inst) {
         self.settle_all();
-        self.exit(inst.pc, Exit::STEP);
+        self.exit(boundary_operand(inst.pc, inst.opcode), Exit::STEP);
     }
 
     /// The same for one whose gas was charged.
@@ -394,6 +394,6 @@ impl Generator<'_> {
         let gas = self.load_field(at::GAS);
         let gas = self.e.offset(gas, cost.into());
         self.store_field(at::GAS, gas);
-        self.exit(inst.pc, Exit::STEP);
+        self.exit(boundary_operand(inst.pc, inst.opcode), Exit::STEP);
     }
 }

@@ -487,8 +487,8 @@ impl Generator<'_> {
     }
 
     /// Ends the function at `pc`, where everything but that is in the frame.
-    pub(super) fn exit(&mut self, pc: u32, exit: Exit) {
-        let pc = self.e.iconst(types::I64, pc.into());
+    pub(super) fn exit(&mut self, at: u64, exit: Exit) {
+        let pc = self.e.iconst(types::I64, at);
         let exit = self.e.iconst(types::I32, exit.0.into());
         self.e.jump(self.exit_block, &[pc, exit]);
     }

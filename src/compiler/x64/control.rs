@@ -185,7 +185,8 @@ impl Emitter<'_> {
     pub(super) fn step(&mut self, inst: &Inst) {
         self.flush();
         self.move_top(self.height());
-        self.asm.mov_imm(RSI, inst.pc.into());
+        self.asm
+            .mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
         self.asm.jmp_mem(routine!(step));
     }
 

@@ -3,8 +3,10 @@
 //! ```text
 //! u32 n                   words of the bitmap
 //! u32                     distance from the text's first byte to the table
-//! u64 × n                 bit pc % 64 of word pc / 64: a jump may go to pc
-//! u32 × n                 how many bits are set in the words before
+//! u64                     nothing
+//! n times:
+//!   u64                   bit pc % 64 of the word at pc / 64: a jump may go to pc
+//!   u64                   how many bits are set in the words before
 //! destinations, by number:
 //!   u32                   offset in the text
 //!   u16                   words that have to be on the stack
@@ -25,16 +27,16 @@ pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
     for &(pc, ..) in destinations {
         bitmap[pc as usize / 64] |= 1 << (pc % 64);
     }
-    let mut table = Vec::with_capacity(8 + 12 * words + 16 * destinations.len());
+    let mut table = Vec::with_capacity(16 + 16 * words + 16 * destinations.len());
     table.extend_from_slice(&(words as u32).to_le_bytes());
     table.extend_from_slice(&(at as u32).to_le_bytes());
+    // What is read together shares a cache line.
+    table.extend_from_slice(&[0; 8]);
+    let mut before = 0u64;
     for word in &bitmap {
         table.extend_from_slice(&word.to_le_bytes());
-    }
-    let mut before = 0;
-    for word in &bitmap {
-        table.extend_from_slice(&u32::to_le_bytes(before));
-        before += word.count_ones();
+        table.extend_from_slice(&before.to_le_bytes());
+        before += u64::from(word.count_ones());
     }
     for &(_, offset, demand) in destinations {
         table.extend_from_slice(&offset.to_le_bytes());
