@@ -7,6 +7,7 @@ mod address;
 mod blocks;
 mod clif;
 mod decode;
+mod edges;
 mod effect;
 mod error;
 mod flow;
@@ -134,7 +135,8 @@ pub fn compile(
     }
     let insts = decode::decode(bytecode, rules);
     let blocks = blocks::split(&insts);
-    let flow = flow::follow(bytecode, &insts, &blocks, rules);
+    let edges = edges::find(bytecode, &insts, &blocks);
+    let flow = flow::follow(&insts, &blocks, edges, rules);
     let sums = address::sums(bytecode, &insts, &blocks);
     let program = Program {
         code: bytecode,

@@ -14,38 +14,22 @@ pub struct EntryPoint {
     pub demand: Demand,
 }
 
-/// The entries of a program, found by program counter in constant time: a bit for each program
-/// counter, with the number of bits set before, so that a search costs two cache lines.
+/// The entries of a program, found by program counter in constant time: a search reads one cache line
+/// of the buckets, of 64 program counters each, and one of the entries.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryTable {
-    ranks: Arc<[Rank]>,
+    /// The number of the first entry that is in the bucket, or behind; then how many there are.
+    buckets: Arc<[u32]>,
     entries: Arc<[EntryPoint]>,
-}
-
-/// Of 64 program counters.
-#[derive(Clone, Copy, Debug, Default)]
-struct Rank {
-    /// Which are entries.
-    bits: u64,
-    /// Entries below.
-    before: u32,
 }
 
 impl EntryTable {
     /// A table of entries that are sorted by program counter.
     pub(crate) fn new(entries: &[EntryPoint]) -> Self {
-        let words = entries.last().map_or(0, |last| last.pc as usize / 64 + 1);
-        let mut ranks = vec![Rank::default(); words];
-        for entry in entries {
-            ranks[entry.pc as usize / 64].bits |= 1 << (entry.pc % 64);
-        }
-        let mut before = 0;
-        for rank in &mut ranks {
-            rank.before = before;
-            before += rank.bits.count_ones();
-        }
+        let buckets = entries.last().map_or(0, |last| last.pc / 64 + 1);
+        let before = |bucket| entries.partition_point(|entry| entry.pc / 64 < bucket) as u32;
         Self {
-            ranks: ranks.into(),
+            buckets: (0..=buckets).map(before).collect(),
             entries: entries.into(),
         }
     }
@@ -57,13 +41,9 @@ impl EntryTable {
     /// The entry at this program counter.
     #[inline]
     pub(crate) fn at(&self, pc: usize) -> Option<&EntryPoint> {
-        let Rank { bits, before } = *self.ranks.get(pc / 64)?;
-        let bit = 1u64 << (pc % 64);
-        if bits & bit == 0 {
-            return None;
-        }
-        self.entries
-            .get((before + (bits & (bit - 1)).count_ones()) as usize)
+        let &[first, end] = self.buckets.get(pc / 64..)?.first_chunk()?;
+        let bucket = self.entries.get(first as usize..end as usize)?;
+        bucket.iter().find(|entry| entry.pc as usize == pc)
     }
 }
 

@@ -26,7 +26,9 @@ impl Generator<'_> {
         let blocks = self.program.blocks.blocks.iter().enumerate();
         let entered = blocks.filter(|(index, block)| {
             let part = self.part == Part::Whole || self.loops.carried(*index).is_some();
-            part && block.live && (block.enterable || block.jumpdest)
+            // C1
+            let open = !self.program.flow[*index].edges.continues;
+            part && open && block.live && (block.enterable || block.jumpdest)
         });
         entered.map(|(index, _)| index).collect()
     }
@@ -126,10 +128,16 @@ impl Generator<'_> {
         let gas = self.load_field(at::GAS);
         let fail = self.cold(|this| this.leave_with(pc, back));
 
-        let jumpdests = &self.program.blocks.jumpdests;
+        // C3
+        let dynamic = |block: u32| self.program.flow[block as usize].edges.dynamic;
+        let jumpdests = self.program.blocks.jumpdests.iter();
+        let jumpdests: Vec<(u32, u32)> = jumpdests
+            .copied()
+            .filter(|&(_, block)| dynamic(block))
+            .collect();
         let bits = jumpdests.len().max(2).next_power_of_two().ilog2();
         let mut places: Vec<Vec<(u32, u32)>> = vec![Vec::new(); 1 << bits];
-        for &(pc, block) in jumpdests {
+        for (pc, block) in jumpdests {
             places[place(pc, bits)].push((pc, block));
         }
         let blocks: Vec<ir::Block> = places

@@ -10,11 +10,7 @@ use super::{
     state::{Data, Val},
 };
 use crate::{
-    compiler::{
-        decode::Inst,
-        effect::op,
-        flow::{Target, falls_freely},
-    },
+    compiler::{decode::Inst, edges::Target, effect::op, flow::falls_freely},
     frame::{Exit, STACK_LIMIT, at, boundary_operand},
 };
 use alloy_primitives::U256;
@@ -248,7 +244,7 @@ impl Generator<'_> {
                 self.leave_here(inst)
             };
         }
-        let Target::Block(to) = self.program.flow[index].target else {
+        let Target::Block(to) = self.program.flow[index].edges.target else {
             return self.jump_by_table(index, inst, conditional);
         };
         let to = to as usize;

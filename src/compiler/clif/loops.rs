@@ -13,8 +13,9 @@
 use crate::compiler::{
     Program,
     blocks::Blocks,
+    edges::Target,
     effect::{Class, decode_pair, decode_single, op},
-    flow::{Target, falls_freely, possible},
+    flow::{falls_freely, possible},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -154,7 +155,7 @@ fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
             let last = program.insts[block.end as usize - 1];
             let jumps = matches!(last.opcode, op::JUMP | op::JUMPI);
             let falls = last.opcode != op::JUMP;
-            let jump = match flow[index].target {
+            let jump = match flow[index].edges.target {
                 Target::Block(to) => Some(to as usize),
                 Target::None => None,
             };

@@ -2,7 +2,8 @@
 
 use super::{
     asm::{Alu, RAX, RDI},
-    emit::{Emitter, Limb, SCRATCH},
+    emit::{Emitter, SCRATCH},
+    operand::Limb,
     state::{Limbs, Val},
     words::limbs_of,
 };

@@ -5,7 +5,7 @@ use super::{
     emit::{Emitter, SCRATCH, routine},
 };
 use crate::{
-    compiler::{decode::Inst, effect::op, flow::Target},
+    compiler::{decode::Inst, edges::Target, effect::op},
     frame::{LOOP_EXITS, boundary_operand, x64::Routines},
 };
 use std::mem::offset_of;
@@ -28,19 +28,14 @@ impl Emitter<'_> {
                 self.leave_here(inst)
             };
         }
-        let Target::Block(target) = self.flow[index].target else {
+        let Target::Block(target) = self.flow[index].edges.target else {
             return self.jump_by_table(index, inst, conditional);
         };
-        let label = self.labels[target as usize];
+        let target = target as usize;
         let popped = self.state.pop();
         self.state.unpin(popped);
         if !conditional {
-            self.flush();
-            self.move_top(self.height());
-            if target as usize != index + 1 {
-                self.asm.jmp(label);
-            }
-            return;
+            return self.go(target);
         }
         let Some(&condition) = self.state.stack.last() else {
             return;
@@ -48,14 +43,11 @@ impl Emitter<'_> {
         if let Some(condition) = self.known(condition) {
             let popped = self.state.pop();
             self.state.unpin(popped);
-            self.flush();
-            self.move_top(self.height());
-            if condition.is_zero() {
-                self.fall(index);
+            return if condition.is_zero() {
+                self.fall(index)
             } else {
-                self.asm.jmp(label);
-            }
-            return;
+                self.go(target)
+            };
         }
         let taken = match self.state.at(condition).flags {
             Some(cond) if self.state.flags == Some(condition) => cond,
@@ -67,17 +59,12 @@ impl Emitter<'_> {
         };
         let popped = self.state.pop();
         self.state.unpin(popped);
-        // Neither changes the flags.
-        self.flush();
-        self.move_top(self.height());
-        self.asm.jcc(taken, label);
-        self.fall(index);
+        self.branch(index, taken, target);
     }
 
     /// A jump whose target is not known here.
     fn jump_by_table(&mut self, index: usize, inst: &Inst, conditional: bool) {
-        self.flush();
-        self.move_top(self.height());
+        self.settle();
         let (stub, end) = (
             if conditional { self.jumpi } else { self.jump },
             self.asm.label(),
@@ -92,7 +79,7 @@ impl Emitter<'_> {
         self.asm.bind(end);
         if conditional {
             self.move_top(-2);
-            self.fall(index);
+            self.fall_canonical(index);
         }
         self.uses_table[usize::from(conditional)] = true;
     }
@@ -173,8 +160,7 @@ impl Emitter<'_> {
 
     /// An instruction of the caller's table. Its static gas is part of the run that it ends.
     pub(super) fn boundary(&mut self, inst: &Inst) {
-        self.flush();
-        self.move_top(self.height());
+        self.settle();
         self.asm
             .mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
         self.asm.call_mem(routine!(boundary));
@@ -183,8 +169,7 @@ impl Emitter<'_> {
 
     /// An instruction that the interpreter steps over, whose gas was not charged.
     pub(super) fn step(&mut self, inst: &Inst) {
-        self.flush();
-        self.move_top(self.height());
+        self.settle();
         self.asm
             .mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
         self.asm.jmp_mem(routine!(step));

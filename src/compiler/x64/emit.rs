@@ -1,11 +1,10 @@
 //! Blocks and runs, flushes and leaves.
 
 use super::{
-    asm::{
-        Alu, Assembler, Cond, Gpr, Label, Mem, Place, R12, RAX, RBP, RBX, RSI, Rm, Section, Ymm,
-    },
+    asm::{Alu, Assembler, Cond, Label, Mem, Place, R12, RAX, RBP, RBX, RSI, Section, Ymm},
     state::{CYCLE, Limbs, Move, Source, State, Val},
     table::table,
+    trace::Way,
 };
 use crate::{
     compiler::{
@@ -13,13 +12,11 @@ use crate::{
         blocks::{Block, Blocks, run_gas},
         clif::LoopCode,
         decode::Inst,
-        effect::{Class, op},
         error::CompileError,
-        flow::{Demand, Flow, falls_freely, possible},
+        flow::{Demand, Flow},
     },
-    frame::{STACK_LIMIT, at, x64::BIAS, x64::RESERVE, x64::Routines},
+    frame::{STACK_LIMIT, at, x64::BIAS, x64::Routines},
 };
-use alloy_primitives::U256;
 use std::mem::offset_of;
 
 pub(super) const ZERO: Ymm = Ymm(15);
@@ -48,11 +45,14 @@ macro_rules! routine {
 pub(super) use routine;
 
 /// The run being emitted.
+#[derive(Clone)]
 pub(super) struct Run {
     /// Where it leaves to while nothing was written.
     pub(super) pc: u32,
-    /// Its static gas, charged at its start.
+    /// Its static gas, as far as the end of the block, or the boundary instruction, that it is in.
     pub(super) gas: u32,
+    /// What of it has been charged, at the run's start.
+    charged: u32,
     /// The part of it that belongs to instructions that are done, the current one included.
     pub(super) spent: u32,
     /// Whether a leave can go back to its start.
@@ -79,6 +79,7 @@ pub(super) struct Open {
     pub(super) places: [Option<Place>; 2],
 }
 
+/// Emits a program.
 pub(super) struct Emitter<'a> {
     pub(super) code: &'a [u8],
     pub(super) insts: &'a [Inst],
@@ -98,6 +99,16 @@ pub(super) struct Emitter<'a> {
     pub(super) loops: Option<LoopCode>,
     /// Where that is entered.
     pub(super) looped: Label,
+    /// Which blocks continue another (C1), and both are this back end's.
+    pub(super) continues: Vec<bool>,
+    /// Which blocks there is code for.
+    pub(super) emitted: Vec<bool>,
+    /// What follows in the text.
+    pub(super) after: Option<Way>,
+    /// What is to be emitted with what another way into it has left.
+    pub(super) deferred: Vec<Way>,
+    /// Blocks with a use for their label.
+    pub(super) asked: Vec<u32>,
 }
 
 /// Emits a program: its text and entry points.
@@ -114,6 +125,15 @@ pub(in crate::compiler) fn emit(
         sums,
         rules,
     } = *program;
+    let mut continues: Vec<bool> = flow.iter().map(|flow| flow.edges.continues).collect();
+    if let Some(loops) = &loops {
+        for (continues, member) in continues.iter_mut().zip(&loops.members) {
+            *continues &= !member;
+        }
+        for &exit in &loops.exits {
+            continues[exit as usize] = false;
+        }
+    }
     let mut asm = Assembler::new();
     let looped = asm.label();
     let labels: Vec<Label> = blocks.blocks.iter().map(|_| asm.label()).collect();
@@ -128,34 +148,39 @@ pub(in crate::compiler) fn emit(
         asm,
         labels,
         state: State::new(0, 0),
-        run: Run {
-            pc: 0,
-            gas: 0,
-            spent: 0,
-            restartable: true,
-            observed: false,
-            stub: None,
-            memory: 0,
-            extents: Vec::new(),
-            open: None,
-        },
+        run: Run::new(0, 0, 0),
         jump,
         jumpi,
         uses_table: [false; 2],
         loops,
         looped,
+        continues,
+        emitted: vec![false; blocks.blocks.len()],
+        after: None,
+        deferred: Vec::new(),
+        asked: Vec::new(),
     };
     emitter.entry();
-    for index in 0..blocks.blocks.len() {
-        if blocks.blocks[index].live {
-            emitter.block(index);
-        }
-        if emitter.asm.len() > max_len {
-            let (len, max) = (emitter.asm.len(), max_len);
-            return Err(CompileError::NativeTooLarge { len, max });
+    emitter.blocks(max_len)?;
+    emitter.finish()
+}
+
+impl Run {
+    /// A run at a canonical point, of which nothing has been charged.
+    pub(super) fn new(pc: u32, gas: u32, memory: u64) -> Self {
+        Self {
+            pc,
+            gas,
+            charged: 0,
+            spent: 0,
+            restartable: true,
+            observed: false,
+            stub: None,
+            memory,
+            extents: Vec::new(),
+            open: None,
         }
     }
-    emitter.finish()
 }
 
 impl Emitter<'_> {
@@ -182,6 +207,8 @@ impl Emitter<'_> {
                 let destinations: Vec<(u32, u32, Demand)> = blocks
                     .jumpdests
                     .iter()
+                    // C3
+                    .filter(|&&(_, block)| flow[block as usize].edges.dynamic)
                     .map(|&(pc, block)| {
                         let block = block as usize;
                         (pc, offset(assembled, block), flow[block].demand)
@@ -199,6 +226,8 @@ impl Emitter<'_> {
             .iter()
             .enumerate()
             .filter(|(_, block)| block.live && (block.enterable || block.jumpdest))
+            // C1
+            .filter(|(index, _)| !flow[*index].edges.continues)
             .map(|(index, block)| EntryPoint {
                 pc: block.pc,
                 operand: offset(&assembled, index),
@@ -208,78 +237,15 @@ impl Emitter<'_> {
         Ok((assembled.text, entries))
     }
 
-    fn block(&mut self, index: usize) {
-        let block = &self.blocks.blocks[index];
-        self.asm.bind(self.labels[index]);
-        if self.enter_loop(index) {
-            return;
-        }
-        if !possible(block.needs, block.grows) {
-            self.asm.mov_imm(RSI, block.pc.into());
-            self.asm.jmp_mem(routine!(leave));
-            return;
-        }
-        self.state = State::new(block.needs, block.grows);
-        self.run.memory = self.flow[index].demand.memory.into();
-        self.begin_run(block.first, block);
-        self.charge(self.flow[index].compares);
-        for at in block.first..block.end {
-            let inst = self.insts[at as usize];
-            if inst.class == Class::Native {
-                self.run.spent += u32::from(self.rules.gas_of(inst.opcode));
-            }
-            match inst.class {
-                Class::Native if matches!(inst.opcode, op::JUMP | op::JUMPI) => {
-                    return self.jump(index, &inst);
-                }
-                Class::Native => {
-                    if !self.native(at, &inst) {
-                        return;
-                    }
-                }
-                Class::Boundary => {
-                    self.boundary(&inst);
-                    self.begin_run(at + 1, block);
-                    // The boundary's routine has compared with the reserve.
-                    let rest = &self.insts[at as usize + 1..block.end as usize];
-                    let last = rest.iter().all(|inst| inst.class != Class::Boundary);
-                    let needs = self.run.gas + if last { self.flow[index].behind } else { 0 };
-                    self.charge(Some(needs).filter(|needs| *needs > RESERVE));
-                }
-                Class::Step | Class::End => return self.step(&inst),
-            }
-        }
-        self.flush();
-        self.move_top(self.height());
-        self.fall(index);
-    }
-
-    /// Goes on to the next block, which follows in the text.
-    pub(super) fn fall(&mut self, index: usize) {
-        debug_assert!(self.blocks.blocks[index + 1].live);
-        if !falls_freely(self.blocks, self.flow, index) {
-            self.check_stack(index + 1);
-        }
-    }
-
-    fn begin_run(&mut self, at: u32, block: &Block) {
+    pub(super) fn begin_run(&mut self, at: u32, block: &Block) {
         let pc = self.insts[at as usize].pc;
-        self.run = Run {
-            pc,
-            gas: run_gas(self.insts, at, block.end, self.rules),
-            spent: 0,
-            restartable: true,
-            observed: false,
-            stub: None,
-            // Memory does not shrink.
-            memory: self.run.memory,
-            extents: Vec::new(),
-            open: None,
-        };
+        let gas = run_gas(self.insts, at, block.end, self.rules);
+        // Memory does not shrink.
+        self.run = Run::new(pc, gas, self.run.memory);
     }
 
     /// Compares the stack with a block's demand, for falling into it where D1 does not hold.
-    fn check_stack(&mut self, next: usize) {
+    pub(super) fn check_stack(&mut self, next: usize) {
         let Demand { needs, grows, .. } = self.flow[next].demand;
         let leave = self.asm.label();
         let section = self.asm.section(Section::Cold);
@@ -296,8 +262,9 @@ impl Emitter<'_> {
     }
 
     /// Charges the run, after comparing the gas with what the way ahead needs if nothing else has.
-    fn charge(&mut self, compares: Option<u32>) {
+    pub(super) fn charge(&mut self, compares: Option<u32>) {
         let cost = self.run.gas;
+        self.run.charged = cost;
         let Some(needs) = compares.filter(|needs| *needs > 0) else {
             if cost > 0 {
                 self.asm.alu_imm(Alu::Sub, R12, cost as i32);
@@ -331,7 +298,7 @@ impl Emitter<'_> {
         let stub = self.asm.label();
         let section = self.asm.section(Section::Cold);
         self.asm.bind(stub);
-        self.give_back(self.run.gas);
+        self.give_back(self.run.charged.into());
         self.asm.mov_imm(RSI, self.run.pc.into());
         self.asm.jmp_mem(routine!(leave));
         self.asm.section(section);
@@ -358,17 +325,49 @@ impl Emitter<'_> {
         self.emit_moves();
         self.move_top(self.height());
         let cost = u32::from(self.rules.gas_of(inst.opcode));
-        let back = self.run.gas - self.run.spent + cost;
-        self.give_back(back);
+        self.give_back(self.ahead() + i64::from(cost));
         self.asm.mov_imm(RSI, inst.pc.into());
         self.asm.jmp_mem(routine!(leave));
     }
 
+    /// Gas that has been charged for instructions that are not done yet; less than nothing if it has
+    /// not been charged for some that are.
+    pub(super) fn ahead(&self) -> i64 {
+        i64::from(self.run.charged) - i64::from(self.run.spent)
+    }
+
     /// Gives gas back that was charged ahead.
-    pub(super) fn give_back(&mut self, gas: u32) {
-        if gas > 0 {
+    pub(super) fn give_back(&mut self, gas: i64) {
+        if gas != 0 {
             self.asm.alu_imm(Alu::Add, R12, gas as i32);
         }
+    }
+
+    /// Charges what of the run's gas has not been. The flags stay.
+    fn pay(&mut self) {
+        let due = self.run.gas - self.run.charged;
+        if due > 0 {
+            self.asm.lea(R12, Mem::at(R12, -(due as i32)));
+        }
+    }
+
+    /// Makes the frame's stack and gas canonical. The flags stay.
+    pub(super) fn settle(&mut self) {
+        self.flush();
+        self.move_top(self.height());
+        self.pay();
+    }
+
+    /// Whether it is.
+    pub(super) fn is_settled(&self) -> bool {
+        self.height() == 0 && self.state.dirty() == 0 && self.run.gas == self.run.charged
+    }
+
+    /// The same as [`settle`](Self::settle) for a way out, where the run does not go on.
+    pub(super) fn settle_out(&mut self) {
+        self.emit_moves();
+        self.move_top(self.height());
+        self.pay();
     }
 
     /// Words above the last canonical point's top.
@@ -492,179 +491,10 @@ impl Emitter<'_> {
         self.state.drop_flags();
     }
 
-    /// The limb `i` of a value, as an operand. Uses `rax` if `rax` is to hold a large constant.
-    pub(super) fn limb(&mut self, value: Val, i: usize) -> Limb {
-        let at = self.state.at(value);
-        if 64 * i >= usize::from(at.bits) {
-            return Limb::Constant(0);
-        }
-        if let Some(constant) = at.constant {
-            return Limb::Constant(constant.as_limbs()[i]);
-        }
-        if let Some(limbs) = at.limbs {
-            return if i < limbs.count as usize {
-                Limb::In(limbs.regs[i].into())
-            } else {
-                Limb::Constant(0)
-            };
-        }
-        let mem = match (at.slot, at.frame, at.ymm) {
-            (Some(slot), ..) => self.slot(slot),
-            (None, Some(frame), _) => field(frame),
-            (None, None, ymm) => {
-                // V3; vectors were put into the scratch by `spread`.
-                debug_assert!(ymm.is_none(), "a vector's limbs were not spread");
-                field(at::SCRATCH)
-            }
-        };
-        Limb::In(mem.plus(8 * i as i32).into())
-    }
-
-    /// Makes the limbs of a value that is in a vector register only addressable, in the frame's
-    /// scratch number `n`.
-    pub(super) fn spread(&mut self, value: Val, n: i32) {
-        let at = self.state.at(value);
-        if let Some(ymm) = at.ymm
-            && at.limbs.is_none()
-            && at.slot.is_none()
-            && at.frame.is_none()
-            && at.constant.is_none()
-        {
-            let scratch = at::SCRATCH + 32 * n;
-            if at.bits <= 64 {
-                let reg = self.state.take_gpr();
-                self.asm.vmovq_to(reg, ymm);
-                self.state.set_limbs(value, Limbs::one(reg));
-            } else {
-                self.asm.vstore(field(scratch), ymm);
-                self.state.at_mut(value).frame = Some(scratch);
-            }
-        }
-    }
-
-    /// The scratch is about to hold something else.
-    pub(super) fn unspread(&mut self, value: Val) {
-        if self
-            .state
-            .at(value)
-            .frame
-            .is_some_and(|frame| (at::SCRATCH..at::SCRATCH + 96).contains(&frame))
-        {
-            self.state.at_mut(value).frame = None;
-        }
-    }
-
-    /// Loads a limb. The flags stay.
-    pub(super) fn load(&mut self, to: Gpr, limb: Limb) {
-        match limb {
-            Limb::Constant(value) => self.asm.mov_imm(to, value),
-            Limb::In(Rm::Reg(reg)) => self.asm.mov(to, Gpr(reg)),
-            Limb::In(Rm::Mem(mem)) => self.asm.mov_load(to, mem),
-            Limb::In(Rm::Pool(_)) => unreachable!("limbs are not in the pool"),
-        }
-    }
-
-    /// `to op= limb`, with `rdi` for large constants.
-    pub(super) fn combine(&mut self, alu: Alu, to: Gpr, limb: Limb) {
-        match limb {
-            Limb::Constant(value) => match i32::try_from(value as i64) {
-                Ok(value) => self.asm.alu_imm(alu, to, value),
-                Err(_) => {
-                    self.asm.mov_imm(super::asm::RDI, value);
-                    self.asm.alu(alu, to, super::asm::RDI);
-                }
-            },
-            Limb::In(rm) => self.asm.alu(alu, to, rm),
-        }
-    }
-
-    /// A register with the only limb of a value of at most 64 bits.
-    pub(super) fn narrow(&mut self, value: Val) -> Gpr {
-        debug_assert!(self.state.at(value).bits <= 64);
-        if let Some(limbs) = self.state.at(value).limbs {
-            return limbs.regs[0];
-        }
-        let reg = self.state.take_gpr();
-        let at = self.state.at(value);
-        if let (Some(ymm), None, None) = (at.ymm, at.slot, at.constant) {
-            self.asm.vmovq_to(reg, ymm);
-        } else {
-            let limb = self.limb(value, 0);
-            self.load(reg, limb);
-        }
-        self.state.set_limbs(value, Limbs::one(reg));
-        reg
-    }
-
-    /// A vector register with the value; `ymm0` if it is in none.
-    pub(super) fn vector(&mut self, value: Val) -> Ymm {
-        self.vector_in(value, SCRATCH)
-    }
-
-    /// The same with another register to load into.
-    pub(super) fn vector_in(&mut self, value: Val, free: Ymm) -> Ymm {
-        match self.state.source(value) {
-            Source::Constant(constant) if constant.is_zero() => ZERO,
-            Source::Constant(constant) => {
-                let pooled = self.asm.constant(constant.to_le_bytes());
-                self.asm.vload(free, pooled);
-                free
-            }
-            Source::Vector(ymm) => ymm,
-            Source::Limbs(limbs) if limbs.count == 1 => {
-                self.asm.vmovq_from(free, limbs.regs[0]);
-                free
-            }
-            from @ Source::Limbs(_) => {
-                self.store(field(at::SCRATCH), from);
-                self.asm.vload(free, field(at::SCRATCH));
-                free
-            }
-            Source::Frame(offset) => {
-                self.asm.vload(free, field(offset));
-                free
-            }
-            Source::Slot(slot) => {
-                self.asm.vload(free, self.slot(slot));
-                free
-            }
-            Source::Flags(_) => unreachable!("flags were saved"),
-        }
-    }
-
-    /// The value as the second operand of a vector instruction.
-    pub(super) fn vector_rm(&mut self, value: Val, free: Ymm) -> Rm {
-        match self.state.source(value) {
-            Source::Constant(constant) if !constant.is_zero() => {
-                self.asm.constant(constant.to_le_bytes())
-            }
-            Source::Slot(slot) => self.slot(slot).into(),
-            Source::Frame(offset) => field(offset).into(),
-            _ => self.vector_in(value, free).into(),
-        }
-    }
-
-    /// The constant that a value is.
-    pub(super) fn known(&self, value: Val) -> Option<U256> {
-        self.state.at(value).constant
-    }
-
-    pub(super) fn push_constant(&mut self, constant: U256) {
-        let value = self.state.constant(constant);
-        self.state.push(value);
-    }
-
     /// Before a leave that may have to write back: keeps that short.
     pub(super) fn tidy(&mut self) {
         if !self.run.restartable && self.state.dirty() > MAX_DIRTY {
             self.flush();
         }
     }
-}
-
-/// A limb as an operand.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Limb {
-    Constant(u64),
-    In(Rm),
 }

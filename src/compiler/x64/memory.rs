@@ -7,6 +7,7 @@
 use super::{
     asm::{Alu, Cond, Gpr, Mem, Place, R13, RAX, RDI, Section},
     emit::{Emitter, OFFSET_MASK, Open, SCRATCH, SWAP, ZERO, field, routine},
+    operand::Limb,
     state::Val,
     words::limbs_of,
 };
@@ -250,7 +251,7 @@ impl Emitter<'_> {
             self.load(RAX, limb);
             for i in 2..count {
                 let limb = self.limb(offset, i);
-                if let super::emit::Limb::In(rm) = limb {
+                if let Limb::In(rm) = limb {
                     self.asm.alu(Alu::Or, RAX, rm);
                 }
             }

@@ -16,7 +16,9 @@
 //! |---|---|
 //! | `asm` | encodings |
 //! | `state` | where words are |
-//! | `emit` | blocks, runs, leaves, flushes |
+//! | `trace` | blocks, and which follows which |
+//! | `emit` | runs, leaves, flushes |
+//! | `operand` | words as operands |
 //! | `select` | which instruction is whose |
 //! | `words` | arithmetic and comparison |
 //! | `bits` | logic and shifts |
@@ -29,9 +31,11 @@ mod bits;
 mod control;
 mod emit;
 mod memory;
+mod operand;
 mod select;
 mod state;
 mod table;
+mod trace;
 mod words;
 
 pub(super) use emit::emit;

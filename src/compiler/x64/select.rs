@@ -133,9 +133,9 @@ impl Emitter<'_> {
         self.observe();
         self.prepare(0, 1, 0);
         let reg = self.state.take_gpr();
-        let ahead = self.run.gas - self.run.spent;
+        let ahead = self.ahead();
         self.asm.mov(reg, R12);
-        if ahead > 0 {
+        if ahead != 0 {
             self.asm.alu_imm(Alu::Add, reg, ahead as i32);
         }
         let value = self.state.in_limbs(64, Limbs::one(reg));

@@ -123,7 +123,7 @@ pub(super) enum Move {
 /// The vector register that breaks cycles of a flush.
 pub(super) const CYCLE: Ymm = Ymm(1);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) values: Vec<Value>,
     pub(super) stack: Vec<Val>,
@@ -161,6 +161,26 @@ impl State {
             state.push(value);
         }
         state
+    }
+
+    /// Goes on with a block that uses `needs` words of the stack, at least, and has room for `grows` more.
+    pub(super) fn extend(&mut self, needs: u16, grows: u16) {
+        let missing = usize::from(needs).saturating_sub(self.stack.len());
+        self.base += missing as i32;
+        let below: Vec<Val> = (0..missing)
+            .map(|i| {
+                let value = self.value(256);
+                self.at_mut(value).slot = Some(i as i32 - self.base);
+                self.at_mut(value).uses = 1;
+                value
+            })
+            .collect();
+        self.memory.splice(0..0, below.iter().copied().map(Some));
+        self.stack.splice(0..0, below);
+        let room = self.stack.len() + usize::from(grows) + 1;
+        if self.memory.len() < room {
+            self.memory.resize(room, None);
+        }
     }
 
     /// Begins at the next canonical point: everything is in memory, and the top is slot 0.

@@ -2,7 +2,8 @@
 
 use super::{
     asm::{Alu, Cond, Gpr, RAX, RDI, RDX},
-    emit::{Emitter, Limb, SCRATCH, field, routine},
+    emit::{Emitter, SCRATCH, field, routine},
+    operand::Limb,
     state::{Limbs, Val},
 };
 use crate::frame::{

@@ -1,0 +1,278 @@
+//! Pass 3: where jumps lead to, and which blocks can be come by in one way only.
+//!
+//! A *static edge* leads from a block to the one that it falls into, or jumps to with a target that
+//! is known here. Every other way into a block is *dynamic*: from outside, or by the jump table.
+//! Constants are followed through each block, and from a block into those that *continue* it: a
+//! function that is called once returns by a static edge.
+//!
+//! # Contract
+//!
+//! * **C1** Exactly one static edge leads to a block that continues another, and nothing dynamic: the
+//!   back ends keep it out of entry tables and jump tables.
+//! * **C2** Where machine code runs a block, its jump leads to the target that is given here, if one is.
+//!
+//! * **C3** Jumps by table find those JUMPDESTs that are said to be their targets, and no others.
+//!
+//! If the code pushes a JUMPDEST's program counter as often as static edges jump to it, and does so at
+//! all, no other jump is expected: the rest of C1 is a guess. Where it is wrong, the jump finds no way in the
+//! table, and is the interpreter's.
+
+use super::{
+    blocks::Blocks,
+    decode::Inst,
+    effect::{Class, decode_pair, decode_single, op},
+    flow::possible,
+};
+
+/// Constant offsets beyond are not followed.
+const MAX_OFFSET: u64 = 1 << 16;
+
+/// Words that are followed from one block to the next.
+const MAX_FOLLOWED: usize = 64;
+
+/// How often jumps are looked for with what was found before.
+const ROUNDS: usize = 4;
+
+/// How a block ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Not with a jump, or with one that is not followed here.
+    None,
+    /// With a jump to this block, by a static edge.
+    Block(u32),
+}
+
+/// Of one block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edges {
+    /// Of its jump (C2).
+    pub(super) target: Target,
+    /// Whether control falls out of its end.
+    pub(super) falls: bool,
+    /// Whether it continues another (C1).
+    pub(super) continues: bool,
+    /// Whether jumps by table lead to it (C3).
+    pub(super) dynamic: bool,
+    /// Whether all that it leads to ends in a failure, as far as can be seen.
+    pub(super) cold: bool,
+    /// Bytes that memory has at its end because of it.
+    pub(super) reaches: u32,
+}
+
+impl Edges {
+    /// The blocks that static edges lead to from this one, which is number `index`.
+    pub(super) fn successors(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
+        let jump = match self.target {
+            Target::Block(block) => Some(block as usize),
+            Target::None => None,
+        };
+        jump.into_iter().chain(self.falls.then_some(index + 1))
+    }
+}
+
+/// Finds the edges.
+pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
+    let pushes = pushes(code, insts);
+    let mut continues = vec![false; blocks.blocks.len()];
+    let mut found = scan_all(code, insts, blocks, &continues);
+    for _ in 0..ROUNDS {
+        let lone = ways(blocks, &found, &pushes).0;
+        if lone == continues {
+            break;
+        }
+        // What was found by following edges can add edges: C1 has to hold for what was followed.
+        let mut next = lone;
+        let scanned = loop {
+            let scanned = scan_all(code, insts, blocks, &next);
+            let still = ways(blocks, &scanned, &pushes).0;
+            if next.iter().zip(&still).all(|(next, still)| !next | still) {
+                break scanned;
+            }
+            for (next, still) in next.iter_mut().zip(still) {
+                *next &= still;
+            }
+        };
+        continues = next;
+        found = scanned;
+    }
+    let dynamic = ways(blocks, &found, &pushes).1;
+    for (edges, (continues, dynamic)) in found.iter_mut().zip(continues.into_iter().zip(dynamic)) {
+        edges.continues = continues;
+        edges.dynamic = dynamic && !continues;
+    }
+    cold(insts, blocks, &mut found);
+    found
+}
+
+/// How often the code pushes each program counter.
+fn pushes(code: &[u8], insts: &[Inst]) -> Vec<u32> {
+    let mut pushes = vec![0; code.len()];
+    for inst in insts {
+        if matches!(inst.opcode, op::PUSH0..=op::PUSH32)
+            && let Ok(pc) = usize::try_from(inst.pushed(code))
+            && let Some(pushes) = pushes.get_mut(pc)
+        {
+            *pushes += 1;
+        }
+    }
+    pushes
+}
+
+/// The blocks that C1 holds for, and those that jumps by table may lead to.
+fn ways(blocks: &Blocks, edges: &[Edges], pushes: &[u32]) -> (Vec<bool>, Vec<bool>) {
+    // Static edges into each block, and jumps among them.
+    let (mut ways, mut jumps) = (vec![0u32; edges.len()], vec![0u32; edges.len()]);
+    for (index, from) in edges.iter().enumerate() {
+        if !blocks.blocks[index].live {
+            continue;
+        }
+        for to in from.successors(index) {
+            ways[to] += 1;
+        }
+        if let Target::Block(to) = from.target {
+            jumps[to as usize] += 1;
+        }
+    }
+    let blocks = blocks.blocks.iter().enumerate();
+    blocks
+        .map(|(index, block)| {
+            let pushed = pushes.get(block.pc as usize).copied().unwrap_or(0);
+            let dynamic = block.jumpdest && (pushed == 0 || pushed > jumps[index]);
+            let lone = index > 0
+                && block.live
+                && !block.enterable
+                && !dynamic
+                && ways[index] == 1
+                && possible(block.needs, block.grows);
+            (lone, dynamic)
+        })
+        .unzip()
+}
+
+/// Runs through all blocks, through one that continues another with what that one has pushed.
+fn scan_all(code: &[u8], insts: &[Inst], blocks: &Blocks, continues: &[bool]) -> Vec<Edges> {
+    let mut found: Vec<Option<Edges>> = vec![None; continues.len()];
+    let mut work: Vec<(usize, Vec<Option<u64>>)> = Vec::new();
+    for root in 0..continues.len() {
+        if continues[root] {
+            continue;
+        }
+        work.push((root, Vec::new()));
+        while let Some((index, mut stack)) = work.pop() {
+            let edges = scan(code, insts, blocks, index, &mut stack);
+            stack.drain(..stack.len().saturating_sub(MAX_FOLLOWED));
+            found[index] = Some(edges);
+            let nexts = edges.successors(index);
+            let nexts = nexts.filter(|&next| continues[next] && found[next].is_none());
+            work.extend(nexts.map(|next| (next, stack.clone())));
+        }
+    }
+    // What only leads around among itself is never come by.
+    let none = |index| scan(code, insts, blocks, index, &mut Vec::new());
+    let found = found.into_iter().enumerate();
+    found
+        .map(|(index, edges)| edges.unwrap_or_else(|| none(index)))
+        .collect()
+}
+
+/// Runs through a block with the constants on `stack`, of which what is below is unknown.
+fn scan(
+    code: &[u8],
+    insts: &[Inst],
+    blocks: &Blocks,
+    index: usize,
+    stack: &mut Vec<Option<u64>>,
+) -> Edges {
+    let block = &blocks.blocks[index];
+    let mut reaches = 0u32;
+    let mut target = Target::None;
+    for inst in &insts[block.first as usize..block.end as usize] {
+        if matches!(inst.class, Class::Step | Class::End) {
+            break;
+        }
+        let top = |stack: &[Option<u64>], depth: usize| {
+            stack.len().checked_sub(depth).and_then(|i| stack[i])
+        };
+        let native = inst.class == Class::Native;
+        let exchange = |stack: &mut Vec<Option<u64>>, a: usize, b: usize| {
+            // Unknown words come in from below.
+            let missing = (a.max(b) + 1).saturating_sub(stack.len());
+            stack.splice(0..0, std::iter::repeat_n(None, missing));
+            let top = stack.len() - 1;
+            stack.swap(top - a, top - b);
+        };
+        match inst.opcode {
+            op::PUSH0..=op::PUSH32 if native => {
+                stack.push(u64::try_from(inst.pushed(code)).ok());
+                continue;
+            }
+            op::DUP1..=op::DUP16 if native => {
+                stack.push(top(stack, (inst.opcode - op::DUP1) as usize + 1));
+                continue;
+            }
+            op::DUPN if native => {
+                let depth = decode_single(inst.immediate).unwrap_or(0);
+                stack.push(top(stack, depth.into()));
+                continue;
+            }
+            op::SWAP1..=op::SWAP16 if native => {
+                exchange(stack, 0, (inst.opcode - op::SWAP1) as usize + 1);
+                continue;
+            }
+            op::SWAPN if native => {
+                let depth = decode_single(inst.immediate).unwrap_or(0);
+                exchange(stack, 0, depth.into());
+                continue;
+            }
+            op::EXCHANGE if native => {
+                let (a, b) = decode_pair(inst.immediate).unwrap_or((0, 0));
+                exchange(stack, a.into(), b.into());
+                continue;
+            }
+            op::MLOAD | op::MSTORE | op::MSTORE8 if native => {
+                let len = if inst.opcode == op::MSTORE8 { 1 } else { 32 };
+                if let Some(offset) = top(stack, 1).filter(|offset| *offset <= MAX_OFFSET) {
+                    reaches = reaches.max((offset + len).next_multiple_of(32) as u32);
+                }
+            }
+            op::JUMP | op::JUMPI if native => {
+                let pc = top(stack, 1).and_then(|pc| u32::try_from(pc).ok());
+                if let Some(block) = pc.and_then(|pc| blocks.target(pc)) {
+                    target = Target::Block(block);
+                }
+            }
+            _ => {}
+        }
+        stack.truncate(stack.len().saturating_sub(inst.inputs.into()));
+        stack.extend((0..inst.outputs).map(|_| None));
+    }
+    let last = &insts[block.end as usize - 1];
+    Edges {
+        target,
+        falls: match last.class {
+            Class::Step | Class::End => false,
+            Class::Native => last.opcode != op::JUMP,
+            Class::Boundary => true,
+        },
+        continues: false,
+        dynamic: false,
+        cold: false,
+        reaches,
+    }
+}
+
+/// Marks the blocks from which only REVERT, or what is no instruction, can be reached.
+fn cold(insts: &[Inst], blocks: &Blocks, edges: &mut [Edges]) {
+    for index in (0..edges.len()).rev() {
+        let last = &insts[blocks.blocks[index].end as usize - 1];
+        let jumps = matches!(last.opcode, op::JUMP | op::JUMPI) && last.class == Class::Native;
+        edges[index].cold = if matches!(last.class, Class::Step | Class::End) {
+            matches!(last.opcode, op::REVERT | op::INVALID)
+        } else if jumps && edges[index].target == Target::None {
+            false
+        } else {
+            // What leads back is not seen yet, and taken for warm.
+            edges[index].successors(index).all(|next| edges[next].cold)
+        };
+    }
+}
