@@ -12,6 +12,10 @@ mod effect;
 mod error;
 mod flow;
 mod isa;
+#[cfg(feature = "revmc")]
+pub(crate) mod limbs;
+#[cfg(not(feature = "revmc"))]
+mod limbs;
 mod program;
 mod rules;
 #[cfg(target_arch = "x86_64")]

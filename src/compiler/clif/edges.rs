@@ -5,12 +5,17 @@
 
 use super::{
     Part,
-    emit::{Limb, Region},
     generate::Generator,
     state::{Data, Val},
 };
 use crate::{
-    compiler::{decode::Inst, edges::Target, effect::op, flow::falls_freely},
+    compiler::{
+        decode::Inst,
+        edges::Target,
+        effect::op,
+        flow::falls_freely,
+        limbs::{Limb, Region},
+    },
     frame::{Exit, STACK_LIMIT, at, boundary_operand},
 };
 use alloy_primitives::U256;

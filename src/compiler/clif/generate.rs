@@ -2,10 +2,8 @@
 
 use super::{
     Part,
-    emit::{Emit, Limb, Region},
     loops::Loops,
     state::{Data, State, Val},
-    word::Word,
 };
 use crate::{
     compiler::{
@@ -15,6 +13,7 @@ use crate::{
         effect::{Class, op},
         error::CompileError,
         flow::possible,
+        limbs::{Emit, Limb, Region, Word},
     },
     frame::{Exit, at},
 };

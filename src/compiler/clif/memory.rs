@@ -4,14 +4,12 @@
 //! made sure of it. Where the memory is too short it grows, in a cold block; where it cannot, or an
 //! offset is 2^32 or more, the interpreter does the instruction.
 
-use super::{
-    emit::{Limb, Region},
-    generate::Generator,
-    state::Val,
-    word::Word,
-};
+use super::{generate::Generator, state::Val};
 use crate::{
-    compiler::decode::Inst,
+    compiler::{
+        decode::Inst,
+        limbs::{Limb, Region, Word},
+    },
     frame::{GAS_AHEAD, arithmetic::Operator, at},
 };
 use alloy_primitives::U256;

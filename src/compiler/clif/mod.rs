@@ -3,7 +3,7 @@
 //! The contract is that of any back end: the runs, leaves, demands and gas ahead of `blocks` and
 //! `flow`, and the frame of `crate::frame`. What is its own:
 //!
-//! * A word is four limbs, each a constant, a comparison's result or an SSA value, loaded from stack
+//! * A word is four limbs (`limbs`), each a constant, a comparison's result or an SSA value, loaded from stack
 //!   memory when it is first used. What moves words costs nothing; what does not change them is not
 //!   written back.
 //! * A block that is only fallen into takes over the words of the block before.
@@ -16,8 +16,6 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `emit` | limbs, and instructions at the end of a block |
-//! | `word`, `shift` | 256-bit arithmetic on limbs |
 //! | `loops` | which blocks pass words on, and which words |
 //! | `state` | the virtual stack |
 //! | `generate` | blocks, runs, leaves, write-back |
@@ -28,16 +26,13 @@
 
 mod dispatch;
 mod edges;
-mod emit;
 mod generate;
 mod loops;
 mod memory;
 mod select;
-mod shift;
 mod state;
 #[cfg(test)]
 mod tests;
-mod word;
 
 use super::{CompileOptions, EntryPoint, Program, Tier, error::CompileError};
 use crate::frame::MAX_NATIVE_STACK;

@@ -1,17 +1,11 @@
 //! Which instruction is emitted by what, and what needs no code.
 
-use super::{
-    emit::Limb,
-    generate::Generator,
-    loops::COUNTER_BITS,
-    memory::SAFE_BITS,
-    state::Val,
-    word::{Plan, Word},
-};
+use super::{generate::Generator, loops::COUNTER_BITS, memory::SAFE_BITS, state::Val};
 use crate::{
     compiler::{
         decode::Inst,
         effect::{decode_pair, decode_single, op},
+        limbs::{Limb, Plan, Word},
     },
     frame::{
         arithmetic::{Operator, evaluate},

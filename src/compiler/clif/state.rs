@@ -8,7 +8,7 @@
 //!   the block and the blocks that take its state over.
 //! * **S2** A word with a limb that is not known has a home or a field of the frame, and that holds it.
 
-use super::{emit::Limb, word::Word};
+use crate::compiler::limbs::{Limb, Word};
 use alloy_primitives::U256;
 use cranelift_codegen::ir;
 

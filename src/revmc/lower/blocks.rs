@@ -13,7 +13,7 @@
 //! * **K2** Every edge to a block that does not continue a stack, and reads one, is emitted after
 //!   the stack was flushed (S1).
 
-use super::emit::Emit;
+use crate::compiler::limbs::Emit;
 use cranelift_codegen::ir::{self, InstBuilder, types};
 use std::collections::BTreeMap;
 
@@ -228,6 +228,7 @@ fn best_shift(targets: &[(u64, ir::Block)], size: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compiler::limbs::Emit;
 
     #[test]
     fn roles_follow_the_names() {

@@ -8,12 +8,14 @@
 use super::{
     Callee, Lowering,
     blocks::BasicBlock,
-    emit::{Limb, Region},
     param,
     value::{Data, Type, Value},
-    word::Word,
 };
-use crate::revmc::builtins::{BUILTINS, Helper};
+use crate::{
+    compiler::limbs::{Limb, Region, Word},
+    frame::arithmetic::Operator,
+    revmc::builtins::{BUILTINS, Helper},
+};
 use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC as Cc, types};
 use revmc::{
     Attribute, BackendTypes, Builder, FunctionAttributeLocation, IntCC, Linkage, TypeMethods, U256,
@@ -362,19 +364,19 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn udiv(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Helper::UDiv, lhs, rhs)
+        self.lowering.divide(Operator::Div, Helper::UDiv, lhs, rhs)
     }
 
     fn sdiv(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Helper::SDiv, lhs, rhs)
+        self.lowering.divide(Operator::Sdiv, Helper::SDiv, lhs, rhs)
     }
 
     fn urem(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Helper::URem, lhs, rhs)
+        self.lowering.divide(Operator::Mod, Helper::URem, lhs, rhs)
     }
 
     fn srem(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Helper::SRem, lhs, rhs)
+        self.lowering.divide(Operator::Smod, Helper::SRem, lhs, rhs)
     }
 
     fn iadd_imm(&mut self, lhs: Value, rhs: i64) -> Value {

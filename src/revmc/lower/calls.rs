@@ -3,14 +3,16 @@
 
 use super::{
     Callee, Lowering,
-    emit::{Limb, Region},
     memory::Access,
     param,
     value::{Data, Type, Value},
-    word::{Plan, Word},
 };
 use crate::{
-    compiler::Tier,
+    compiler::{
+        Tier,
+        limbs::{Limb, Plan, Region, Word},
+    },
+    frame::arithmetic::Operator,
     revmc::builtins::{Helper, stack_effect},
 };
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, Signature, condcodes::IntCC, types};
@@ -144,13 +146,20 @@ impl Lowering {
         self.e.load_word(Region::Context, a_address, 0)
     }
 
-    pub(super) fn divide(&mut self, helper: Helper, a: Value, b: Value) -> Value {
+    /// DIV, MOD, SDIV or SMOD; the helper does wide ones.
+    pub(super) fn divide(
+        &mut self,
+        operator: Operator,
+        helper: Helper,
+        a: Value,
+        b: Value,
+    ) -> Value {
         let (a, b) = (self.word(a), self.word(b));
-        let word = match self.e.word_div(helper, a, b) {
+        let word = match self.e.word_div(operator, a, b) {
             Plan::Done(word) => word,
             Plan::IfWide(is_wide) => self.branch(
                 is_wide,
-                |this| this.e.word_div_narrow(helper, a, b),
+                |this| this.e.word_div_narrow(operator, a, b),
                 |this| this.call_word_helper(helper, a, b),
             ),
         };

@@ -3,11 +3,11 @@
 use super::{
     Lowering,
     blocks::{BasicBlock, Block, Role, dispatch, has_edge, pass, redirect, trampoline},
-    emit::{Limb, Region},
     param,
     stack::StackCache,
     value::{Data, Type, Value},
 };
+use crate::compiler::limbs::{Limb, Region};
 use crate::revmc::TranslateError;
 use crate::revmc::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};

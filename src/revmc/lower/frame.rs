@@ -4,11 +4,8 @@
 //! thousands of uses, and ends in memory all the same. So these values are in a stack slot, and an
 //! extended basic block that uses one loads it, once.
 
-use super::{
-    Lowering,
-    emit::{Emit, Region},
-    param,
-};
+use super::{Lowering, param};
+use crate::compiler::limbs::{Emit, Region};
 use cranelift_codegen::ir::{self, StackSlotData, StackSlotKind, types};
 
 /// The frame's `SharedMemory`, after the parameters.

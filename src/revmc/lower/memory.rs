@@ -17,12 +17,11 @@
 use super::{
     Lowering,
     calls::CONTINUE,
-    emit::{Limb, Region},
     frame::{CHECKPOINT, SHARED_MEMORY},
     param,
     value::{Data, Type, Value},
-    word::Word,
 };
+use crate::compiler::limbs::{Limb, Region, Word};
 use crate::revmc::builtins::Helper;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;

@@ -6,9 +6,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`value`] | what the front end's handles stand for |
-//! | [`emit`] | instructions at an insertion point, with constant folding on 64-bit limbs |
-//! | [`word`] | 256-bit arithmetic on limbs |
-//! | [`shift`] | shifts and bytes of words |
+//! | [`emission`] | the insertion point of [`limbs`](crate::compiler::limbs), code that is thrown away |
 //! | [`stack`] | the operand stack in SSA values |
 //! | [`blocks`] | basic blocks, joins, computed jumps |
 //! | [`flow`] | edges between blocks, and what joins receive |
@@ -21,18 +19,16 @@
 pub(super) mod blocks;
 pub(super) mod builder;
 mod calls;
-mod emit;
+mod emission;
 mod flow;
 mod frame;
 mod memory;
 mod operand;
-mod shift;
 mod stack;
 pub(super) mod value;
-mod word;
 
 use super::{TranslateError, layout::Layout};
-use crate::compiler::Tier;
+use crate::compiler::{Tier, limbs::Emit};
 use blocks::{Block, Trampolines};
 use cranelift_codegen::{
     ir::{
@@ -41,7 +37,7 @@ use cranelift_codegen::{
     },
     isa::CallConv,
 };
-use emit::Emit;
+use emission::Scratch;
 use frame::Frame;
 use memory::Memory;
 use revmc::EvmContext;
@@ -49,7 +45,6 @@ use revmc_builtins::Builtin;
 use stack::{StackCache, StackHome};
 use std::{collections::BTreeMap, mem::offset_of};
 use value::{Data, Type, Value, Values};
-use word::Scratch;
 
 /// Parameters of a compiled function, by revmc's calling convention.
 mod param {

@@ -1,12 +1,10 @@
 //! What the front end's operands come to: the words, flags, scalars and addresses behind its handles.
 
 use super::{
-    Lowering,
-    emit::{Limb, Region, evaluate},
-    param,
+    Lowering, param,
     value::{Data, Type, Value, scalar_limb},
-    word::Word,
 };
+use crate::compiler::limbs::{Limb, Region, Word, evaluate};
 use crate::revmc::TranslateError;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC as Cc, types};
 use revmc::{

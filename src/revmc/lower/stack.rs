@@ -15,10 +15,7 @@
 //!
 //! The length slot counts bytes, so that the stack pointer is one addition away.
 
-use super::{
-    emit::{Emit, Limb, Region},
-    word::Word,
-};
+use crate::compiler::limbs::{Emit, Limb, Region, Word};
 use cranelift_codegen::ir::{self, condcodes::IntCC, types};
 use std::collections::{BTreeMap, BTreeSet};
 

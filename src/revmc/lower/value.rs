@@ -1,10 +1,7 @@
 //! The handles that the front end passes around, and what they stand for.
 
-use super::{
-    emit::{Emit, Limb},
-    stack::{Bounds, Fault},
-    word::Word,
-};
+use super::stack::{Bounds, Fault};
+use crate::compiler::limbs::{Emit, Limb, Word};
 use cranelift_codegen::ir;
 
 /// A type of the front end's IR.

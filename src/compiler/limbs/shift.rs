@@ -7,13 +7,13 @@ use super::{
     emit::{Emit, Limb},
     word::Word,
 };
+use alloy_primitives::U256;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC};
-use revmc::primitives::U256;
 
 impl Emit {
     // Shifts.
 
-    pub(super) fn word_shl(&mut self, a: Word, n: Word) -> Word {
+    pub(crate) fn word_shl(&mut self, a: Word, n: Word) -> Word {
         match n.as_const() {
             Some(n) => match u32::try_from(n) {
                 Ok(n @ 0..256) => self.shl_const(a, n),
@@ -29,7 +29,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn word_shr(&mut self, a: Word, n: Word) -> Word {
+    pub(crate) fn word_shr(&mut self, a: Word, n: Word) -> Word {
         match n.as_const() {
             Some(n) => match u32::try_from(n) {
                 Ok(n @ 0..256) => self.shr_const(a, n, Limb::ZERO),
@@ -39,7 +39,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn word_sar(&mut self, a: Word, n: Word) -> Word {
+    pub(crate) fn word_sar(&mut self, a: Word, n: Word) -> Word {
         let sign = self.sar_imm(a.0[3], 63);
         match n.as_const() {
             Some(n) => match u32::try_from(n) {
@@ -50,7 +50,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn shl_const(&mut self, a: Word, n: u32) -> Word {
+    pub(crate) fn shl_const(&mut self, a: Word, n: u32) -> Word {
         let (limbs, bits) = ((n / 64) as usize, n % 64);
         Word(std::array::from_fn(|i| {
             let Some(j) = i.checked_sub(limbs) else {
@@ -66,7 +66,7 @@ impl Emit {
     }
 
     /// `sign` fills from the top.
-    pub(super) fn shr_const(&mut self, a: Word, n: u32, sign: Limb) -> Word {
+    pub(crate) fn shr_const(&mut self, a: Word, n: u32, sign: Limb) -> Word {
         let (limbs, bits) = ((n / 64) as usize, n % 64);
         let limb = |j: usize| if j < 4 { a.0[j] } else { sign };
         Word(std::array::from_fn(|i| {
@@ -142,7 +142,7 @@ impl Emit {
     // Bytes.
 
     /// `BYTE`: the `index`th byte of `a`, counted from the most significant one.
-    pub(super) fn word_byte(&mut self, index: Word, a: Word) -> Word {
+    pub(crate) fn word_byte(&mut self, index: Word, a: Word) -> Word {
         if let Some(index) = index.as_const() {
             let Ok(index @ 0..32) = u32::try_from(index) else {
                 return Word::ZERO;
@@ -180,7 +180,7 @@ impl Emit {
     }
 
     /// `SIGNEXTEND` from a known byte.
-    pub(super) fn word_signextend_const(&mut self, byte: U256, a: Word) -> Word {
+    pub(crate) fn word_signextend_const(&mut self, byte: U256, a: Word) -> Word {
         let Ok(byte @ 0..31) = usize::try_from(byte) else {
             return a;
         };

@@ -8,13 +8,14 @@ use cranelift_codegen::{
     cursor::{Cursor, FuncCursor},
     ir::{
         self, AliasRegion, AliasRegionData, InsertBuilder, InstBuilder, MemFlagsData,
-        condcodes::IntCC, types,
+        condcodes::{CondCode, IntCC},
+        types,
     },
 };
 
 /// A 64-bit part of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limb {
+pub(crate) enum Limb {
     /// Known when compiling.
     Const(u64),
     /// Of type `i64`.
@@ -24,40 +25,41 @@ pub(super) enum Limb {
 }
 
 impl Limb {
-    pub(super) const ZERO: Self = Self::Const(0);
+    pub(crate) const ZERO: Self = Self::Const(0);
 
-    pub(super) fn is_zero(self) -> bool {
+    pub(crate) fn is_zero(self) -> bool {
         self == Self::ZERO
     }
 }
 
 /// The disjoint parts of memory that compiled code touches.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Region {
-    /// The operand stack and its length.
+pub(crate) enum Region {
+    /// The operand stack, and where its length is kept.
     Stack,
-    /// The gas counter.
-    Gas,
     /// The frame's memory and call data: bytes at any alignment.
     Bytes,
-    /// The structures of the calling convention.
+    /// The frame, or the structures of another calling convention, and what the function saves.
     Context,
+    /// The gas counter, where it is a structure of its own.
+    #[cfg(feature = "revmc")]
+    Gas,
 }
 
-/// An insertion point at the end of a block, or before its terminator.
-pub(super) struct Emit {
-    pub(super) func: ir::Function,
-    pub(super) block: ir::Block,
+/// An insertion point: at the end of a block, or before an instruction.
+pub(crate) struct Emit {
+    pub(crate) func: ir::Function,
+    pub(crate) block: ir::Block,
     /// Insert before this instruction instead.
-    before: Option<ir::Inst>,
-    /// Where code goes that nothing leads to, while such code is emitted.
-    dead: Option<ir::Block>,
+    pub(crate) before: Option<ir::Inst>,
+    /// While this is set, new blocks are this one.
+    pub(crate) dead: Option<ir::Block>,
     regions: [AliasRegion; 4],
 }
 
 impl Emit {
-    pub(super) fn new(mut func: ir::Function, block: ir::Block) -> Self {
-        let regions = ["operand stack", "gas", "bytes", "context"];
+    pub(crate) fn new(mut func: ir::Function, block: ir::Block) -> Self {
+        let regions = ["operand stack", "bytes", "frame", "gas"];
         let mut id = 0;
         let regions = regions.map(|description| {
             id += 1;
@@ -75,7 +77,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn flags(&self, region: Region) -> MemFlagsData {
+    pub(crate) fn flags(&self, region: Region) -> MemFlagsData {
         let flags = match region {
             Region::Bytes => MemFlagsData::new().with_notrap(),
             _ => MemFlagsData::trusted(),
@@ -83,7 +85,7 @@ impl Emit {
         flags.with_alias_region(Some(self.regions[region as usize]))
     }
 
-    pub(super) fn cursor(&mut self) -> FuncCursor<'_> {
+    pub(crate) fn cursor(&mut self) -> FuncCursor<'_> {
         let cursor = FuncCursor::new(&mut self.func);
         match self.before {
             Some(inst) => cursor.at_inst(inst),
@@ -91,48 +93,10 @@ impl Emit {
         }
     }
 
-    /// Emits what `f` does before the instruction that ends `block`.
-    pub(super) fn before_end_of<R>(
-        &mut self,
-        block: ir::Block,
-        f: impl FnOnce(&mut Self) -> R,
-    ) -> R {
-        self.before = self.func.layout.last_inst(block);
-        let result = f(self);
-        self.before = None;
-        result
-    }
-
     // Blocks.
 
-    /// Emits into a block of its own, which [`discard_dead_code`](Self::discard_dead_code) removes,
-    /// until [`revive`](Self::revive): the front end cannot be told that nothing leads here.
-    pub(super) fn die(&mut self, pit: &mut Option<ir::Block>) {
-        let block = *pit.get_or_insert_with(|| {
-            let block = self.func.dfg.make_block();
-            self.func.layout.append_block(block);
-            block
-        });
-        self.block = block;
-        self.dead = Some(block);
-    }
-
-    pub(super) fn revive(&mut self) {
-        self.dead = None;
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.dead.is_some()
-    }
-
-    pub(super) fn discard_dead_code(&mut self, pit: Option<ir::Block>) {
-        if let Some(block) = pit {
-            self.func.layout.remove_block_and_insts(block);
-        }
-    }
-
     /// Creates a block and appends it to the layout.
-    pub(super) fn new_block(&mut self, cold: bool) -> ir::Block {
+    pub(crate) fn new_block(&mut self, cold: bool) -> ir::Block {
         if let Some(block) = self.dead {
             return block;
         }
@@ -144,18 +108,18 @@ impl Emit {
         block
     }
 
-    pub(super) fn jump(&mut self, to: ir::Block, args: &[ir::Value]) {
+    pub(crate) fn jump(&mut self, to: ir::Block, args: &[ir::Value]) {
         let args: Vec<ir::BlockArg> = args.iter().map(|&v| v.into()).collect();
         self.cursor().ins().jump(to, &args);
     }
 
-    pub(super) fn brif(&mut self, cond: ir::Value, then: ir::Block, otherwise: ir::Block) {
+    pub(crate) fn brif(&mut self, cond: ir::Value, then: ir::Block, otherwise: ir::Block) {
         self.cursor().ins().brif(cond, then, &[], otherwise, &[]);
     }
 
     // Scalars.
 
-    pub(super) fn iconst(&mut self, ty: ir::Type, value: u64) -> ir::Value {
+    pub(crate) fn iconst(&mut self, ty: ir::Type, value: u64) -> ir::Value {
         let bits = ty.bits();
         let value = if bits < 64 {
             value & ((1 << bits) - 1)
@@ -165,7 +129,7 @@ impl Emit {
         self.cursor().ins().iconst(ty, value as i64)
     }
 
-    pub(super) fn load(
+    pub(crate) fn load(
         &mut self,
         ty: ir::Type,
         region: Region,
@@ -176,23 +140,12 @@ impl Emit {
         self.cursor().ins().load(ty, flags, base, offset)
     }
 
-    /// A load of something that does not change while the function runs.
-    pub(super) fn load_invariant(
-        &mut self,
-        ty: ir::Type,
-        base: ir::Value,
-        offset: i32,
-    ) -> ir::Value {
-        let flags = self.flags(Region::Context).with_readonly().with_can_move();
-        self.cursor().ins().load(ty, flags, base, offset)
-    }
-
-    pub(super) fn store(&mut self, region: Region, value: ir::Value, base: ir::Value, offset: i32) {
+    pub(crate) fn store(&mut self, region: Region, value: ir::Value, base: ir::Value, offset: i32) {
         let flags = self.flags(region);
         self.cursor().ins().store(flags, value, base, offset);
     }
 
-    pub(super) fn offset(&mut self, base: ir::Value, offset: i64) -> ir::Value {
+    pub(crate) fn offset(&mut self, base: ir::Value, offset: i64) -> ir::Value {
         if offset == 0 {
             base
         } else {
@@ -200,11 +153,11 @@ impl Emit {
         }
     }
 
-    pub(super) fn add_values(&mut self, a: ir::Value, b: ir::Value) -> ir::Value {
+    pub(crate) fn add_values(&mut self, a: ir::Value, b: ir::Value) -> ir::Value {
         self.cursor().ins().iadd(a, b)
     }
 
-    pub(super) fn select_values(
+    pub(crate) fn select_values(
         &mut self,
         cond: ir::Value,
         a: ir::Value,
@@ -213,22 +166,31 @@ impl Emit {
         self.cursor().ins().select(cond, a, b)
     }
 
-    pub(super) fn slot_address(&mut self, slot: ir::StackSlot) -> ir::Value {
+    pub(crate) fn slot_address(&mut self, slot: ir::StackSlot) -> ir::Value {
         self.cursor().ins().stack_addr(types::I64, slot, 0)
     }
 
-    pub(super) fn icmp(&mut self, cc: IntCC, a: ir::Value, b: ir::Value) -> ir::Value {
+    pub(crate) fn icmp(&mut self, cc: IntCC, a: ir::Value, b: ir::Value) -> ir::Value {
         self.cursor().ins().icmp(cc, a, b)
     }
 
-    pub(super) fn icmp_imm(&mut self, cc: IntCC, a: ir::Value, imm: i64) -> ir::Value {
+    pub(crate) fn icmp_imm(&mut self, cc: IntCC, a: ir::Value, imm: i64) -> ir::Value {
         self.cursor().ins().icmp_imm_s(cc, a, imm)
+    }
+
+    pub(crate) fn zero_vector(&mut self) -> ir::Value {
+        let zero = self
+            .func
+            .dfg
+            .constants
+            .insert(ir::ConstantData::from(&[0u8; 16][..]));
+        self.cursor().ins().vconst(types::I64X2, zero)
     }
 
     // Limbs.
 
     /// The limb as an `i64`.
-    pub(super) fn value(&mut self, limb: Limb) -> ir::Value {
+    pub(crate) fn value(&mut self, limb: Limb) -> ir::Value {
         match limb {
             Limb::Const(c) => self.iconst(types::I64, c),
             Limb::Val(v) => v,
@@ -236,7 +198,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn or(&mut self, a: Limb, b: Limb) -> Limb {
+    pub(crate) fn or(&mut self, a: Limb, b: Limb) -> Limb {
         match (a, b) {
             (Limb::Const(a), Limb::Const(b)) => Limb::Const(a | b),
             (Limb::Const(0), x) | (x, Limb::Const(0)) => x,
@@ -250,7 +212,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn and(&mut self, a: Limb, b: Limb) -> Limb {
+    pub(crate) fn and(&mut self, a: Limb, b: Limb) -> Limb {
         match (a, b) {
             (Limb::Const(a), Limb::Const(b)) => Limb::Const(a & b),
             (Limb::Const(0), _) | (_, Limb::Const(0)) => Limb::ZERO,
@@ -268,7 +230,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn xor(&mut self, a: Limb, b: Limb) -> Limb {
+    pub(crate) fn xor(&mut self, a: Limb, b: Limb) -> Limb {
         match (a, b) {
             (Limb::Const(a), Limb::Const(b)) => Limb::Const(a ^ b),
             (Limb::Const(0), x) | (x, Limb::Const(0)) => x,
@@ -278,7 +240,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn not(&mut self, a: Limb) -> Limb {
+    pub(crate) fn not(&mut self, a: Limb) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const(!a),
             _ => {
@@ -289,7 +251,7 @@ impl Emit {
     }
 
     /// `cond ? a : b`, where `cond` is an `i8`.
-    pub(super) fn select(&mut self, cond: ir::Value, a: Limb, b: Limb) -> Limb {
+    pub(crate) fn select(&mut self, cond: ir::Value, a: Limb, b: Limb) -> Limb {
         match (a, b) {
             _ if a == b => a,
             (Limb::Const(1), Limb::Const(0)) => Limb::Flag(cond),
@@ -301,7 +263,7 @@ impl Emit {
     }
 
     /// `a << n`, `n < 64`.
-    pub(super) fn shl_imm(&mut self, a: Limb, n: u32) -> Limb {
+    pub(crate) fn shl_imm(&mut self, a: Limb, n: u32) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const(a << n),
             _ if n == 0 => a,
@@ -313,7 +275,7 @@ impl Emit {
     }
 
     /// `a >> n`, `n < 64`, filled with zeros.
-    pub(super) fn shr_imm(&mut self, a: Limb, n: u32) -> Limb {
+    pub(crate) fn shr_imm(&mut self, a: Limb, n: u32) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const(a >> n),
             _ if n == 0 => a,
@@ -323,7 +285,7 @@ impl Emit {
     }
 
     /// `a >> n`, `n < 64`, filled with the sign.
-    pub(super) fn sar_imm(&mut self, a: Limb, n: u32) -> Limb {
+    pub(crate) fn sar_imm(&mut self, a: Limb, n: u32) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const((a as i64 >> n) as u64),
             _ if n == 0 => a,
@@ -332,7 +294,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn bswap(&mut self, a: Limb) -> Limb {
+    pub(crate) fn bswap(&mut self, a: Limb) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const(a.swap_bytes()),
             Limb::Flag(_) => self.shl_imm(a, 56),
@@ -341,7 +303,7 @@ impl Emit {
     }
 
     /// Whether the limb is not zero, as a limb of 0 or 1.
-    pub(super) fn is_nonzero(&mut self, a: Limb) -> Limb {
+    pub(crate) fn is_nonzero(&mut self, a: Limb) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const(u64::from(a != 0)),
             Limb::Flag(_) => a,
@@ -350,15 +312,28 @@ impl Emit {
     }
 
     /// Whether the limb is zero, as a limb of 0 or 1.
-    pub(super) fn is_zero(&mut self, a: Limb) -> Limb {
+    pub(crate) fn is_zero(&mut self, a: Limb) -> Limb {
         match a {
             Limb::Const(a) => Limb::Const(u64::from(a == 0)),
-            Limb::Flag(a) | Limb::Val(a) => Limb::Flag(self.icmp_imm(IntCC::Equal, a, 0)),
+            Limb::Val(a) => Limb::Flag(self.icmp_imm(IntCC::Equal, a, 0)),
+            // A comparison's opposite is a comparison.
+            Limb::Flag(a) => match self.comparison(a) {
+                Some((cc, x, y)) => Limb::Flag(self.icmp(cc.complement(), x, y)),
+                None => Limb::Flag(self.icmp_imm(IntCC::Equal, a, 0)),
+            },
+        }
+    }
+
+    fn comparison(&self, flag: ir::Value) -> Option<(IntCC, ir::Value, ir::Value)> {
+        let inst = self.func.dfg.value_def(flag).inst()?;
+        match self.func.dfg.insts[inst] {
+            ir::InstructionData::IntCompare { cond, args, .. } => Some((cond, args[0], args[1])),
+            _ => None,
         }
     }
 
     /// A comparison of 64-bit limbs, as a limb of 0 or 1.
-    pub(super) fn cmp(&mut self, cc: IntCC, a: Limb, b: Limb) -> Limb {
+    pub(crate) fn cmp(&mut self, cc: IntCC, a: Limb, b: Limb) -> Limb {
         if let (Limb::Const(a), Limb::Const(b)) = (a, b) {
             return Limb::Const(u64::from(evaluate(cc, a, b)));
         }
@@ -387,7 +362,7 @@ impl Emit {
 }
 
 /// The comparison's value for two constants.
-pub(super) fn evaluate(cc: IntCC, a: u64, b: u64) -> bool {
+pub(crate) fn evaluate(cc: IntCC, a: u64, b: u64) -> bool {
     let (sa, sb) = (a as i64, b as i64);
     match cc {
         IntCC::Equal => a == b,

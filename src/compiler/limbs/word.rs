@@ -15,21 +15,21 @@ use cranelift_codegen::ir::{
 
 /// A 256-bit value, least significant limb first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) [Limb; 4]);
+pub(crate) struct Word(pub(crate) [Limb; 4]);
 
 impl Word {
-    pub(super) const ZERO: Self = Self([Limb::ZERO; 4]);
+    pub(crate) const ZERO: Self = Self([Limb::ZERO; 4]);
 
-    pub(super) fn constant(value: U256) -> Self {
+    pub(crate) fn constant(value: U256) -> Self {
         Self(value.into_limbs().map(Limb::Const))
     }
 
-    pub(super) fn from_limb(limb: Limb) -> Self {
+    pub(crate) fn from_limb(limb: Limb) -> Self {
         Self([limb, Limb::ZERO, Limb::ZERO, Limb::ZERO])
     }
 
     /// The value, if it is known when compiling.
-    pub(super) fn as_const(&self) -> Option<U256> {
+    pub(crate) fn as_const(&self) -> Option<U256> {
         let mut limbs = [0; 4];
         for (out, limb) in limbs.iter_mut().zip(self.0) {
             let Limb::Const(c) = limb else { return None };
@@ -39,7 +39,7 @@ impl Word {
     }
 
     /// How many limbs may be other than zero.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.0
             .iter()
             .rposition(|limb| !limb.is_zero())
@@ -81,34 +81,34 @@ impl Emit {
         Word(std::array::from_fn(|i| f(self, a.0[i], b.0[i])))
     }
 
-    pub(super) fn word_or(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_or(&mut self, a: Word, b: Word) -> Word {
         self.map2(a, b, Self::or)
     }
 
-    pub(super) fn word_and(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_and(&mut self, a: Word, b: Word) -> Word {
         self.map2(a, b, Self::and)
     }
 
-    pub(super) fn word_xor(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_xor(&mut self, a: Word, b: Word) -> Word {
         self.map2(a, b, Self::xor)
     }
 
-    pub(super) fn word_not(&mut self, a: Word) -> Word {
+    pub(crate) fn word_not(&mut self, a: Word) -> Word {
         Word(a.0.map(|limb| self.not(limb)))
     }
 
-    pub(super) fn word_select(&mut self, cond: ir::Value, a: Word, b: Word) -> Word {
+    pub(crate) fn word_select(&mut self, cond: ir::Value, a: Word, b: Word) -> Word {
         self.map2(a, b, |e, a, b| e.select(cond, a, b))
     }
 
     /// The union of the limbs from `from` on: zero iff all of them are.
-    pub(super) fn union(&mut self, a: &Word, from: usize) -> Limb {
+    pub(crate) fn union(&mut self, a: &Word, from: usize) -> Limb {
         a.0[from..]
             .iter()
             .fold(Limb::ZERO, |union, &limb| self.or(union, limb))
     }
 
-    pub(super) fn word_add(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_add(&mut self, a: Word, b: Word) -> Word {
         if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
             return Word::constant(a.wrapping_add(b));
         }
@@ -141,7 +141,7 @@ impl Emit {
         }
     }
 
-    pub(super) fn word_sub(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_sub(&mut self, a: Word, b: Word) -> Word {
         if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
             return Word::constant(a.wrapping_sub(b));
         }
@@ -171,7 +171,7 @@ impl Emit {
 
     /// What `MUL` comes to: a word, or a test whether the factors need more than
     /// [`word_mul_narrow`](Self::word_mul_narrow).
-    pub(super) fn word_mul(&mut self, a: Word, b: Word) -> Plan {
+    pub(crate) fn word_mul(&mut self, a: Word, b: Word) -> Plan {
         let by_const = |e: &mut Self, word: Word, c: U256| {
             if c.is_zero() {
                 Some(Word::ZERO)
@@ -200,7 +200,7 @@ impl Emit {
     }
 
     /// The product of two numbers that are the sign extensions of their low limbs.
-    pub(super) fn word_mul_narrow(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_mul_narrow(&mut self, a: Word, b: Word) -> Word {
         let (a, b) = (self.value(a.0[0]), self.value(b.0[0]));
         let low = self.cursor().ins().imul(a, b);
         let high = Limb::Val(self.cursor().ins().smulhi(a, b));
@@ -229,7 +229,7 @@ impl Emit {
     }
 
     /// Schoolbook multiplication modulo 2^256, by columns of 64 bits.
-    pub(super) fn word_mul_wide(&mut self, a: Word, b: Word) -> Word {
+    pub(crate) fn word_mul_wide(&mut self, a: Word, b: Word) -> Word {
         let (a, b) = (a.0, b.0);
         let Some(p00) = self.wide_product(a[0], b[0]) else {
             // A factor's low limb is zero: shift the other product up by a limb.
@@ -324,7 +324,7 @@ impl Emit {
 
     // Comparisons. Each gives a constant or a flag.
 
-    pub(super) fn word_cmp(&mut self, cc: IntCC, a: Word, b: Word) -> Limb {
+    pub(crate) fn word_cmp(&mut self, cc: IntCC, a: Word, b: Word) -> Limb {
         match cc {
             IntCC::Equal => {
                 let difference = self.word_xor(a, b);
@@ -402,7 +402,7 @@ impl Emit {
 
     /// What `DIV`, `MOD`, `SDIV` or `SMOD` comes to: a word, or a test whether the operands need
     /// more than [`word_div_narrow`](Self::word_div_narrow).
-    pub(super) fn word_div(&mut self, operator: Operator, a: Word, b: Word) -> Plan {
+    pub(crate) fn word_div(&mut self, operator: Operator, a: Word, b: Word) -> Plan {
         if b.is_zero() {
             return Plan::Done(Word::ZERO);
         }
@@ -439,7 +439,7 @@ impl Emit {
     }
 
     /// The division of operands that [`word_div`](Self::word_div) found to be narrow.
-    pub(super) fn word_div_narrow(&mut self, operator: Operator, a: Word, b: Word) -> Word {
+    pub(crate) fn word_div_narrow(&mut self, operator: Operator, a: Word, b: Word) -> Word {
         let dividend = self.value(a.0[0]);
         let divisor = self.value(b.0[0]);
         if !is_unsigned(operator) {
@@ -478,7 +478,7 @@ fn is_unsigned(operator: Operator) -> bool {
 }
 
 /// How an operation with a fast case is done.
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// This is the result.
     Done(Word),
     /// By the general method if this limb is not zero.
