@@ -276,3 +276,97 @@ fn cold(insts: &[Inst], blocks: &Blocks, edges: &mut [Edges]) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Rules, *};
+    use crate::compiler::{CompileOptions, Tier, blocks, compile, decode};
+
+    fn rules() -> Rules {
+        Rules::new([3; 256], 0..=255)
+    }
+
+    /// The edges of the block at each program counter.
+    fn edges(code: &[u8]) -> impl Fn(u32) -> Edges {
+        let insts = decode::decode(code, &rules());
+        let blocks = blocks::split(&insts);
+        let found = find(code, &insts, &blocks);
+        move |pc| {
+            let block = blocks.blocks.iter().position(|block| block.pc == pc);
+            found[block.expect("a block begins there")]
+        }
+    }
+
+    fn target(edges: Edges) -> Option<u32> {
+        match edges.target {
+            Target::Block(block) => Some(block),
+            Target::None => None,
+        }
+    }
+
+    #[test]
+    fn a_function_that_is_called_once_returns_by_an_edge() {
+        // 0: PUSH1 5, PUSH1 7, JUMP; 5: JUMPDEST, STOP; 7: JUMPDEST, JUMP
+        let at = edges(&[0x60, 5, 0x60, 7, 0x56, 0x5b, 0, 0x5b, 0x56]);
+        for pc in [5, 7] {
+            assert!(at(pc).continues && !at(pc).dynamic, "{pc}");
+        }
+        assert_eq!(target(at(0)), Some(2));
+        assert_eq!(target(at(7)), Some(1));
+    }
+
+    #[test]
+    fn one_that_is_called_twice_returns_by_the_table() {
+        // 0: PUSH1 5, PUSH1 12, JUMP; 5: JUMPDEST, PUSH1 11, PUSH1 12, JUMP; 11: JUMPDEST; 12: JUMPDEST, JUMP
+        let at = edges(&[
+            0x60, 5, 0x60, 12, 0x56, 0x5b, 0x60, 11, 0x60, 12, 0x56, 0x5b, 0x5b, 0x56,
+        ]);
+        assert!(!at(12).continues && target(at(12)).is_none());
+        assert!(at(5).dynamic && at(11).dynamic);
+        assert!(!at(12).dynamic, "each push of it is a jump's");
+    }
+
+    #[test]
+    fn a_destination_that_nobody_pushes_may_be_computed() {
+        // PUSH0, POP; 2: JUMPDEST, STOP
+        let at = edges(&[0x5f, 0x50, 0x5b, 0x00]);
+        assert!(at(2).dynamic && !at(2).continues);
+    }
+
+    #[test]
+    fn a_loops_head_continues_nothing() {
+        // PUSH0; 1: JUMPDEST, PUSH1 1, JUMP
+        let at = edges(&[0x5f, 0x5b, 0x60, 1, 0x56]);
+        assert!(!at(1).continues && !at(1).dynamic);
+        assert_eq!(target(at(1)), Some(1));
+    }
+
+    #[test]
+    fn what_reverts_is_cold_and_what_may_go_on_is_not() {
+        // PUSH0, PUSH1 6, JUMPI; 4: INVALID; 5: (dead); 6: JUMPDEST, STOP
+        let at = edges(&[0x5f, 0x60, 6, 0x57, 0xfe, 0xfe, 0x5b, 0x00]);
+        assert!(at(4).cold && !at(6).cold && !at(0).cold);
+        assert!(at(4).continues && at(6).continues);
+    }
+
+    #[test]
+    fn blocks_that_only_continue_each_other_compile() {
+        // STOP; 1: JUMPDEST, PUSH1 5, JUMP; 5: JUMPDEST, PUSH1 1, JUMP
+        let code = [0x00, 0x5b, 0x60, 5, 0x56, 0x5b, 0x60, 1, 0x56];
+        let at = edges(&code);
+        assert!(at(1).continues && at(5).continues);
+        for (tier, portable) in [
+            (Tier::Baseline, false),
+            (Tier::Optimized, false),
+            (Tier::Optimized, true),
+        ] {
+            let options = CompileOptions {
+                tier,
+                portable,
+                ..CompileOptions::default()
+            };
+            let native = compile(&code, &rules(), &options).unwrap();
+            assert_eq!(native.entries().len(), 1, "{tier} {portable}");
+        }
+    }
+}

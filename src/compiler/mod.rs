@@ -137,25 +137,49 @@ pub fn compile(
         let len = bytecode.len();
         return Err(CompileError::BytecodeTooLong { len, max });
     }
-    let insts = decode::decode(bytecode, rules);
-    let blocks = blocks::split(&insts);
-    let edges = edges::find(bytecode, &insts, &blocks);
-    let flow = flow::follow(&insts, &blocks, edges, rules);
-    let sums = address::sums(bytecode, &insts, &blocks);
-    let program = Program {
-        code: bytecode,
-        insts: &insts,
-        blocks: &blocks,
-        flow: &flow,
-        sums: &sums,
-        rules,
-    };
+    let passes = Passes::run(bytecode, rules);
+    let program = passes.program(bytecode, rules);
     let (text, entries) = emit(&program, options)?;
     Ok(NativeCode {
         text,
         entries,
         tier: options.tier,
     })
+}
+
+/// The results of the passes, in their order.
+struct Passes {
+    insts: Vec<decode::Inst>,
+    blocks: blocks::Blocks,
+    flow: Vec<flow::Flow>,
+    sums: Vec<bool>,
+}
+
+impl Passes {
+    fn run(bytecode: &[u8], rules: &Rules) -> Self {
+        let insts = decode::decode(bytecode, rules);
+        let blocks = blocks::split(&insts);
+        let edges = edges::find(bytecode, &insts, &blocks);
+        let flow = flow::follow(&insts, &blocks, edges, rules);
+        let sums = address::sums(bytecode, &insts, &blocks);
+        Self {
+            insts,
+            blocks,
+            flow,
+            sums,
+        }
+    }
+
+    fn program<'a>(&'a self, code: &'a [u8], rules: &'a Rules) -> Program<'a> {
+        Program {
+            code,
+            insts: &self.insts,
+            blocks: &self.blocks,
+            flow: &self.flow,
+            sums: &self.sums,
+            rules,
+        }
+    }
 }
 
 /// What the passes have found.
@@ -168,6 +192,16 @@ struct Program<'a> {
     /// Which sums are addresses, by instruction.
     sums: &'a [bool],
     rules: &'a Rules,
+}
+
+impl Program<'_> {
+    /// Whether a frame can enter a block from outside, or by a jump of another part of the program.
+    fn is_entered(&self, index: usize) -> bool {
+        let block = &self.blocks.blocks[index];
+        // C1
+        let open = !self.flow[index].edges.continues;
+        open && block.live && (block.enterable || block.jumpdest)
+    }
 }
 
 /// By one pass, and its loops by Cranelift in the tier that takes its time; all by Cranelift where there is

@@ -23,14 +23,9 @@ fn place(target: u32, bits: u32) -> usize {
 impl Generator<'_> {
     /// The blocks that a frame can enter, in the order of the entry table.
     pub(super) fn entered(&self) -> Vec<usize> {
-        let blocks = self.program.blocks.blocks.iter().enumerate();
-        let entered = blocks.filter(|(index, block)| {
-            let part = self.part == Part::Whole || self.loops.carried(*index).is_some();
-            // C1
-            let open = !self.program.flow[*index].edges.continues;
-            part && open && block.live && (block.enterable || block.jumpdest)
-        });
-        entered.map(|(index, _)| index).collect()
+        let part = |index| self.part == Part::Whole || self.loops.carried(index).is_some();
+        let entered = |index: &usize| part(*index) && self.program.is_entered(*index);
+        (0..self.program.flow.len()).filter(entered).collect()
     }
 
     fn table(&mut self, default: ir::Block, blocks: &[ir::Block]) -> ir::JumpTable {

@@ -71,6 +71,10 @@ impl Loops {
         let edges = edges(program);
         let mut this = Self::none(edges.len());
         for (number, blocks) in components(&edges).into_iter().enumerate() {
+            // A loop of blocks that only continue each other is never come by.
+            if !blocks.iter().any(|&index| program.is_entered(index)) {
+                continue;
+            }
             if let Some(heights) = heights(program.blocks, &edges, &blocks) {
                 this.admit(program, number as u32, &heights);
             }
@@ -397,22 +401,12 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compiler::{Rules, address, blocks, decode, flow};
+    use crate::compiler::{Passes, Rules};
 
     fn with_loops(code: &[u8], f: impl FnOnce(&Program<'_>, &Loops)) {
         let rules = Rules::new([3; 256], 0..=255);
-        let insts = decode::decode(code, &rules);
-        let blocks = blocks::split(&insts);
-        let flow = flow::follow(code, &insts, &blocks, &rules);
-        let sums = address::sums(code, &insts, &blocks);
-        let program = Program {
-            code,
-            insts: &insts,
-            blocks: &blocks,
-            flow: &flow,
-            sums: &sums,
-            rules: &rules,
-        };
+        let passes = Passes::run(code, &rules);
+        let program = passes.program(code, &rules);
         f(&program, &Loops::find(&program));
     }
 

@@ -162,7 +162,7 @@ pub(in crate::compiler) fn emit(
     };
     emitter.entry();
     emitter.blocks(max_len)?;
-    emitter.finish()
+    emitter.finish(program)
 }
 
 impl Run {
@@ -193,7 +193,7 @@ impl Emitter<'_> {
         self.asm.jmp_mem(Mem::at(RAX, enter));
     }
 
-    fn finish(mut self) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
+    fn finish(mut self, program: &Program<'_>) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
         self.table_jumps();
         self.loop_exits();
         let (labels, blocks, flow) = (self.labels, self.blocks, self.flow);
@@ -225,9 +225,7 @@ impl Emitter<'_> {
             .blocks
             .iter()
             .enumerate()
-            .filter(|(_, block)| block.live && (block.enterable || block.jumpdest))
-            // C1
-            .filter(|(index, _)| !flow[*index].edges.continues)
+            .filter(|(index, _)| program.is_entered(*index))
             .map(|(index, block)| EntryPoint {
                 pc: block.pc,
                 operand: offset(&assembled, index),
