@@ -28,7 +28,7 @@ use revmc_jit::{
         ArtifactKey, ArtifactStore, DirArtifactStore, DirOptions, TempArtifactStore, TrustedStore,
         Verified, loader::max_loaded,
     },
-    compiler::{self, CompileOptions, Rules, Tier},
+    compiler::{Rules, Tier},
     primitives::{Bytes, SpecId, keccak256},
 };
 use std::{
@@ -97,10 +97,8 @@ fn key_of(code: &Bytes) -> RuntimeCacheKey {
 }
 
 fn make(code: &Bytes) -> (RuntimeCacheKey, Verified) {
-    let (key, options) = (key_of(code), CompileOptions::default());
-    let rules = rules();
-    let native = compiler::compile(code, &rules, &options).unwrap();
-    let artifact = aot::build(key, &rules, code.len(), OPTIONS, &native);
+    let key = key_of(code);
+    let artifact = aot::make(code, key.spec_id, &rules(), OPTIONS);
     (key, artifact.unwrap())
 }
 

@@ -13,7 +13,7 @@
 //! checks and loads each artifact; it ends with an error if one is refused. `prune` removes what
 //! other builds of this program made.
 
-use alloy_primitives::{hex, keccak256};
+use alloy_primitives::hex;
 use revmc_jit::{
     Chain, RuntimeCacheKey,
     aot::{self, BuildOptions},
@@ -21,7 +21,7 @@ use revmc_jit::{
         ArtifactError, ArtifactStore, BuildId, DirArtifactStore, DirOptions, IndexEntry,
         StoredArtifact, TrustedStore,
     },
-    compiler::{self, CompileOptions, Tier},
+    compiler::Tier,
     primitives::SpecId,
 };
 use std::{
@@ -119,25 +119,18 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         _ => content,
     };
     let started = Instant::now();
-    let options = CompileOptions {
+    let options = BuildOptions {
         tier: Tier::Optimized,
-        ..CompileOptions::default()
+        debug_assertions: false,
     };
-    let chain = Chain::mainnet();
-    let rules = chain.rules(spec_id);
-    let code = compiler::compile(&bytecode, rules, &options)?;
+    let artifact = aot::make(&bytecode, spec_id, Chain::mainnet().rules(spec_id), options)?;
     let elapsed = started.elapsed();
-    let program = RuntimeCacheKey {
-        code_hash: keccak256(&bytecode),
-        spec_id,
-    };
-    let artifact = aot::build(program, rules, bytecode.len(), (&options).into(), &code)?;
     let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
-        "{}: {program}, {} bytes, compiled in {elapsed:.1?} to {} bytes, stored as {stored}",
+        "{}: {} {spec_id:?}, {} bytes, compiled in {elapsed:.1?}, stored as {stored}",
         file.display(),
+        artifact.manifest().code_hash,
         bytecode.len(),
-        code.text_len(),
     ))
 }
 

@@ -18,10 +18,12 @@ use crate::{
     },
     chain::Chain,
     compiler::{self, CompileOptions, EntryPoint, NativeCode, Rules, Tier},
+    error::{Result, StoreError},
     frame::{self, Entry},
     key::RuntimeCacheKey,
     program::CompiledProgram,
 };
+use alloy_primitives::keccak256;
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{fmt, sync::Arc};
 
@@ -103,14 +105,67 @@ pub fn builds(
         .collect()
 }
 
-/// Makes an artifact of `code`, which this process compiled from `bytecode_len` bytes of bytecode
-/// with `options`. Pure computation: no compiler, assembler or linker runs, nothing is stored.
+/// Compiles `bytecode` for `rules`, the rules at `spec_id`, and makes an artifact of it, under the
+/// hash of these very bytes. Nothing is stored. Not for an execution thread.
+///
+/// There is no other way from safe code to an artifact of this process: what machine code was
+/// compiled from is not the caller's to say.
+///
+/// ```
+/// use revmc_jit::{Chain, aot, aot::BuildOptions, compiler::Tier, primitives::{SpecId, keccak256}};
+///
+/// # #[cfg(target_os = "linux")] {
+/// let (code, spec_id) = ([0x60, 0x01, 0x00], SpecId::OSAKA);
+/// let options = BuildOptions { tier: Tier::Optimized, debug_assertions: false };
+/// let artifact = aot::make(&code, spec_id, Chain::mainnet().rules(spec_id), options)?;
+/// assert_eq!(artifact.manifest().code_hash, keccak256(code));
+/// # }
+/// # Ok::<(), revmc_jit::Error>(())
+/// ```
+///
+/// ```compile_fail,E0603
+/// use revmc_jit::{Chain, RuntimeCacheKey, aot, aot::BuildOptions, compiler::{self, Tier}};
+///
+/// // One contract's code under another one's name.
+/// fn exchange(code: &[u8], other: RuntimeCacheKey, options: BuildOptions) {
+///     let chain = Chain::mainnet();
+///     let rules = chain.rules(other.spec_id);
+///     let native = compiler::compile(code, rules, &Default::default()).unwrap();
+///     aot::build(other, rules, 1, options, &native);
+/// }
+/// ```
+///
+/// # Errors
+/// [`Error::Compile`](crate::Error::Compile); [`Error::Artifact`](crate::Error::Artifact) with [`ArtifactError::Unsupported`] where artifacts are not
+/// implemented, with [`ArtifactError::TooLarge`] for code beyond
+/// [`MAX_TEXT_LEN`](artifact::object::MAX_TEXT_LEN).
+pub fn make(
+    bytecode: &[u8],
+    spec_id: SpecId,
+    rules: &Rules,
+    options: BuildOptions,
+) -> Result<Verified> {
+    let compile = CompileOptions {
+        tier: options.tier,
+        debug_assertions: options.debug_assertions,
+        ..CompileOptions::default()
+    };
+    let code = compiler::compile(bytecode, rules, &compile)?;
+    let code_hash = keccak256(bytecode);
+    let program = RuntimeCacheKey { code_hash, spec_id };
+    let made = build(program, rules, bytecode.len(), options, &code);
+    made.map_err(|error| StoreError::from(error).into())
+}
+
+/// Makes an artifact of `code`, which this process compiled with `options` for `rules` from
+/// `bytecode_len` bytes of bytecode with the hash of `program` (Q2). Pure computation: no compiler,
+/// assembler or linker runs, nothing is stored.
 ///
 /// # Errors
 /// [`ArtifactError::Unsupported`] where artifacts are not implemented, [`ArtifactError::TooLarge`]
 /// for code beyond [`MAX_TEXT_LEN`](artifact::object::MAX_TEXT_LEN), [`ArtifactError::Mismatch`] if
 /// `code` was compiled for another tier than `options` says.
-pub fn build(
+pub(crate) fn build(
     program: RuntimeCacheKey,
     rules: &Rules,
     bytecode_len: usize,
@@ -141,8 +196,8 @@ pub fn build(
 /// Blocks on some system calls; not for an execution thread.
 ///
 /// # Errors
-/// As [`artifact::load`]; [`ArtifactError::Malformed`] if the data beside the code is not what
-/// [`build`] puts there.
+/// As [`artifact::load`]; [`ArtifactError::Malformed`] if the data beside the code is not an entry
+/// table.
 pub fn load(
     verified: &Verified,
     program: RuntimeCacheKey,

@@ -41,6 +41,67 @@ enum Backing {
 ///
 /// Dropping the last reference unmaps the code. [`crate::JitBackend`] keeps one reference of its
 /// own, so that this happens on its thread and not on an execution thread.
+///
+/// What it is cannot be changed, and safe code cannot make one but by compiling its bytecode (P1):
+///
+/// ```compile_fail,E0616
+/// fn exchange(program: &mut revmc_jit::CompiledProgram, other: &revmc_jit::CompiledProgram) {
+///     program.entry = other.entry;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn rename(program: &mut revmc_jit::CompiledProgram, key: revmc_jit::RuntimeCacheKey) {
+///     program.key = key;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn unmap(program: &mut revmc_jit::CompiledProgram, other: revmc_jit::CompiledProgram) {
+///     program.backing = other.backing;
+/// }
+/// ```
+///
+/// ```compile_fail,E0594
+/// fn rename(program: &mut revmc_jit::CompiledProgram, key: revmc_jit::RuntimeCacheKey) {
+///     program.key() = key;
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use revmc_jit::{CompiledProgram, RuntimeCacheKey};
+/// fn rename(program: CompiledProgram, key: RuntimeCacheKey) -> CompiledProgram {
+///     CompiledProgram { key, ..program }
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// use revmc_jit::{Chain, CompiledProgram, RuntimeCacheKey, compiler::NativeCode};
+/// fn make(key: RuntimeCacheKey, code: &NativeCode) {
+///     let _ = CompiledProgram::jit(key, Chain::mainnet().rules(key.spec_id).clone(), 1, code);
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// fn call(program: &revmc_jit::CompiledProgram) {
+///     let _ = program.entry_point();
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// fn copy(program: &revmc_jit::CompiledProgram) -> revmc_jit::CompiledProgram {
+///     program.clone() // a copy is the backend's to make
+/// }
+/// ```
+///
+/// What a program says of itself can be asked:
+///
+/// ```
+/// fn ask(program: &mut revmc_jit::CompiledProgram) -> [usize; 3] {
+///     let _ = (program.key(), program.kind(), program.tier(), program.rules());
+///     [program.bytecode_len(), program.native_len(), program.mapped_len()]
+/// }
+/// ```
 #[repr(align(64))]
 pub struct CompiledProgram {
     entry: Entry,

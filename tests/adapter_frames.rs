@@ -17,7 +17,7 @@ use revm::{
 };
 use revmc_jit::{
     Chain, CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
-    compiler::Rules,
+    compiler::{CompileError, CompileOptions, Rules},
     primitives::{Bytes, OptimizationLevel, SpecId, keccak256},
     revm::FrameError,
 };
@@ -242,6 +242,122 @@ fn exchanged_code_is_followed() {
             &Chain::mainnet(),
             &table_with(exchange),
         );
+    }
+}
+
+type Function = fn(Context<'_>) -> InstructionExecResult;
+
+/// How often the program asks who goes on while this instruction runs in place of BALANCE and another
+/// one puts things right behind it. The result has to be the interpreter's.
+fn questions(strange: Function, repair: Function) -> Vec<usize> {
+    // PUSH0; BALANCE; EXTCODESIZE; POP; memory; an end that leaves the analysed code as it is, twice.
+    let code = hex!("5f31 3b50 6001610200 52 00 00");
+    let mut table = table_with(strange);
+    table[0x3b] = Instruction::new(repair);
+    let chain = Chain::mainnet();
+    let programs = compile(&code, &chain);
+    compare_programs(&programs, &code, 100_000, &chain, &table);
+    let ask = |program: &Arc<CompiledProgram>| {
+        let mut asked = 0;
+        let switch = || {
+            asked += 1;
+            false
+        };
+        let (mut frame, mut host) = (frame(&code, 100_000), DummyHost::new(SPEC));
+        program
+            .run_frame_switching(
+                &mut frame,
+                &table,
+                chain.rules(SPEC).gas(),
+                &mut host,
+                switch,
+            )
+            .expect("the program is for this frame");
+        asked
+    };
+    programs.iter().map(ask).collect()
+}
+
+/// Safe code can make the interpreter say what is not so. Machine code does not go on behind that: for
+/// what it would do, nobody else would have to do something wrong.
+#[test]
+fn machine_code_does_not_go_on_where_its_ground_was_taken_away() {
+    fn nothing(_: Context<'_>) -> InstructionExecResult {
+        Ok(())
+    }
+    // The same buffer, and no room in it.
+    fn shrink(context: Context<'_>) -> InstructionExecResult {
+        context.interpreter.stack.data_mut().shrink_to(8);
+        Ok(())
+    }
+    fn room(context: Context<'_>) -> InstructionExecResult {
+        let stack = context.interpreter.stack.data_mut();
+        stack.reserve_exact(1024 - stack.len());
+        Ok(())
+    }
+    // Words of memory that were paid for, as it seems: times 32 they are none.
+    fn pay(context: Context<'_>) -> InstructionExecResult {
+        context.interpreter.gas.memory_mut().words_num += 1 << 59;
+        Ok(())
+    }
+    fn pay_back(context: Context<'_>) -> InstructionExecResult {
+        context.interpreter.gas.memory_mut().words_num -= 1 << 59;
+        Ok(())
+    }
+    // Code at the same place, and less of it.
+    fn cut(context: Context<'_>) -> InstructionExecResult {
+        let bytecode = &mut context.interpreter.bytecode;
+        let (pc, code) = (bytecode.pc(), bytecode.original_bytes());
+        let place = code.as_ptr();
+        let hash = bytecode
+            .hash()
+            .ok_or(InstructionResult::FatalExternalError)?;
+        let code = Bytecode::new_legacy(code.slice(..code.len() - 1));
+        *bytecode = ExtBytecode::new_with_hash(code, hash);
+        assert_eq!(bytecode.original_bytes().as_ptr(), place);
+        bytecode.absolute_jump(pc);
+        Ok(())
+    }
+    let ordinary = questions(nothing, nothing);
+    let cases: [(Function, Function); 3] = [(shrink, room), (pay, pay_back), (cut, nothing)];
+    for (strange, repair) in cases {
+        for (asked, ordinary) in questions(strange, repair).into_iter().zip(&ordinary) {
+            assert!(asked < *ordinary, "{asked} of {ordinary}");
+        }
+    }
+}
+
+/// Costs whose sum is beyond what an instruction's operand holds.
+#[test]
+fn rules_may_cost_anything() {
+    let chain = Chain::new(|spec_id| {
+        let mainnet = Chain::mainnet();
+        let rules = mainnet.rules(spec_id);
+        let mut gas = *rules.gas();
+        gas[0x50] = u16::MAX;
+        gas[0x5f] = u16::MAX;
+        Rules::new(gas, (0..=255).filter(|&op| rules.is_standard(op)))
+    });
+    let pairs = |count: usize| [[0x5f, 0x50].repeat(count), vec![0x00]].concat();
+    let refused = |code: &[u8], portable| {
+        let options = CompileOptions {
+            portable,
+            ..CompileOptions::default()
+        };
+        let compiled = revmc_jit::compiler::compile(code, chain.rules(SPEC), &options);
+        matches!(compiled, Err(CompileError::TooComplex { .. }))
+    };
+    for portable in [false, true] {
+        assert!(refused(&pairs(32 * 1024 - 1), portable));
+        assert!(!refused(&pairs(8000), portable));
+    }
+    let (code, table) = (pairs(8000), instruction_table());
+    let programs = compile(&code, &chain);
+    for gas in [
+        u64::from(u16::MAX) * 16_000 - 1,
+        u64::from(u16::MAX) * 16_000,
+    ] {
+        compare_programs(&programs, &code, gas, &chain, &table);
     }
 }
 

@@ -9,6 +9,7 @@
 use super::{
     decode::Inst,
     effect::{Class, op},
+    error::CompileError,
     rules::Rules,
 };
 
@@ -108,6 +109,33 @@ fn is_jumpdest(inst: &Inst) -> bool {
 
 fn is_jump(inst: &Inst) -> bool {
     matches!(inst.opcode, op::JUMP | op::JUMPI) && inst.class == Class::Native
+}
+
+/// Static gas of one run, at most, so that it fits an instruction's operand and sums of two cannot
+/// overflow: far from what any chain charges, but rules may say anything.
+const MAX_RUN_GAS: u64 = 1 << 30;
+
+/// Refuses code with a run that costs more than [`MAX_RUN_GAS`].
+pub(super) fn check_gas(
+    insts: &[Inst],
+    blocks: &Blocks,
+    rules: &Rules,
+) -> Result<(), CompileError> {
+    for block in &blocks.blocks {
+        let run = insts[block.first as usize..block.end as usize].iter();
+        let native = run.filter(|inst| inst.class == Class::Native);
+        let costs = native.map(|inst| u64::from(rules.gas_of(inst.opcode)));
+        // The runs of a block together, and a boundary instruction.
+        let gas = costs.sum::<u64>() + u64::from(u16::MAX);
+        if gas > MAX_RUN_GAS {
+            return Err(CompileError::TooComplex {
+                what: "gas of static costs in a block",
+                count: gas as usize,
+                max: MAX_RUN_GAS as usize,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Static gas of the run that starts at instruction `at`, a boundary instruction at its end

@@ -137,7 +137,7 @@ pub fn compile(
         let len = bytecode.len();
         return Err(CompileError::BytecodeTooLong { len, max });
     }
-    let passes = Passes::run(bytecode, rules);
+    let passes = Passes::run(bytecode, rules)?;
     let program = passes.program(bytecode, rules);
     let (text, entries) = emit(&program, options)?;
     Ok(NativeCode {
@@ -156,18 +156,19 @@ struct Passes {
 }
 
 impl Passes {
-    fn run(bytecode: &[u8], rules: &Rules) -> Self {
+    fn run(bytecode: &[u8], rules: &Rules) -> Result<Self, CompileError> {
         let insts = decode::decode(bytecode, rules);
         let blocks = blocks::split(&insts);
+        blocks::check_gas(&insts, &blocks, rules)?;
         let edges = edges::find(bytecode, &insts, &blocks);
         let flow = flow::follow(&insts, &blocks, edges, rules);
         let sums = address::sums(bytecode, &insts, &blocks);
-        Self {
+        Ok(Self {
             insts,
             blocks,
             flow,
             sums,
-        }
+        })
     }
 
     fn program<'a>(&'a self, code: &'a [u8], rules: &'a Rules) -> Program<'a> {

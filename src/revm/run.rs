@@ -207,7 +207,7 @@ impl CompiledProgram {
         self.entry_at(
             interpreter.bytecode.pc(),
             interpreter.stack.len(),
-            interpreter.gas.memory().words_num * 32,
+            interpreter.memory.len(),
             interpreter.gas.remaining(),
         )
     }

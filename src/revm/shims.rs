@@ -8,13 +8,16 @@
 //! * **A1** While machine code runs, the interpreter and the host belong to it, through the
 //!   [`Context`]: nothing else uses them, and a shim uses them only until it returns.
 //! * **A2** [`NativeFrame::stack`] is the buffer of the interpreter's stack, with room for
-//!   [`STACK_LIMIT`] words, from [`load_all`] until foreign code may have exchanged it; every word below [`NativeFrame::top`] is
-//!   initialised. An instruction that exchanges the buffer ends the run ([`Exit::DIVERGED`]).
+//!   [`STACK_LIMIT`] words, from [`load_all`] until foreign code may have exchanged it; every word below
+//!   [`NativeFrame::top`] is initialised. An instruction that exchanges the buffer, or takes room from
+//!   it, ends the run ([`Exit::DIVERGED`]).
 //! * **A3** [`NativeFrame::memory`] and [`NativeFrame::calldata`] are those of the interpreter after
-//!   everything that can move or replace them ([`load`]).
+//!   everything that can move or replace them ([`load`]), and the memory is exactly as long as its gas
+//!   accounts say: if they can be made to say more, growing it does nothing.
 //! * **A4** Machine code goes on behind an instruction ([`Exit::GO_ON`]) only if program counter,
-//!   code, stack buffer and stack length are what the compiler expects of the opcode it has
-//!   compiled; whatever the instruction table holds, and whatever the frame's code hash claims.
+//!   code and its length, stack buffer with its capacity and stack length are what the compiler expects
+//!   of the opcode it has compiled; whatever the instruction table holds, and whatever the frame's code
+//!   hash claims.
 //! * **A5** No shim unwinds: all that can panic is inside of `catch_unwind`, and what was caught is
 //!   kept in the context.
 //! * **A6** Machine code keeps the contract of the native frame (`frame`): where it exits, and
@@ -111,7 +114,8 @@ fn load<EXT>(
     {
         let mut memory = interpreter.memory.context_memory_mut();
         let len = memory.len();
-        if len != words.wrapping_mul(32) {
+        // Checked: words that an instruction has made up would seem to be paid for.
+        if words.checked_mul(32) != Some(len) {
             return Err(FrameError::Memory { len, words });
         }
         frame.memory = memory.as_mut_ptr();
@@ -163,7 +167,7 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
         // SAFETY: A6.
         unsafe { store(frame, self.interpreter, pc) };
-        let code = self.interpreter.bytecode.bytes_ref().as_ptr();
+        let code = self.interpreter.bytecode.bytes_ref().as_ptr_range();
         let expected = self.interpreter.stack.len() as isize + GROWTH[opcode as usize] as isize;
         self.interpreter.bytecode.relative_jump(1);
         let result = self.table[opcode as usize].execute(InstructionContext {
@@ -178,7 +182,8 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
         let interpreter = &mut *self.interpreter;
         let as_compiled = interpreter.stack.len() as isize == expected
             && interpreter.stack.data().as_ptr().addr() == frame.stack.addr()
-            && interpreter.bytecode.bytes_ref().as_ptr() == code
+            && interpreter.stack.data().capacity() >= STACK_LIMIT
+            && interpreter.bytecode.bytes_ref().as_ptr_range() == code
             && interpreter.bytecode.pc() == pc + 1;
         if !as_compiled || load(frame, interpreter).is_err() || self.switch.switch() {
             return Exit::DIVERGED;
@@ -202,7 +207,8 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
         let loaded = load(frame, interpreter);
         // The stack belongs to machine code here, and its length is stale in the interpreter.
         frame.top = top;
-        loaded.is_ok()
+        // A3: what is paid for is there.
+        loaded.is_ok() && frame.memory_len >= end
     }
 }
 
