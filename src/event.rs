@@ -15,7 +15,7 @@ pub enum CompilationKind {
     Jit,
     /// The same key again, optimised, because it stayed hot.
     Optimize,
-    /// An artifact, compiled, stored and loaded.
+    /// An artifact, compiled, loaded and stored.
     Aot,
     /// An artifact of an earlier run, verified and loaded: nothing was compiled.
     Load,
@@ -46,16 +46,16 @@ pub struct CompilationEvent {
     pub tier: Tier,
     /// Wall-clock time the worker spent, from taking the job to the finished program.
     pub duration: Duration,
-    /// Processor time of the same; equals `duration` where the system does not tell. The store's part
-    /// of it is not measured against the budget.
+    /// Processor time of the same; equals `duration` where the system does not tell. What making an
+    /// artifact takes is part of it, but not measured against the budget; what storing it takes is not.
     pub cpu_time: Duration,
     /// Bytes of bytecode.
     pub bytecode_len: usize,
     /// Bytes the program maps, or why there is none. A program that a clear command or a full
     /// cache overtook counts as success here and is not published.
     pub outcome: Result<usize, Error>,
-    /// Why a program that should have become an artifact is a JIT program: it could not be stored,
-    /// or not be loaded again.
+    /// What went wrong with the artifact that it should have become: it could not be stored, or not be
+    /// loaded (it is a JIT program then).
     pub store_error: Option<StoreError>,
 }
 

@@ -254,6 +254,31 @@ fn a_full_store_drops_what_was_used_longest_ago() {
     assert_eq!(present, [0, 1, 6, 7, 8, 9, 10, 11, 12, 13]);
 }
 
+/// What is resident is not loaded again, however hot it is: the store is told.
+#[test]
+fn what_is_in_use_is_not_the_oldest() {
+    let store = temp(DirOptions {
+        max_artifacts: 4,
+        ..DirOptions::default()
+    });
+    let key = |i| sample(i, 100).manifest.key();
+    for i in 0..4 {
+        store.store(&sealed(&sample(i, 100))).unwrap();
+        let path = store.path().join(key(i).file_name());
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(10_000 - i);
+        file.set_modified(time).unwrap();
+    }
+    store.load_all().unwrap();
+    // One that is not there is no error.
+    store.renew(&[key(0), key(2), key(9)]).unwrap();
+    let mut gone = Vec::new();
+    for i in 4..6 {
+        gone.extend(store.store(&sealed(&sample(i, 100))).unwrap().removed);
+    }
+    assert_eq!(gone, [key(1), key(3)]);
+}
+
 /// Loading renews the time of last use, but does not write each time.
 #[test]
 fn the_time_of_use_is_renewed_when_it_is_old() {

@@ -29,7 +29,9 @@ fn an_artifact_that_cannot_be_loaded_yet_is_stored_and_known() {
         code: code.clone(),
         spec_id: key.spec_id,
     });
-    eventually(&backend, |stats| stats.published == 1);
+    eventually(&backend, |stats| {
+        stats.published == 1 && stats.artifacts_stored == 1
+    });
     let program = backend.lookup_ref(&key, &code).program().unwrap();
     assert_eq!(program.kind(), ProgramKind::Jit);
     let stats = backend.stats();

@@ -83,8 +83,8 @@ fn a_store_that_fails_is_done_without() {
     assert_eq!(backend.stats().store_errors, 1);
     // What could not be stored runs all the same.
     let program = backend.lookup_blocking(request(1)).program().unwrap();
-    assert_eq!(program.kind(), ProgramKind::Jit);
     assert_eq!(run(&program, &contract(1).1), U256::from(1));
+    eventually(&backend, |stats| stats.store_errors == 2);
     let stats = backend.stats();
     assert_eq!((stats.store_errors, stats.artifacts_stored), (2, 0));
     let said = backend.last_store_error().unwrap().to_string();
@@ -161,7 +161,7 @@ fn an_artifact_with_another_key_is_left_to_it() {
     let store = Arc::new(Refusing(store));
     let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
-    eventually(&backend, |stats| stats.published == 1);
+    eventually(&backend, |stats| stats.artifacts_indexed == 1);
     backend.clear_resident().unwrap();
     let program = backend.lookup_blocking(request(1)).program().unwrap();
     assert_eq!(program.kind(), ProgramKind::Jit);
@@ -174,7 +174,7 @@ fn an_artifact_that_vanished_is_compiled_afresh() {
     let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     backend.prepare_aot(aot(1));
-    eventually(&backend, |stats| stats.published == 1);
+    eventually(&backend, |stats| stats.artifacts_indexed == 1);
     backend.clear_resident().unwrap();
     store.clear().unwrap(); // another process, say
     let program = backend.lookup_blocking(request(1)).program().unwrap();
@@ -293,13 +293,14 @@ fn a_panicking_store_is_contained() {
     assert_eq!(backend.stats().store_errors, 1);
     // Nothing of what was compiled is lost with what the store does.
     backend.prepare_aot(aot(1));
-    eventually(&backend, |stats| stats.published == 1);
+    eventually(&backend, |stats| {
+        stats.published == 1 && stats.store_errors == 2
+    });
     let stats = backend.stats();
     assert_eq!((stats.panicked, stats.failed), (0, 0));
-    assert_eq!((stats.store_errors, stats.artifacts_stored), (2, 0));
+    assert_eq!((stats.published, stats.artifacts_stored), (1, 0));
     let (key, _) = contract(1);
-    let program = backend.get_compiled(key.code_hash, key.spec_id).unwrap();
-    assert_eq!(program.kind(), ProgramKind::Jit);
+    assert!(backend.get_compiled(key.code_hash, key.spec_id).is_some());
     assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
     let said = backend.last_store_error().unwrap().to_string();
     assert_eq!(said, "the store panicked: a bug in the store");
@@ -345,9 +346,10 @@ fn what_the_store_takes_is_not_compile_time() {
     eventually(&backend, |_| {
         backend.lookup_ref(&key, &code).program().is_some()
     });
+    // It is published before it is stored.
+    eventually(&backend, |stats| stats.artifacts_stored == 1);
     let stats = backend.stats();
     assert_eq!((stats.over_budget, stats.failed), (0, 0));
-    assert_eq!(stats.artifacts_stored, 1);
     // Nor is what loading takes.
     backend.clear_resident().unwrap();
     eventually(&backend, |_| {
@@ -388,16 +390,17 @@ fn a_full_store_is_counted_and_left_alone() {
     for n in 1..=20 {
         backend.prepare_aot(aot(n));
     }
-    eventually(&backend, |stats| stats.published == 20);
+    eventually(&backend, |stats| {
+        stats.published == 20 && stats.store_full == 20
+    });
     let stats = backend.stats();
-    assert_eq!((stats.store_full, stats.artifacts_stored), (20, 0));
-    assert_eq!(stats.failed, 0);
+    assert_eq!((stats.failed, stats.artifacts_stored), (0, 0));
     let asked = store.0.load(Relaxed);
     assert!(asked < 20, "{asked}");
     // It is asked at once when it was emptied.
     backend.clear_persisted().unwrap();
     backend.prepare_aot(aot(21));
-    eventually(&backend, |stats| stats.published == 21);
+    eventually(&backend, |stats| stats.store_full == 21);
     assert_eq!(store.0.load(Relaxed), asked + 1);
 }
 
@@ -413,7 +416,7 @@ fn a_full_folder_makes_room() {
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     for n in 1..=20 {
         backend.prepare_aot(aot(n));
-        eventually(&backend, |stats| stats.published == u64::from(n));
+        eventually(&backend, |stats| stats.artifacts_stored == u64::from(n));
     }
     let stats = backend.stats();
     assert_eq!(
@@ -438,4 +441,108 @@ fn a_full_folder_makes_room() {
     }
     let stats = backend.stats();
     assert_eq!((stats.artifacts_loaded, stats.failed), (1, 0));
+}
+
+/// A store that hangs for good, with all that waits: contracts become native, and the thread that
+/// stores is the only one that is lost.
+#[test]
+fn a_store_that_hangs_costs_no_program_and_no_worker() {
+    let (entered, is_entered) = channel();
+    let (release, wait) = channel::<()>();
+    let store = Arc::new(Slow {
+        inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
+        entered: Mutex::new(entered),
+        release: Mutex::new(wait),
+    });
+    let mut config = with_store(own(store.clone()));
+    config.aot = true;
+    config.tuning.jit_worker_count = 1;
+    config.tuning.shutdown_timeout = Duration::from_secs(1);
+    let backend = JitBackend::new(config).unwrap();
+    // More than there is room for: the worker waits in vain once.
+    for n in 0..400 {
+        backend.prepare_aot(aot(n));
+    }
+    is_entered.recv().unwrap();
+    eventually(&backend, |stats| stats.published == 400);
+    let stats = backend.stats();
+    assert_eq!((stats.failed, stats.workers), (0, 1));
+    assert_eq!((stats.artifacts_stored, stats.workers_replaced), (0, 0));
+    assert!(stats.store_errors > 100, "{}", stats.store_errors);
+    assert_eq!(
+        backend.last_store_error().unwrap().to_string(),
+        "the store does not answer"
+    );
+    let (key, code) = contract(7);
+    assert!(backend.lookup_ref(&key, &code).program().is_some());
+    // What was on its way is stored when the store comes back.
+    drop(release);
+    eventually(&backend, |stats| stats.artifacts_stored > 200);
+    drop(backend);
+}
+
+/// A store whose artifacts cannot be read for ever, before it is told to go on.
+#[derive(Debug)]
+struct Stuck {
+    inner: TempArtifactStore,
+    entered: Mutex<Sender<()>>,
+    release: Mutex<Receiver<()>>,
+}
+
+impl ArtifactStore for Stuck {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        self.inner.load_all()
+    }
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        self.entered.lock().unwrap().send(()).unwrap();
+        let _ = self.release.lock().unwrap().recv();
+        self.inner.load(key)
+    }
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        self.inner.store(artifact)
+    }
+    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
+        self.inner.delete(key)
+    }
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        self.inner.clear()
+    }
+}
+
+/// A load that does not come back: the contract is compiled, and so are the others, which are not tried.
+#[test]
+fn a_load_that_hangs_is_given_up_and_its_contract_compiled() {
+    let (entered, is_entered) = channel();
+    let (release, wait) = channel::<()>();
+    let store = Arc::new(Stuck {
+        inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
+        entered: Mutex::new(entered),
+        release: Mutex::new(wait),
+    });
+    let mut config = with_store(own(store));
+    config.tuning.jit_worker_count = 1;
+    config.tuning.job_abandon_after = Duration::from_millis(200);
+    let backend = JitBackend::new(config).unwrap();
+    for n in 1..=3 {
+        backend.prepare_aot(aot(n));
+    }
+    eventually(&backend, |stats| stats.artifacts_indexed == 3);
+    backend.clear_resident().unwrap();
+    for n in 1..=3 {
+        let program = backend.lookup_blocking(request(n)).program().unwrap();
+        assert_eq!(run(&program, &contract(n).1), U256::from(n));
+    }
+    let stats = backend.stats();
+    assert_eq!((stats.workers, stats.workers_replaced), (1, 1));
+    assert_eq!((stats.abandoned, stats.failures_remembered), (0, 0));
+    assert_eq!(is_entered.try_iter().count(), 1);
+    // Once it has come back, artifacts are loaded again.
+    drop(release);
+    backend.prepare_aot(aot(4));
+    eventually(&backend, |stats| stats.artifacts_indexed == 1);
+    eventually(&backend, |stats| {
+        backend.clear_resident().unwrap();
+        let program = backend.lookup_blocking(request(4)).program();
+        program.is_some() && stats.artifacts_loaded > 0
+    });
 }

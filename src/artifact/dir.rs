@@ -15,7 +15,7 @@
 //!   folder for one is gathered bit by bit ([`room`](super::room)).
 //!
 //! A file's modification time is when its artifact was last used: writing sets it, and loading sets
-//! it again if it is older than [`DirOptions::recency`].
+//! it again if it is older than [`DirOptions::recency`]; so does [`ArtifactStore::renew`].
 
 use super::{
     container::HEADER_LEN,
@@ -430,6 +430,20 @@ impl ArtifactStore for DirArtifactStore {
         }
         let error = io::Error::from_raw_os_error(libc::ENOENT);
         Err(ArtifactError::io("renaming an artifact", error))
+    }
+
+    fn renew(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactError> {
+        self.check_folder()?;
+        for key in keys {
+            // What cannot be opened will be missed when it is loaded.
+            if let Ok(file) = sys::open_entry(&self.folder, &key.c_name())
+                && let Ok(status) = sys::status(&file)
+                && status.is_file
+            {
+                self.note_use(&file, &status);
+            }
+        }
+        Ok(())
     }
 
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {

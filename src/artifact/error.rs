@@ -281,6 +281,8 @@ pub enum ArtifactError {
     },
     /// A store of the caller's panicked; holds the panic's message.
     StorePanicked(String),
+    /// The store has not come back from what it was asked before, and is not asked more.
+    StoreSilent,
     /// An operation of the file system failed.
     Io {
         /// What was being done.
@@ -329,7 +331,11 @@ impl ArtifactError {
     pub fn is_of_the_store(&self) -> bool {
         matches!(
             self,
-            Self::Io { .. } | Self::Folder { .. } | Self::StoreFull { .. } | Self::StorePanicked(_)
+            Self::Io { .. }
+                | Self::Folder { .. }
+                | Self::StoreFull { .. }
+                | Self::StorePanicked(_)
+                | Self::StoreSilent
         )
     }
 
@@ -355,6 +361,7 @@ impl ArtifactError {
             | Self::Folder { .. }
             | Self::StoreFull { .. }
             | Self::StorePanicked(_)
+            | Self::StoreSilent
             | Self::Io { .. } => false,
         }
     }
@@ -422,6 +429,7 @@ impl fmt::Display for ArtifactError {
                 write!(f, "the store has reached its bound of {limit} {what}")
             }
             Self::StorePanicked(message) => write!(f, "the store panicked: {message}"),
+            Self::StoreSilent => f.write_str("the store does not answer"),
             Self::Io {
                 operation, source, ..
             } => write!(f, "{operation}: {source}"),

@@ -98,6 +98,17 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync {
     /// runtime then leaves the store alone for a while.
     fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError>;
 
+    /// Notes that these artifacts are in use: a program of each is resident, and was run since the last
+    /// time. Called every ten minutes or so, for a store that makes room by age. One that is not there
+    /// any more is none of its errors. Does nothing by default.
+    ///
+    /// # Errors
+    /// If the store as a whole cannot be used.
+    fn renew(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactError> {
+        let _ = keys;
+        Ok(())
+    }
+
     /// Removes an artifact; false if it was not there. A program that was loaded from it stays
     /// valid.
     ///

@@ -56,6 +56,10 @@ impl ArtifactStore for TempArtifactStore {
         self.0.store(artifact)
     }
 
+    fn renew(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactError> {
+        self.0.renew(keys)
+    }
+
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
         self.0.delete(key)
     }

@@ -153,6 +153,14 @@ impl TrustedStore {
         contained(|| self.store.store(&sealed))
     }
 
+    /// As [`ArtifactStore::renew`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn renew(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactError> {
+        contained(|| self.store.renew(keys))
+    }
+
     /// As [`ArtifactStore::load_all`].
     ///
     /// # Errors

@@ -47,6 +47,14 @@ impl Runtime {
         if self.ledger.kind(&key).is_some() && kind != CompilationKind::Aot {
             return answer(request, Ok(()));
         }
+        // It is compiled, and on its way into the store.
+        if kind == CompilationKind::Aot
+            && self.keeping.contains(&key)
+            && (request.road == Road::Aot || self.ledger.kind(&key).is_some())
+        {
+            add(&self.shared.counters.joined, 1);
+            return answer(request, Ok(()));
+        }
         let what = (key, self.tier(kind));
         if kind != CompilationKind::Load
             && let Some((attempts, ticks)) = self.failures.resting(&what, self.tick)

@@ -2,6 +2,7 @@
 
 use super::{
     job::{Job, Made, Report},
+    keeper::{Keep, Keeper, tell},
     request::Command,
     shared::Shared,
 };
@@ -9,12 +10,10 @@ use crate::{
     chain::Chain,
     compiler::{self, CompileOptions},
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
-    cpu_time::thread_time,
     error::{Error, Result},
     event::{CompilationEvent, CompilationKind},
     front_end::FrontEnd,
     program::CompiledProgram,
-    stats,
     worker::{Spent, Work, panic_message},
 };
 use std::{
@@ -77,22 +76,14 @@ impl Compiler for Engine {
             dump_dir: self.dump_dir.clone(),
         };
         let rules = self.chain.rules(job.key.spec_id);
-        let begin = thread_time();
-        // Before anything is stored: an artifact in the store is a success.
-        let in_time = || match (begin, thread_time()) {
-            (Some(begin), Some(end)) => check_time(&self.tuning, job, end.saturating_sub(begin)),
-            _ => Ok(()),
-        };
         if let Some(translator) = self.front_end.translator() {
             let program = translator.compile(job.key, rules, &job.code, &options)?;
-            in_time()?;
             return Ok(program.into());
         }
         let code = compiler::compile(&job.code, rules, &options)?;
-        in_time()?;
         if job.kind == CompilationKind::Aot {
             let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
-            return persist.keep(job, &code, counters);
+            return persist.make(job, &code, counters);
         }
         Ok(CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), &code)?.into())
     }
@@ -105,6 +96,8 @@ pub(super) struct CompileWork {
     on_compilation: Option<OnCompilation>,
     shared: Arc<Shared>,
     tx: SyncSender<Command>,
+    /// Where there is a store.
+    keeper: Option<Arc<Keeper>>,
 }
 
 impl CompileWork {
@@ -113,6 +106,7 @@ impl CompileWork {
         config: &RuntimeConfig,
         shared: Arc<Shared>,
         tx: SyncSender<Command>,
+        keeper: Option<Arc<Keeper>>,
     ) -> Self {
         let on_compilation = config.on_compilation.clone();
         Self {
@@ -121,6 +115,7 @@ impl CompileWork {
             on_compilation,
             shared,
             tx,
+            keeper,
         }
     }
 
@@ -132,9 +127,10 @@ impl CompileWork {
         spent: Spent,
     ) -> Result<Made> {
         let made = outcome.unwrap_or_else(|message| Err(Error::Panicked(message)))?;
-        // Loading an artifact compiles nothing, and what the store takes is not the compiler's (S3).
-        if job.kind != CompilationKind::Load && made.stored.is_none() {
-            check_time(&self.tuning, job, spent.cpu.saturating_sub(made.store_time))?;
+        // Loading an artifact compiles nothing, and what making one takes is not the compiler's (S3).
+        if job.kind != CompilationKind::Load {
+            let spent = spent.cpu.saturating_sub(made.artifact_time);
+            check_time(&self.tuning, job, spent)?;
         }
         Ok(made)
     }
@@ -154,6 +150,8 @@ impl Work for CompileWork {
 
     fn finished(&self, job: Job, outcome: Result<Result<Made>, String>, spent: Spent) {
         let mut outcome = self.verdict(&job, outcome, spent);
+        let made = outcome.as_mut().ok();
+        let keep = made.and_then(|made| made.artifact.take().zip(self.keeper.as_ref()));
         let event = self.on_compilation.as_ref().map(|callback| {
             let event = CompilationEvent {
                 key: job.key,
@@ -171,7 +169,7 @@ impl Work for CompileWork {
                     .ok()
                     .and_then(|made| made.store_error.clone()),
             };
-            (callback, event)
+            (Arc::clone(callback), event)
         });
         if job.on_allowance {
             self.shared.allowance.spend(Instant::now(), spent.cpu);
@@ -181,15 +179,11 @@ impl Work for CompileWork {
             key: job.key,
             tier: job.tier,
             kind: job.kind,
-            epoch: job.epoch,
-            stored: outcome.as_ref().ok().and_then(|made| made.stored),
-            displaced: outcome
-                .as_mut()
-                .map(|made| std::mem::take(&mut made.displaced))
-                .unwrap_or_default(),
+            keeping: keep.is_some(),
             outcome: outcome.map(|made| made.program),
             cpu: spent.cpu,
         };
+        let (key, epoch) = (job.key, job.epoch);
         // The bytecode's owner may be the caller's, and its destructor may panic: the outcome is
         // told all the same.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(job))) {
@@ -198,12 +192,20 @@ impl Work for CompileWork {
         // Waits while the channel is full, which the backend thread empties without ever waiting
         // for a worker. If it has gone, so has whoever wanted the program.
         let _ = self.tx.send(Command::Finished(report));
-        if let Some((callback, event)) = event
-            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&event)))
-        {
-            panic_message(payload);
-            stats::add(&self.shared.counters.callback_panics, 1);
+        if let Some((artifact, keeper)) = keep {
+            keeper.keep(Keep {
+                key,
+                epoch,
+                artifact,
+                event,
+            });
+        } else if let Some((callback, event)) = event {
+            tell(&self.shared, &callback, &event);
         }
+    }
+
+    fn waits(&self, job: &Job) -> bool {
+        job.kind == CompilationKind::Load
     }
 
     /// Heat by expected cost, so that a bomb waits for what is as hot and cheaper.

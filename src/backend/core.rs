@@ -15,6 +15,7 @@
 
 use super::{
     compile::{CompileWork, Compiler, Engine},
+    keeper::Keeper,
     persist::Persist,
     request::{Command, Observation, Waiter},
     runtime::Runtime,
@@ -40,9 +41,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Stops the workers when it goes, however the backend thread ends, or does not begin.
+/// Stops the workers and the thread that stores when it goes, however the backend thread ends, or does not begin.
 struct PoolGuard {
     pool: Arc<Pool<CompileWork>>,
+    keeper: Option<Arc<Keeper>>,
     shared: Arc<Shared>,
     patience: Duration,
 }
@@ -53,6 +55,10 @@ impl Drop for PoolGuard {
         // Stopped already, on the ordinary way.
         self.shared.stop_by(Instant::now() + self.patience);
         self.pool.stop(self.shared.deadline());
+        // What the workers have made, it stores as far as there is time.
+        if let Some(keeper) = &self.keeper {
+            keeper.stop(self.shared.deadline());
+        }
     }
 }
 
@@ -96,11 +102,38 @@ impl Core {
         let compiler =
             compiler.unwrap_or_else(|| Arc::new(Engine::new(config, Arc::clone(&shared))));
         let (tx, commands) = sync_channel(tuning.channel_capacity);
-        let work = CompileWork::new(compiler, config, Arc::clone(&shared), tx.clone());
         let name = &config.thread_name;
-        let pool = Pool::start(name, tuning.jit_worker_count, paused, work)?;
+        let keeper = match shared.persist {
+            Some(_) => {
+                let (name, shared) = (format!("{name}-store"), Arc::clone(&shared));
+                Some(Keeper::start(
+                    name,
+                    Arc::clone(&paused),
+                    shared,
+                    tx.clone(),
+                )?)
+            }
+            None => None,
+        };
+        let work = CompileWork::new(
+            compiler,
+            config,
+            Arc::clone(&shared),
+            tx.clone(),
+            keeper.clone(),
+        );
+        let pool = match Pool::start(name, tuning.jit_worker_count, paused, work) {
+            Ok(pool) => pool,
+            Err(error) => {
+                if let Some(keeper) = &keeper {
+                    keeper.stop(Instant::now() + tuning.shutdown_timeout);
+                }
+                return Err(error);
+            }
+        };
         let guard = PoolGuard {
             pool: Arc::clone(&pool),
+            keeper: keeper.clone(),
             shared: Arc::clone(&shared),
             patience: tuning.shutdown_timeout,
         };
@@ -109,6 +142,7 @@ impl Core {
             Arc::clone(&shared),
             writer,
             Arc::clone(&pool),
+            keeper,
             Instant::now(),
         );
         let (done_tx, done) = sync_channel(0);

@@ -1,6 +1,7 @@
 //! A program to make, and what came out.
 
 use crate::{
+    artifact::Verified,
     compiler::Tier,
     error::{Result, StoreError},
     event::CompilationKind,
@@ -47,24 +48,21 @@ impl Job {
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) program: CompiledProgram,
-    /// Bytes that its artifact takes in the store, if one was stored.
-    pub(super) stored: Option<u64>,
-    /// What was taken out of the store for it.
-    pub(super) displaced: Vec<RuntimeCacheKey>,
-    /// Why the program is not that of an artifact although it should be.
+    /// What is to be stored of it.
+    pub(super) artifact: Option<Verified>,
+    /// Why there is no artifact although there should be.
     pub(super) store_error: Option<StoreError>,
-    /// Processor time that artifact and store took. The budget is for the compiler alone (S3).
-    pub(super) store_time: Duration,
+    /// Processor time that the artifact took. The budget is for the compiler alone (S3).
+    pub(super) artifact_time: Duration,
 }
 
 impl From<CompiledProgram> for Made {
     fn from(program: CompiledProgram) -> Self {
         Self {
             program,
-            stored: None,
-            displaced: Vec::new(),
+            artifact: None,
             store_error: None,
-            store_time: Duration::ZERO,
+            artifact_time: Duration::ZERO,
         }
     }
 }
@@ -76,12 +74,33 @@ pub(super) struct Report {
     pub(super) key: RuntimeCacheKey,
     pub(super) tier: Tier,
     pub(super) kind: CompilationKind,
-    pub(super) epoch: u64,
     pub(super) outcome: Result<CompiledProgram>,
-    /// Bytes that the artifact takes in the store, if one was stored, whatever the outcome.
+    /// Whether its artifact is handed to the store now: a [`Kept`] follows.
+    pub(super) keeping: bool,
+    /// Processor time it took.
+    pub(super) cpu: Duration,
+}
+
+/// What became of an artifact that was to be stored.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) key: RuntimeCacheKey,
+    /// The store's epoch that it belongs to.
+    pub(super) epoch: u64,
+    /// Bytes that it takes in the store, if it is there.
     pub(super) stored: Option<u64>,
     /// What was taken out of the store for it.
     pub(super) displaced: Vec<RuntimeCacheKey>,
-    /// Processor time it took.
-    pub(super) cpu: Duration,
+}
+
+impl Kept {
+    /// It was not stored.
+    pub(super) fn nothing(key: RuntimeCacheKey, epoch: u64) -> Self {
+        Self {
+            key,
+            epoch,
+            stored: None,
+            displaced: Vec::new(),
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod costs;
 mod failures;
 mod job;
 mod jobs;
+mod keeper;
 mod ledger;
 mod lookup;
 mod outcome;
@@ -35,11 +36,17 @@ mod shared;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+mod tests_artifacts;
+#[cfg(test)]
 mod tests_attacks;
 #[cfg(test)]
 mod tests_handle;
 #[cfg(test)]
+mod tests_resident;
+#[cfg(test)]
 mod tests_runtime;
+#[cfg(test)]
+mod tests_stopped;
 
 pub use answers::{
     AotRequest, BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef,

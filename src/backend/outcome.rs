@@ -2,14 +2,14 @@
 
 use super::{
     answers::Verdict,
-    job::Report,
+    job::{Kept, Report},
     jobs::Pending,
     ledger::{Amount, can_improve},
     runtime::Runtime,
 };
 use crate::{
-    artifact::loader::max_loaded,
-    error::{Blame, Error, Result},
+    artifact::{ArtifactError, loader::max_loaded},
+    error::{Blame, Error, Result, StoreError},
     event::CompilationKind,
     key::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},
@@ -27,7 +27,9 @@ impl Runtime {
             let made = report.outcome.is_ok();
             self.costs.note(report.key, report.tier, report.cpu, made);
         }
-        self.note_stored(&report);
+        if report.keeping {
+            self.keeping.insert(report.key);
+        }
         // Not there: cancelled or given up. The program, if any, is dropped here and now.
         let Some(pending) = self.jobs.take(report.id) else {
             return;
@@ -60,26 +62,38 @@ impl Runtime {
     }
 
     /// An artifact that was stored counts, whatever became of who wanted it.
-    fn note_stored(&mut self, report: &Report) {
-        for displaced in &report.displaced {
+    pub(super) fn kept(&mut self, kept: &Kept) {
+        self.keeping.remove(&kept.key);
+        for displaced in &kept.displaced {
             self.index.remove(displaced);
             if let Lookup::Negative(Verdict::Indexed) = self.writer.get(displaced) {
                 self.writer.remove(displaced);
             }
         }
-        let Some(len) = report.stored else {
+        let Some(len) = kept.stored else {
             return;
         };
         add(&self.shared.counters.artifacts_stored, 1);
         // S2: a clear of the store since then has taken it out again.
         let persist = self.shared.persist.as_ref();
-        if persist.is_none_or(|store| store.epoch() != report.epoch) {
+        if persist.is_none_or(|store| store.epoch() != kept.epoch) {
             return;
         }
-        self.index.insert(report.key, len);
-        if self.ledger.kind(&report.key).is_none() {
-            self.vacate(&report.key);
+        self.index.insert(kept.key, len);
+        if self.ledger.kind(&kept.key).is_none() {
+            self.vacate(&kept.key);
         }
+        self.publish_gauges();
+    }
+
+    /// A load that does not come back is given up: the code is compiled.
+    pub(super) fn give_up_load(&mut self, pending: Pending) {
+        if let Some(persist) = &self.shared.persist {
+            let error = StoreError::from(ArtifactError::StoreSilent);
+            persist.count(&self.shared.counters, error);
+        }
+        add(&self.shared.counters.failed, 1);
+        self.compile_instead(pending);
     }
 
     /// The system was in the way: programs that are not used go, and the job once more to the

@@ -3,16 +3,18 @@
 //!
 //! # Invariants
 //!
-//! * **S1** The store is touched by workers and by callers of commands, never by an execution
+//! * **S1** The store is touched by workers, which load, by the thread that stores
+//!   ([`keeper`](super::keeper)) and by callers of commands, never by an execution
 //!   thread, nor by the backend thread, which would hold everything up while a disk does.
 //! * **S2** An artifact of a request that was made before a clear of the store is not in the store
-//!   after it: the request carries the epoch of its making, a clear begins a new one, and a worker
-//!   stores under the shared side of the lock that a clear holds alone.
+//!   after it: the request carries the epoch of its making, a clear begins a new one, and storing
+//!   holds the shared side of the lock that a clear holds alone.
 //! * **S3** What the store does costs no program. A program that was compiled serves this process
-//!   whatever becomes of its artifact; the processor time spent here is not compile time; and a
-//!   store that said it is full is left alone for [`FULL_REST`].
+//!   before the store is asked, and whatever becomes of its artifact; the processor time that the
+//!   artifact takes is not compile time; a store that said it is full is left alone for [`FULL_REST`];
+//!   and nothing is loaded from one that has not come back from a load that was given up.
 
-use super::job::{Job, Made};
+use super::job::{Job, Kept, Made};
 use crate::{
     aot::{self, BuildOptions},
     artifact::{ArtifactError, ArtifactKey, BuildId, Stored, TrustedStore, Verified},
@@ -30,7 +32,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -51,6 +53,8 @@ pub(super) struct Persist {
     epoch: AtomicU64,
     /// When the store said that it is full, and with what words (S3).
     full: Mutex<Option<(Instant, StoreError)>>,
+    /// Whether a load that was given up has not come back.
+    silent: AtomicBool,
     last_error: Mutex<Option<StoreError>>,
 }
 
@@ -107,6 +111,7 @@ impl Persist {
             gate: RwLock::new(()),
             epoch: AtomicU64::new(0),
             full: Mutex::new(None),
+            silent: AtomicBool::new(false),
             last_error: Mutex::new(None),
         }))
     }
@@ -150,81 +155,81 @@ impl Persist {
         Some(RuntimeCacheKey { code_hash, spec_id })
     }
 
-    /// Makes an artifact of what was compiled, stores it, and loads it. Where one of these fails, the
+    /// Makes an artifact of what was compiled, to be stored, and loads it. Where one of these fails, the
     /// program serves this process all the same, as a JIT program (S3).
-    pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cleared`] if the store was emptied since it was asked for; [`Error::Code`].
+    pub(super) fn make(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
+        if self.epoch() != job.epoch {
+            return Err(Error::Cleared(job.key));
+        }
         let (started, wall) = (thread_time(), Instant::now());
-        let (stored, loaded) = match self.store(job, code, counters)? {
-            Ok((artifact, stored)) => {
-                let loaded = aot::load(
-                    &artifact,
-                    job.key,
-                    self.chain.rules(job.key.spec_id),
-                    self.options,
-                );
-                (Some(stored), loaded.map_err(StoreError::from))
-            }
-            Err(error) => (None, Err(error)),
+        let rules = self.chain.rules(job.key.spec_id);
+        let counted = |error: ArtifactError| {
+            let error = StoreError::from(error);
+            self.count(counters, error.clone());
+            error
+        };
+        let artifact = match self.said_full(counters) {
+            Some(error) => Err(error),
+            None => aot::build(job.key, rules, job.code.len(), self.options, code).map_err(counted),
+        };
+        let loaded = match &artifact {
+            Ok(artifact) => aot::load(artifact, job.key, rules, self.options).map_err(counted),
+            Err(error) => Err(error.clone()),
         };
         let (program, store_error) = match loaded {
             Ok(program) => (program, None),
             Err(error) => {
-                self.count(counters, error.clone());
-                let program = CompiledProgram::jit(
-                    job.key,
-                    Arc::clone(self.chain.rules(job.key.spec_id)),
-                    job.code.len(),
-                    code,
-                )?;
+                let rules = Arc::clone(rules);
+                let program = CompiledProgram::jit(job.key, rules, job.code.len(), code)?;
                 (program, Some(error))
             }
         };
-        let Stored { len, removed } = stored.clone().unwrap_or_default();
-        add(&counters.artifacts_displaced, removed.len());
-        let spent = match (started, thread_time()) {
+        let artifact_time = match (started, thread_time()) {
             (Some(started), Some(ended)) => ended.saturating_sub(started),
             // As the worker does, where the system does not tell.
             _ => wall.elapsed(),
         };
         Ok(Made {
             program,
-            stored: stored.map(|_| len),
-            displaced: removed.iter().filter_map(|key| self.program(key)).collect(),
+            artifact: artifact.ok(),
             store_error,
-            store_time: spent,
+            artifact_time,
         })
     }
 
-    /// Makes an artifact and stores it.
-    fn store(
-        &self,
-        job: &Job,
-        code: &NativeCode,
-        counters: &Counters,
-    ) -> Result<Result<(Verified, Stored), StoreError>> {
-        if let Some((since, error)) = &*self.full()
-            && since.elapsed() < FULL_REST
-        {
-            add(&counters.store_full, 1);
-            return Ok(Err(error.clone()));
+    /// What the store said, if it said a short time ago that it is full.
+    fn said_full(&self, counters: &Counters) -> Option<StoreError> {
+        let full = self.full();
+        let (since, error) = full.as_ref()?;
+        if since.elapsed() >= FULL_REST {
+            return None;
         }
-        let made = aot::build(
-            job.key,
-            self.chain.rules(job.key.spec_id),
-            job.code.len(),
-            self.options,
-            code,
-        );
-        let artifact = match made {
-            Ok(artifact) => artifact,
-            Err(error) => return Ok(Err(error.into())),
-        };
+        add(&counters.store_full, 1);
+        Some(error.clone())
+    }
+
+    /// Stores an artifact of an epoch. Blocks on storage.
+    pub(super) fn store(
+        &self,
+        key: RuntimeCacheKey,
+        epoch: u64,
+        artifact: &Verified,
+        counters: &Counters,
+    ) -> Result<Kept, StoreError> {
+        // It may have become full while this one waited.
+        if let Some(error) = self.said_full(counters) {
+            return Err(error);
+        }
         // No panic under this lock leaves anything half done here.
         let _storing = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        if self.epoch() != job.epoch {
-            return Err(Error::Cleared(job.key));
+        if self.epoch() != epoch {
+            return Ok(Kept::nothing(key, epoch));
         }
-        let stored = self.store.store(&artifact);
+        let stored = self.store.store(artifact);
         let full = stored.as_ref().is_err_and(ArtifactError::is_full);
         let stored = stored.map_err(StoreError::from);
         add(&counters.store_full, usize::from(full));
@@ -232,7 +237,38 @@ impl Persist {
             Err(error) if full => Some((Instant::now(), error.clone())),
             _ => None,
         };
-        Ok(stored.map(|stored| (artifact, stored)))
+        match stored {
+            Ok(Stored { len, removed }) => {
+                add(&counters.artifacts_displaced, removed.len());
+                Ok(Kept {
+                    key,
+                    epoch,
+                    stored: Some(len),
+                    displaced: removed.iter().filter_map(|key| self.program(key)).collect(),
+                })
+            }
+            Err(error) => {
+                self.count(counters, error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the store which artifacts are in use. Blocks on storage.
+    pub(super) fn renew(&self, keys: &[RuntimeCacheKey], counters: &Counters) {
+        let keys: Vec<_> = keys
+            .iter()
+            .filter_map(|key| Some(ArtifactKey::new(key.code_hash, self.build(key.spec_id)?)))
+            .collect();
+        if let Err(error) = self.store.renew(&keys) {
+            self.count(counters, error.into());
+        }
+    }
+
+    /// S3: whether a load that was given up has not come back.
+    pub(super) fn set_silent(&self, silent: bool) {
+        // Relaxed: a load that begins at this moment may or may not be.
+        self.silent.store(silent, Relaxed);
     }
 
     fn full(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
@@ -244,6 +280,12 @@ impl Persist {
     /// whole one in between, that one is deleted, and compiled again some day.) What others may be
     /// able to use stays: another key's, another CPU's.
     pub(super) fn load(&self, key: RuntimeCacheKey, counters: &Counters) -> Result<Made> {
+        // Relaxed: as in `set_silent`.
+        if self.silent.load(Relaxed) {
+            let error = StoreError::from(ArtifactError::StoreSilent);
+            self.count(counters, error.clone());
+            return Err(Error::Artifact(error));
+        }
         let found = self.read(key);
         match found {
             Ok(Some(program)) => Ok(program.into()),
@@ -303,7 +345,7 @@ impl Persist {
             .unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    fn count(&self, counters: &Counters, error: StoreError) {
+    pub(super) fn count(&self, counters: &Counters, error: StoreError) {
         let counter = if error.is_of_the_store() {
             &counters.store_errors
         } else {

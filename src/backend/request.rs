@@ -1,6 +1,6 @@
 //! The messages to the backend thread, and how they are answered.
 
-use super::job::Report;
+use super::job::{Kept, Report};
 use crate::{
     error::{Error, Result},
     key::RuntimeCacheKey,
@@ -56,6 +56,8 @@ pub(super) enum Command {
     Request(Request),
     /// A worker is done with a job.
     Finished(Report),
+    /// The store is done with an artifact, or was not asked.
+    Kept(Kept),
     ClearResident(Waiter),
     /// The artifact store was emptied.
     ForgetArtifacts(Waiter),

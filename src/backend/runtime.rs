@@ -22,6 +22,7 @@ use super::{
     costs::Costs,
     failures::Failures,
     jobs::Jobs,
+    keeper::Keeper,
     ledger::Ledger,
     persist::Index,
     request::{Command, Request, Road},
@@ -35,10 +36,11 @@ use crate::{
     program::ProgramKind,
     resident::Lookup,
     stats::{add, set},
-    worker::{Pool, panic_message},
+    worker::{Overdue, Pool, panic_message},
 };
 use alloy_primitives::Bytes;
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -55,6 +57,12 @@ const BATCH: usize = 256;
 /// tick interval.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
+/// How often the store is told which artifacts are in use.
+const RENEWAL: Duration = Duration::from_secs(600);
+
+/// Of how many it is told at a time.
+const MAX_RENEWALS: usize = 4096;
+
 /// Ages of the miss counter to catch up on after a long rest; more would find it empty.
 const MAX_AGES: u32 = 32;
 
@@ -69,6 +77,14 @@ pub(super) struct Runtime {
     pub(super) failures: Failures,
     pub(super) costs: Costs,
     pub(super) index: Index,
+    /// Artifacts on their way into the store.
+    pub(super) keeping: HashSet<RuntimeCacheKey>,
+    keeper: Option<Arc<Keeper>>,
+    /// When the store is told again which artifacts are in use, since which tick they have to be, and
+    /// how many it was told of.
+    next_renewal: Instant,
+    renewed: u64,
+    renewals: usize,
     /// Whether observed keys become artifacts.
     pub(super) aot: bool,
     pub(super) started: Instant,
@@ -84,6 +100,7 @@ impl Runtime {
         shared: Arc<Shared>,
         mut writer: Writer,
         pool: Arc<Pool<CompileWork>>,
+        keeper: Option<Arc<Keeper>>,
         now: Instant,
     ) -> Self {
         let tuning = config.tuning;
@@ -104,6 +121,11 @@ impl Runtime {
             failures: Failures::new(&tuning),
             costs: Costs::new(&tuning),
             index,
+            keeping: HashSet::new(),
+            keeper,
+            next_renewal: now + RENEWAL,
+            renewed: 0,
+            renewals: 0,
             aot: config.aot,
             started: now,
             tick: 0,
@@ -217,6 +239,7 @@ impl Runtime {
         match command {
             Command::Request(request) => self.request(request),
             Command::Finished(report) => self.finished(report),
+            Command::Kept(kept) => self.kept(&kept),
             Command::ClearResident(waiter) => {
                 self.clear_resident();
                 self.publish_gauges();
@@ -248,18 +271,35 @@ impl Runtime {
             self.writer.set_tick(tick);
             self.end_rests();
             let limit = self.tuning.job_abandon_after;
-            let (overdue, replaced) = self.pool.replace_overdue(limit);
+            let Overdue {
+                jobs,
+                replaced,
+                waiting,
+            } = self.pool.replace_overdue(limit);
             add(&self.shared.counters.workers_replaced, replaced);
-            for id in overdue {
-                if let Some(pending) = self.jobs.take(id) {
-                    add(&self.shared.counters.abandoned, 1);
-                    self.fail(pending, Error::Abandoned(limit));
+            if let Some(persist) = &self.shared.persist {
+                persist.set_silent(waiting > 0);
+            }
+            for pending in jobs
+                .into_iter()
+                .filter_map(|id| self.jobs.take(id))
+                .collect::<Vec<_>>()
+            {
+                if pending.kind == CompilationKind::Load {
+                    self.give_up_load(pending);
+                    continue;
                 }
+                add(&self.shared.counters.abandoned, 1);
+                self.fail(pending, Error::Abandoned(limit));
             }
         }
         if now >= self.next_sweep {
             self.next_sweep = now + self.tuning.eviction_sweep_interval;
             self.evict_idle();
+        }
+        if now >= self.next_renewal {
+            self.next_renewal = now + RENEWAL;
+            self.renew_artifacts();
         }
         for _ in 0..MAX_AGES {
             if now < self.next_age {
@@ -352,6 +392,34 @@ impl Runtime {
         add(&self.shared.counters.evicted_over_budget, out.len());
         out.iter().for_each(|key| self.evict(key));
         self.writer.reclaim();
+    }
+
+    /// Has the store told which artifacts are in use. What is resident is not loaded, so that the store
+    /// would take the hottest for the least used.
+    fn renew_artifacts(&mut self) {
+        let Some(keeper) = &self.keeper else {
+            return;
+        };
+        let (since, index) = (self.renewed, &self.index);
+        let mut used = Vec::new();
+        self.writer.for_each(|key, found, tick| {
+            if let Lookup::Hit(_) = found
+                && tick >= since
+                && index.contains(key)
+            {
+                used.push(*key);
+            }
+        });
+        self.renewed = self.tick;
+        if used.is_empty() {
+            return;
+        }
+        // Those that were left out have their turn the next time.
+        let from = self.renewals % used.len();
+        used.rotate_left(from);
+        used.truncate(MAX_RENEWALS);
+        self.renewals = self.renewals.wrapping_add(used.len());
+        keeper.renew(used);
     }
 
     fn evict(&mut self, key: &RuntimeCacheKey) {

@@ -2,11 +2,13 @@
 //! the test makes pass.
 //!
 //! * **T1** The programs of these tests are one function that does not read its argument.
-//! * **T2** A store of these tests that is trusted for its word returns no artifact at all.
+//! * **T2** A store of these tests that is trusted for its word returns what it was given, or nothing.
 
 use super::{
+    JitBackend, LookupRequest,
     compile::{CompileWork, Compiler},
     job::{Job, Made},
+    keeper::Keeper,
     request::{Answer, Command, Observation, Request, Road, Waiter},
     runtime::Runtime,
     shared::{Reader, Shared},
@@ -160,6 +162,7 @@ pub(super) struct Bench {
     pub(super) reader: Reader,
     pub(super) shared: Arc<Shared>,
     pool: Arc<Pool<CompileWork>>,
+    keeper: Option<Arc<Keeper>>,
     rx: Receiver<Command>,
     start: Instant,
     pub(super) tick: u64,
@@ -175,19 +178,41 @@ impl Bench {
     }
 
     pub(super) fn with_config(config: RuntimeConfig, compiler: impl Compiler) -> Self {
-        let tuning = config.tuning;
         let shared = Arc::new(Shared::new(&config).unwrap());
+        let compiler = Arc::new(compiler);
+        Self::with_shared(config, shared, compiler)
+    }
+
+    /// With what the compiler may share with it.
+    pub(super) fn with_shared(
+        config: RuntimeConfig,
+        shared: Arc<Shared>,
+        compiler: Arc<dyn Compiler>,
+    ) -> Self {
+        let tuning = config.tuning;
         let (writer, reader) = resident::with_messages(&resident::Options::default());
         let (tx, rx) = sync_channel(1024);
-        let work = CompileWork::new(Arc::new(compiler), &config, Arc::clone(&shared), tx);
+        let keeper = shared.persist.is_some().then(|| {
+            let (name, shared) = ("bench-store".into(), Arc::clone(&shared));
+            Keeper::start(name, Arc::default(), shared, tx.clone()).unwrap()
+        });
+        let work = CompileWork::new(compiler, &config, Arc::clone(&shared), tx, keeper.clone());
         let pool = Pool::start("bench", tuning.jit_worker_count, Arc::default(), work).unwrap();
         let start = Instant::now();
-        let runtime = Runtime::new(&config, Arc::clone(&shared), writer, pool.clone(), start);
+        let runtime = Runtime::new(
+            &config,
+            Arc::clone(&shared),
+            writer,
+            pool.clone(),
+            keeper.clone(),
+            start,
+        );
         Self {
             runtime,
             reader,
             shared,
             pool,
+            keeper,
             rx,
             start,
             tick: 0,
@@ -260,6 +285,14 @@ impl Bench {
         self.reader.get(key)
     }
 
+    /// What the map says of a contract without a program.
+    pub(super) fn verdict(&self, contract: &(RuntimeCacheKey, Bytes)) -> Option<super::Verdict> {
+        match self.get(contract) {
+            Lookup::Negative(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_resident(&self, (key, _): &(RuntimeCacheKey, Bytes)) -> bool {
         self.reader.peek(key).hit().is_some()
     }
@@ -271,6 +304,31 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.pool.stop(Instant::now() + Duration::from_secs(10));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        self.pool.stop(deadline);
+        if let Some(keeper) = &self.keeper {
+            keeper.stop(deadline);
+        }
     }
+}
+
+/// A started backend with this compiler.
+pub(super) fn backend(config: RuntimeConfig, compiler: impl Compiler) -> JitBackend {
+    let backend = JitBackend::with_compiler(config, Some(Arc::new(compiler)));
+    backend.set_enabled(true).unwrap();
+    backend
+}
+
+/// A configuration whose backend thread has this name.
+pub(super) fn config(thread: &str) -> RuntimeConfig {
+    RuntimeConfig {
+        tuning: tuning(),
+        thread_name: thread.into(),
+        ..RuntimeConfig::default()
+    }
+}
+
+pub(super) fn request(n: u32) -> LookupRequest {
+    let (key, code) = contract(n);
+    LookupRequest { key, code }
 }

@@ -1,67 +1,33 @@
 //! What a stranger, or a bad day of the system, can do to the backend, and what comes of it.
 
 use super::{
-    JitBackend,
-    answers::{InterpretReason, LookupDecision, LookupRequest, Verdict},
-    compile::Compiler,
-    job::{Job, Made},
+    answers::{InterpretReason, LookupDecision},
+    job::Job,
     request::{Command, Observation},
-    testing::{Bench, Gate, With, contract, page, tuning},
+    testing::{Bench, Gate, With, backend, config, contract, page, request, tuning},
 };
 use crate::{
-    artifact::{
-        ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, DirOptions, SealedArtifact,
-        Stored, TempArtifactStore, TrustedStore,
-    },
     code::CodeError,
     compiler::{CompileError, Tier},
-    config::{RuntimeConfig, RuntimeTuning},
-    error::{Error, Result},
-    event::CompilationKind,
-    resident::{Lookup, windows},
+    config::RuntimeTuning,
+    error::Error,
+    resident::Lookup,
 };
 use alloy_primitives::Bytes;
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-        mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
-
-fn backend(config: RuntimeConfig, compiler: impl Compiler) -> JitBackend {
-    let backend = JitBackend::with_compiler(config, Some(Arc::new(compiler)));
-    backend.set_enabled(true).unwrap();
-    backend
-}
-
-fn config(thread: &str) -> RuntimeConfig {
-    RuntimeConfig {
-        tuning: tuning(),
-        thread_name: thread.into(),
-        ..RuntimeConfig::default()
-    }
-}
-
-fn request(n: u32) -> LookupRequest {
-    let (key, code) = contract(n);
-    LookupRequest { key, code }
-}
 
 fn out_of_memory() -> Error {
     Error::Code(CodeError::System {
         call: "mmap",
         errno: libc::ENOMEM,
     })
-}
-
-fn verdict(bench: &Bench, n: u32) -> Option<Verdict> {
-    match bench.get(&contract(n)) {
-        Lookup::Negative(verdict) => Some(verdict),
-        _ => None,
-    }
 }
 
 // Limits evict.
@@ -171,7 +137,7 @@ fn a_bomb_at_the_optimising_tier_is_remembered_beyond_its_programs_life() {
             bench.pass(1);
         }
         // Its fast program may come back at any time.
-        assert_eq!(verdict(&bench, 1), None);
+        assert_eq!(bench.verdict(&contract(1)), None);
         assert_eq!(bench.stats().failures_remembered, 1);
     }
     // Rests of 40, 80, 160, 320 ticks, of which the first three end in 400.
@@ -453,258 +419,4 @@ fn a_dead_backend_says_so() {
     // What is there is there.
     let (key, code) = contract(1);
     assert!(backend.lookup_ref(&key, &code).program().is_some());
-}
-
-#[derive(Debug)]
-struct PanickingStore;
-
-impl ArtifactStore for PanickingStore {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        panic!("a bug in load_all")
-    }
-
-    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        panic!("a bug in load")
-    }
-
-    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        panic!("a bug in store")
-    }
-
-    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
-        panic!("a bug in delete")
-    }
-
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        panic!("a bug in clear")
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_store_that_panics_is_a_store_that_fails() {
-    let config = RuntimeConfig {
-        // SAFETY: T2.
-        store: Some(unsafe { TrustedStore::promised(Arc::new(PanickingStore)) }),
-        aot: true,
-        ..RuntimeConfig::default()
-    };
-    let idle = JitBackend::new(RuntimeConfig {
-        enabled: false,
-        ..config.clone()
-    })
-    .unwrap();
-    assert!(matches!(idle.clear_all(), Err(Error::Artifact(_))));
-    let backend = JitBackend::new(config).unwrap();
-    assert_eq!(backend.stats().store_errors, 1);
-    assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
-    // It serves this process all the same.
-    let (key, code) = contract(1);
-    while backend.lookup_ref(&key, &code).program().is_none() {
-        thread::yield_now();
-    }
-    let said = backend.last_store_error().unwrap().to_string();
-    assert!(said.contains("a bug in store"), "{said}");
-    let stats = backend.stats();
-    assert_eq!((stats.panicked, stats.failures_remembered), (0, 0));
-    assert_eq!(stats.alive, 1);
-}
-
-// Artifacts.
-
-/// A compiler that says of artifacts that they were stored.
-struct Keeps<F>(F);
-
-impl<F: Fn(&Job) + Send + Sync + 'static> Compiler for Keeps<F> {
-    fn compile(&self, job: &Job) -> Result<Made> {
-        (self.0)(job);
-        let stored = (job.kind == CompilationKind::Aot).then_some(100);
-        Ok(Made {
-            stored,
-            ..page(job)?.into()
-        })
-    }
-}
-
-fn with_store(tuning: RuntimeTuning, compiler: impl Compiler) -> Bench {
-    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
-    let config = RuntimeConfig {
-        tuning,
-        store: Some(store.into()),
-        ..RuntimeConfig::default()
-    };
-    Bench::with_config(config, compiler)
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn program_and_artifact_are_one_compilation_whoever_comes_first() {
-    let (log, entered) = channel();
-    let (release, wait) = channel::<()>();
-    let gate = Mutex::new((log, wait));
-    let mut bench = with_store(
-        tuning(),
-        Keeps(move |job: &Job| {
-            let gate = gate.lock().unwrap();
-            gate.0.send((job.key, job.kind)).unwrap();
-            gate.1.recv().unwrap();
-        }),
-    );
-    let occupied = bench.ask(&contract(0));
-    entered.recv().unwrap();
-    // The program is wanted, then the artifact too; and the other way round.
-    let program = bench.ask(&contract(1));
-    bench.observe(&contract(1));
-    let artifact = bench.prepare(&contract(1));
-    let other_artifact = bench.prepare(&contract(2));
-    let other_program = bench.ask(&contract(2));
-    bench.runtime.settle();
-    assert_eq!(bench.stats().pending_jobs, 3);
-    for _ in 0..3 {
-        release.send(()).unwrap();
-        bench.settle();
-    }
-    for answer in [occupied, program, artifact, other_artifact, other_program] {
-        assert_eq!(answer.wait(), Ok(()));
-    }
-    let compiled: Vec<_> = entered.try_iter().collect();
-    let aot = CompilationKind::Aot;
-    assert_eq!(compiled, [(contract(1).0, aot), (contract(2).0, aot)]);
-    assert_eq!(bench.stats().artifacts_stored, 2);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn an_artifact_of_a_job_that_was_given_up_counts() {
-    let tuning = RuntimeTuning {
-        job_abandon_after: Duration::from_millis(20),
-        ..tuning()
-    };
-    let release = Arc::new(AtomicBool::new(false));
-    let released = release.clone();
-    let mut bench = with_store(
-        tuning,
-        Keeps(move |_: &Job| while !released.load(Relaxed) {}),
-    );
-    let answer = bench.prepare(&contract(1));
-    while bench.stats().abandoned == 0 {
-        bench.pass(1);
-        thread::yield_now();
-    }
-    assert!(matches!(answer.wait(), Err(Error::Abandoned(_))));
-    release.store(true, Relaxed);
-    bench.settle();
-    let stats = bench.stats();
-    assert_eq!((stats.artifacts_stored, stats.artifacts_indexed), (1, 1));
-    assert_eq!(stats.artifact_bytes, 100);
-    assert_eq!(verdict(&bench, 1), Some(Verdict::Indexed));
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn the_end_of_a_rest_forgets_no_artifact() {
-    let mut bench = with_store(
-        tuning(),
-        With(|job: &Job| match job.kind {
-            CompilationKind::Jit => Err(Error::Panicked("no".into())),
-            _ => page(job),
-        }),
-    );
-    bench.observe(&contract(1));
-    bench.settle();
-    assert_eq!(verdict(&bench, 1), Some(Verdict::Failed));
-    // Another backend of the process, say, has stored it meanwhile.
-    bench.runtime.index.insert(contract(1).0, 100);
-    bench.pass(11);
-    assert_eq!(bench.stats().retries, 1);
-    assert_eq!(verdict(&bench, 1), Some(Verdict::Indexed));
-}
-
-// Threads that stop at the worst moment.
-
-/// Stops the thread of this name in a window, the first time it comes there.
-struct Stopped {
-    reached: Receiver<()>,
-    release: Sender<()>,
-}
-
-impl Stopped {
-    fn at(thread: &str, window: &'static str) -> Self {
-        let (reach, reached) = channel();
-        let (release, wait) = channel::<()>();
-        let once = Mutex::new(Some((reach, wait)));
-        windows::on(thread, move |passed| {
-            if passed == window {
-                let taken = once.lock().unwrap().take();
-                if let Some((reach, wait)) = taken {
-                    reach.send(()).unwrap();
-                    let _ = wait.recv();
-                }
-            }
-        });
-        Self { reached, release }
-    }
-}
-
-fn make_hot(backend: &JitBackend, n: u32) {
-    let (key, code) = contract(n);
-    for _ in 0..20 {
-        let _ = backend.lookup_ref(&key, &code);
-    }
-}
-
-#[test]
-fn a_thread_stopped_while_it_reports_holds_up_nobody() {
-    let backend = backend(config("reports-to"), With(page));
-    let stopped = Stopped::at("stops-reporting", "message written");
-    let reporting = backend.clone();
-    let reporter = thread::Builder::new()
-        .name("stops-reporting".into())
-        .spawn(move || make_hot(&reporting, 1))
-        .unwrap();
-    stopped.reached.recv().unwrap();
-    // Commands, and what others report, go on.
-    for n in 2..50 {
-        let (key, code) = contract(n);
-        while backend.lookup_ref(&key, &code).program().is_none() {
-            thread::yield_now();
-        }
-        backend.clear_resident().unwrap();
-    }
-    drop(stopped.release);
-    reporter.join().unwrap();
-    // Its report was not lost.
-    while backend
-        .get_compiled(contract(1).0.code_hash, contract(1).0.spec_id)
-        .is_none()
-    {
-        thread::yield_now();
-    }
-}
-
-#[test]
-fn a_backend_thread_stopped_while_it_listens_holds_up_no_lookup() {
-    let stopped = Stopped::at("stops-listening", "message taken");
-    let backend = backend(config("stops-listening"), With(page));
-    backend.compile_jit_sync(request(1)).unwrap();
-    make_hot(&backend, 2);
-    stopped.reached.recv().unwrap();
-    // Far more reports than there is room for, from this thread and from another.
-    let looking = backend.clone();
-    let look = move || {
-        for n in 0..5_000 {
-            make_hot(&looking, 100 + n);
-            let (key, code) = contract(1);
-            assert!(looking.lookup_ref(&key, &code).program().is_some());
-        }
-    };
-    let other = thread::spawn(look.clone());
-    look();
-    other.join().unwrap();
-    assert!(backend.stats().events_dropped > 0);
-    drop(stopped.release);
-    let (key, code) = contract(2);
-    while backend.lookup_ref(&key, &code).program().is_none() {
-        thread::yield_now();
-    }
 }

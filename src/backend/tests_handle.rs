@@ -3,10 +3,9 @@
 
 use super::{
     JitBackend,
-    compile::Compiler,
     job::Job,
     request::{Command, Observation, Request, Road, Waiter},
-    testing::{Gate, With, contract, page, tuning},
+    testing::{Gate, With, backend, config, contract, page, request},
 };
 use crate::{
     BorrowedDecision, CompilationEvent, Error, InterpretReason, LookupDecision, LookupRequest,
@@ -23,24 +22,6 @@ use std::{
     time::Duration,
 };
 
-fn config() -> RuntimeConfig {
-    RuntimeConfig {
-        tuning: tuning(),
-        ..RuntimeConfig::default()
-    }
-}
-
-fn backend(config: RuntimeConfig, compiler: impl Compiler) -> JitBackend {
-    let backend = JitBackend::with_compiler(config, Some(Arc::new(compiler)));
-    backend.set_enabled(true).unwrap();
-    backend
-}
-
-fn request(n: u32) -> LookupRequest {
-    let (key, code) = contract(n);
-    LookupRequest { key, code }
-}
-
 fn reason(decision: LookupDecision) -> InterpretReason {
     match decision {
         LookupDecision::Interpret(reason) => reason,
@@ -51,7 +32,7 @@ fn reason(decision: LookupDecision) -> InterpretReason {
 #[test]
 fn who_waits_is_told_when_the_backend_stops() {
     let (gate, compiler) = Gate::new();
-    let mut config = config();
+    let mut config = config("handle");
     config.tuning.shutdown_timeout = Duration::from_millis(10);
     let backend = backend(config, compiler);
     let weak = backend.downgrade();
@@ -78,7 +59,7 @@ fn who_waits_is_told_when_the_backend_stops() {
 fn the_last_handle_can_be_dropped_in_a_callback() {
     let slot: Arc<Mutex<Option<JitBackend>>> = Arc::default();
     let (dropped, done) = channel();
-    let mut config = config();
+    let mut config = config("handle");
     let in_callback = slot.clone();
     let dropped = Mutex::new(dropped);
     config.on_compilation = Some(Arc::new(move |_: &CompilationEvent| {
@@ -124,7 +105,7 @@ impl Drop for Owner {
 #[test]
 fn the_last_handle_can_be_dropped_on_the_backend_thread() {
     let (gate, compiler) = Gate::new();
-    let mut config = config();
+    let mut config = config("handle");
     config.thread_name = "own-thread".into();
     let backend = backend(config, compiler);
     let weak = backend.downgrade();
@@ -160,7 +141,7 @@ fn a_callback_cannot_wait_for_its_own_backend() {
     let outcomes = Mutex::new(outcomes);
     let slot: Arc<Mutex<Option<super::WeakJitBackend>>> = Arc::default();
     let weak = slot.clone();
-    let mut config = config();
+    let mut config = config("handle");
     config.on_compilation = Some(Arc::new(move |_: &CompilationEvent| {
         let Some(backend) = weak.lock().unwrap().take().and_then(|weak| weak.upgrade()) else {
             return;
@@ -208,7 +189,7 @@ fn a_full_ring_drops_observations_and_they_come_again() {
             let _ = self.1.lock().unwrap().recv();
         }
     }
-    let mut config = config();
+    let mut config = config("handle");
     config.tuning.observations_per_thread = 1;
     let backend = backend(config, With(page));
     let core = backend.started().unwrap();
@@ -250,7 +231,7 @@ fn a_full_ring_drops_observations_and_they_come_again() {
 
 #[test]
 fn a_panicking_callback_is_contained() {
-    let mut config = config();
+    let mut config = config("handle");
     config.on_compilation = Some(Arc::new(|_: &CompilationEvent| {
         panic!("a bug in the callback")
     }));
@@ -269,7 +250,7 @@ fn a_panicking_callback_is_contained() {
 fn events_tell_what_happened() {
     let events: Arc<Mutex<Vec<CompilationEvent>>> = Arc::default();
     let log = events.clone();
-    let mut config = config();
+    let mut config = config("handle");
     config.on_compilation = Some(Arc::new(move |event: &CompilationEvent| {
         log.lock().unwrap().push(event.clone())
     }));
@@ -315,7 +296,7 @@ fn blocking_mode_compiles_once_and_remembers_failures() {
     let backend = backend(
         RuntimeConfig {
             blocking: true,
-            ..config()
+            ..config("handle")
         },
         compiler,
     );
@@ -351,7 +332,7 @@ fn blocking_mode_compiles_once_and_remembers_failures() {
 
 #[test]
 fn a_pause_stops_compilation_and_not_lookups() {
-    let backend = backend(config(), With(page));
+    let backend = backend(config("handle"), With(page));
     backend.compile_jit_sync(request(1)).unwrap();
     backend.pause();
     backend.pause();
@@ -390,7 +371,7 @@ fn a_dropped_backend_leaves_no_compiler_behind() {
         let _held = &compiler;
         page(job)
     });
-    let backend = backend(config(), keep);
+    let backend = backend(config("handle"), keep);
     backend.compile_jit_sync(request(1)).unwrap();
     let program = backend.lookup(request(1)).program().unwrap();
     drop(backend);

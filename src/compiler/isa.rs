@@ -50,8 +50,10 @@ fn has_feature(_name: &str) -> bool {
 }
 
 /// The instruction set of this machine, set up for `tier`. With `pinned`, a register is the function's
-/// own to keep something in, and to save for its caller.
-pub(crate) fn isa(tier: Tier, verify: bool, pinned: bool) -> Result<OwnedTargetIsa, CompileError> {
+/// own to keep something in, and to save for its caller. With `check`, Cranelift verifies what it is given
+/// and proves of each function that its register allocation keeps every value; a build with debug
+/// assertions does the former always.
+pub(crate) fn isa(tier: Tier, check: bool, pinned: bool) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported =
         |what: &dyn std::fmt::Display| CompileError::UnsupportedTarget(what.to_string());
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
@@ -66,14 +68,15 @@ pub(crate) fn isa(tier: Tier, verify: bool, pinned: bool) -> Result<OwnedTargetI
         Tier::Baseline => "single_pass",
         Tier::Optimized => "backtracking",
     };
-    let verifier = if verify { "true" } else { "false" };
+    let yes = |yes: bool| if yes { "true" } else { "false" };
     for (name, value) in [
         // Lowering folds constants and forwards stores of the operand stack and the gas to loads.
         // Over that, Cranelift's passes gain nothing that could be measured; they move constants
         // out of loops into memory, and take a third of a compilation.
         ("opt_level", "none"),
         ("regalloc_algorithm", allocator),
-        ("enable_verifier", verifier),
+        ("enable_verifier", yes(check || cfg!(debug_assertions))),
+        ("regalloc_checker", yes(check)),
         ("enable_alias_analysis", "false"),
         // A frame larger than the guard page must touch every page on the way.
         ("enable_probestack", "true"),
@@ -82,7 +85,7 @@ pub(crate) fn isa(tier: Tier, verify: bool, pinned: bool) -> Result<OwnedTargetI
         // code refers to, its own constants, is near and found relative to the program counter.
         ("is_pic", "false"),
         ("unwind_info", "false"),
-        ("enable_pinned_reg", if pinned { "true" } else { "false" }),
+        ("enable_pinned_reg", yes(pinned)),
     ] {
         flags.set(name, value).map_err(|e| unsupported(&e))?;
     }

@@ -96,8 +96,8 @@ pub struct CompileOptions {
     /// Compiles everything with the code generator that all machines have, as on one without an emitter
     /// of its own. Default: off.
     pub portable: bool,
-    /// Verifies the compiler's own work. Default: off. A build of this crate with debug assertions always
-    /// verifies.
+    /// Verifies the compiler's own work: the representation that Cranelift is given, and its register
+    /// allocation. Default: off. A build of this crate with debug assertions always verifies the former.
     pub debug_assertions: bool,
     /// Writes the passes' results and a listing of the machine code into this folder. Default: none.
     pub dump_dir: Option<PathBuf>,

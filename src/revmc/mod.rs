@@ -136,8 +136,7 @@ pub fn compile(
     }
     let parsed = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
-    let verify = options.debug_assertions || cfg!(debug_assertions);
-    let isa = compiler::isa(options.tier, verify, false)?;
+    let isa = compiler::isa(options.tier, options.debug_assertions, false)?;
 
     let (backend, slot) = CraneliftBackend::new(layout, isa.default_call_conv(), options.tier);
     let mut compiler = EvmCompiler::new(backend);

@@ -135,8 +135,7 @@ pub(super) fn emit(
 }
 
 fn isa(options: &CompileOptions) -> Result<OwnedTargetIsa, CompileError> {
-    let verify = options.debug_assertions || cfg!(debug_assertions);
-    super::isa::isa(options.tier, verify, true)
+    super::isa::isa(options.tier, options.debug_assertions, true)
 }
 
 /// Compiles a function.

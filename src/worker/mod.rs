@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Only the processor time of `Working` counts towards giving up: neither what comes after the job
-//! (callbacks), nor time in which the thread did not run. Replacements are a credit of as many as
+//! (callbacks), nor time in which the thread did not run. For a job that [waits](Work::waits), it is
+//! the time of `Working`. Replacements are a credit of as many as
 //! there are places; a worker that comes back gives its own back.
 //!
 //! # Invariants
@@ -81,6 +82,20 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Which of the jobs that nobody asked for goes first: the highest. `None`: not now. Called
     /// with the lock held (W1), once for each job that waits.
     fn urgency(&self, job: &Self::Job) -> Option<u64>;
+    /// Whether the job waits for somebody else rather than computes: then it is given up by the wall
+    /// clock. Called with the lock held (W1).
+    fn waits(&self, job: &Self::Job) -> bool;
+}
+
+/// What [`Pool::replace_overdue`] has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overdue {
+    /// Jobs that were given up now.
+    pub(crate) jobs: Vec<u64>,
+    /// Workers that were replaced now.
+    pub(crate) replaced: usize,
+    /// Workers that wait in a job that was given up, now or before.
+    pub(crate) waiting: usize,
 }
 
 /// What a job cost.
@@ -101,13 +116,17 @@ enum Life {
     /// Waits for a job.
     Idle,
     /// Does a job.
-    Working { job: u64, since: Moment },
+    Working {
+        job: u64,
+        since: Moment,
+        waits: bool,
+    },
     /// Done with the job, it hands the outcome over and calls callbacks.
     Telling,
     /// Its job was given up, and nobody has its place yet.
-    Overdue,
+    Overdue { waits: bool },
     /// Its job was given up and another has its place.
-    Replaced,
+    Replaced { waits: bool },
     /// Has left its loop.
     Left,
 }
@@ -129,13 +148,14 @@ struct Worker {
 
 impl Worker {
     fn has_place(&self) -> bool {
-        !matches!(self.life, Life::Replaced | Life::Left)
+        !matches!(self.life, Life::Replaced { .. } | Life::Left)
     }
 
-    /// What the job it does has used; by the wall clock where no thread's time can be read.
-    fn spent(&self, since: &Moment) -> Duration {
+    /// What the job it does has used: processor time, or time where it waits, or no thread's time can be
+    /// read.
+    fn spent(&self, since: &Moment, waits: bool) -> Duration {
         match (self.clock.and_then(ThreadClock::time), since.cpu) {
-            (Some(now), Some(then)) => now.saturating_sub(then),
+            (Some(now), Some(then)) if !waits => now.saturating_sub(then),
             _ => since.wall.elapsed(),
         }
     }
@@ -341,37 +361,46 @@ impl<W: Work> Pool<W> {
         self.workers.load(Relaxed) // A gauge.
     }
 
-    /// Gives up jobs that have used more processor time than `limit`, and starts other workers in
-    /// the place of theirs, as long as no more than there are places are away. Returns the jobs, and
-    /// how many workers were replaced.
-    pub(crate) fn replace_overdue(self: &Arc<Self>, limit: Duration) -> (Vec<u64>, usize) {
+    /// Gives up jobs that have used more than `limit` ([`Work::waits`]: of which time), and starts other
+    /// workers in the place of theirs, as long as no more than there are places are away.
+    pub(crate) fn replace_overdue(self: &Arc<Self>, limit: Duration) -> Overdue {
         let mut state = self.lock();
-        let mut overdue = Vec::new();
+        let mut jobs = Vec::new();
         for worker in &mut state.workers {
-            if let Life::Working { job, since } = &worker.life
-                && worker.spent(since) > limit
+            if let Life::Working { job, since, waits } = &worker.life
+                && worker.spent(since, *waits) > limit
             {
-                overdue.push(*job);
-                worker.life = Life::Overdue;
+                jobs.push(*job);
+                worker.life = Life::Overdue { waits: *waits };
             }
         }
         let mut replaced = 0;
-        let away = |worker: &Worker| matches!(worker.life, Life::Replaced);
+        let away = |worker: &Worker| matches!(worker.life, Life::Replaced { .. });
         let mut credit = self
             .places
             .saturating_sub(state.workers.iter().filter(|worker| away(worker)).count());
         for i in 0..state.workers.len() {
             if credit > 0
-                && matches!(state.workers[i].life, Life::Overdue)
+                && let Life::Overdue { waits } = state.workers[i].life
                 && self.spawn(&mut state).is_ok()
             {
-                state.workers[i].life = Life::Replaced;
+                state.workers[i].life = Life::Replaced { waits };
                 credit -= 1;
                 replaced += 1;
             }
         }
         self.show(&state);
-        (overdue, replaced)
+        let lost = |worker: &&Worker| {
+            let (Life::Overdue { waits } | Life::Replaced { waits }) = worker.life else {
+                return false;
+            };
+            waits
+        };
+        Overdue {
+            jobs,
+            replaced,
+            waiting: state.workers.iter().filter(lost).count(),
+        }
     }
 
     /// Stops all workers: queued jobs are dropped, running ones are waited for until `deadline`.
@@ -444,7 +473,8 @@ impl<W: Work> Pool<W> {
                 Next::Job(queued) => {
                     let (job, wall, cpu) = (queued.id, Instant::now(), thread_time());
                     let since = Moment { wall, cpu };
-                    state.worker(id)?.life = Life::Working { job, since };
+                    let waits = self.work.waits(&queued.job);
+                    state.worker(id)?.life = Life::Working { job, since, waits };
                     self.running.fetch_add(1, Relaxed); // A gauge.
                     return Some(queued);
                 }
@@ -503,262 +533,4 @@ pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicBool;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    enum Job {
-        Say(u32),
-        Panic,
-        /// Reports that it runs, then waits until the other end is dropped or sends.
-        Stick(Sender<()>, Receiver<()>),
-        /// Reports that it runs, then uses processor time until told.
-        Burn(Sender<()>, Arc<AtomicBool>),
-        /// Done at once; its callback waits.
-        Callback(Sender<()>, Receiver<()>),
-        PanicInFinished,
-    }
-
-    struct Echo(Mutex<Sender<Result<u32, String>>>);
-
-    impl Work for Echo {
-        type Job = Job;
-        type Output = u32;
-
-        fn run(&self, job: &Job) -> u32 {
-            match job {
-                Job::Say(n) => *n,
-                Job::Panic => panic!("told to {}", "panic"),
-                Job::Stick(started, release) => {
-                    started.send(()).unwrap();
-                    let _ = release.recv();
-                    0
-                }
-                Job::Burn(started, done) => {
-                    started.send(()).unwrap();
-                    while !done.load(Relaxed) {}
-                    1
-                }
-                Job::Callback(..) => 2,
-                Job::PanicInFinished => u32::MAX,
-            }
-        }
-
-        fn finished(&self, job: Job, outcome: Result<u32, String>, _: Spent) {
-            match job {
-                Job::PanicInFinished => panic!("told to panic at the end"),
-                Job::Callback(told, release) => {
-                    told.send(()).unwrap();
-                    let _ = release.recv();
-                }
-                _ => {}
-            }
-            let _ = self.0.lock().unwrap().send(outcome);
-        }
-
-        /// What is said is as urgent as it is high, and what is above a thousand must wait.
-        fn urgency(&self, job: &Job) -> Option<u64> {
-            match job {
-                Job::Say(n) => (*n < 1000).then_some(u64::from(*n)),
-                _ => Some(0),
-            }
-        }
-    }
-
-    type Fixture = (
-        Arc<Pool<Echo>>,
-        Receiver<Result<u32, String>>,
-        Arc<AtomicU32>,
-    );
-
-    fn pool(workers: usize) -> Fixture {
-        let (tx, rx) = channel();
-        let paused = Arc::new(AtomicU32::new(0));
-        let echo = Echo(Mutex::new(tx));
-        (
-            Pool::start("test", workers, paused.clone(), echo).unwrap(),
-            rx,
-            paused,
-        )
-    }
-
-    fn stick(pool: &Pool<Echo>, id: u64) -> Sender<()> {
-        let (started, running) = channel();
-        let (release, wait) = channel();
-        pool.push(id, Priority::Explicit, Job::Stick(started, wait));
-        running.recv().unwrap();
-        release
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(60)
-    }
-
-    #[test]
-    fn a_panic_is_an_answer_and_the_worker_goes_on() {
-        let (pool, rx, _) = pool(1);
-        pool.push(1, Priority::Explicit, Job::Panic);
-        pool.push(2, Priority::Explicit, Job::PanicInFinished);
-        pool.push(3, Priority::Explicit, Job::Say(7));
-        assert_eq!(rx.recv().unwrap(), Err("told to panic".to_owned()));
-        assert_eq!(rx.recv().unwrap(), Ok(7));
-        pool.stop(soon());
-        assert_eq!((pool.workers(), pool.running()), (0, 0));
-    }
-
-    #[test]
-    fn explicit_jobs_go_first_and_a_job_can_become_one() {
-        let (pool, rx, _) = pool(1);
-        let release = stick(&pool, 0);
-        pool.push(1, Priority::Optimize, Job::Say(1));
-        pool.push(2, Priority::Observed, Job::Say(2));
-        pool.push(3, Priority::Observed, Job::Say(3));
-        pool.push(4, Priority::Explicit, Job::Say(4));
-        pool.make_explicit(3);
-        drop(release);
-        let order: Vec<u32> = (0..5).map(|_| rx.recv().unwrap().unwrap()).collect();
-        assert_eq!(order, [0, 4, 3, 2, 1]);
-        pool.stop(soon());
-    }
-
-    #[test]
-    fn queued_jobs_can_be_taken_back() {
-        let (pool, rx, _) = pool(1);
-        let release = stick(&pool, 0);
-        for i in 1..=4 {
-            pool.push(i, Priority::Observed, Job::Say(i as u32));
-        }
-        pool.cancel(|job| matches!(job, Job::Say(n) if n % 2 == 0));
-        drop(release);
-        let order: Vec<u32> = (0..3).map(|_| rx.recv().unwrap().unwrap()).collect();
-        assert_eq!(order, [0, 3, 1]);
-        pool.stop(soon());
-        assert!(rx.try_recv().is_err());
-    }
-
-    #[test]
-    fn a_pause_holds_jobs_back() {
-        let (pool, rx, paused) = pool(2);
-        paused.store(1, Relaxed);
-        pool.push(1, Priority::Explicit, Job::Say(1));
-        assert!(rx.recv_timeout(Duration::from_millis(200)).is_err());
-        paused.store(0, Relaxed);
-        pool.wake();
-        assert_eq!(rx.recv().unwrap(), Ok(1));
-        paused.store(1, Relaxed);
-        pool.stop(soon());
-        assert_eq!(pool.workers(), 0);
-    }
-
-    #[test]
-    fn the_most_urgent_goes_first_and_what_must_wait_does_not_hold_up_others() {
-        let (pool, rx, _) = pool(1);
-        let release = stick(&pool, 0);
-        for (id, n) in [(1, 3), (2, 1000), (3, 7), (4, 5)] {
-            pool.push(id, Priority::Observed, Job::Say(n));
-        }
-        pool.push(5, Priority::Optimize, Job::Say(9));
-        drop(release);
-        let order: Vec<u32> = (0..5).map(|_| rx.recv().unwrap().unwrap()).collect();
-        assert_eq!(order, [0, 7, 5, 3, 9]);
-        assert_eq!(pool.queued(), [2]);
-        // Asked for, it goes at once.
-        pool.make_explicit(2);
-        assert_eq!(rx.recv().unwrap(), Ok(1000));
-        pool.stop(soon());
-    }
-
-    /// Has a worker use more than this much processor time.
-    const LIMIT: Duration = Duration::from_millis(20);
-
-    fn burn(pool: &Arc<Pool<Echo>>, id: u64) -> Arc<AtomicBool> {
-        let (started, running) = channel();
-        let done = Arc::new(AtomicBool::new(false));
-        pool.push(id, Priority::Explicit, Job::Burn(started, done.clone()));
-        running.recv().unwrap();
-        done
-    }
-
-    /// Looks until a job is given up.
-    fn give_up(pool: &Arc<Pool<Echo>>) -> (Vec<u64>, usize) {
-        loop {
-            let (overdue, replaced) = pool.replace_overdue(LIMIT);
-            if !overdue.is_empty() {
-                return (overdue, replaced);
-            }
-            thread::yield_now();
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn only_the_jobs_own_processor_time_counts() {
-        let (pool, rx, _) = pool(2);
-        // One waits, and one is done and tells somebody who is slow.
-        let waits = stick(&pool, 1);
-        let (told, is_told) = channel();
-        let (release, slow) = channel();
-        pool.push(2, Priority::Explicit, Job::Callback(told, slow));
-        is_told.recv().unwrap();
-        thread::sleep(3 * LIMIT);
-        assert_eq!(pool.replace_overdue(LIMIT), (vec![], 0));
-        drop((waits, release));
-        for _ in 0..2 {
-            rx.recv().unwrap().unwrap();
-        }
-        pool.stop(soon());
-    }
-
-    #[test]
-    fn a_busy_worker_is_replaced_and_gives_the_credit_back() {
-        let (pool, rx, _) = pool(1);
-        for round in 0..3 {
-            let done = burn(&pool, 10 + round);
-            assert_eq!(give_up(&pool), (vec![10 + round], 1));
-            assert_eq!(pool.workers(), 1);
-            pool.push(20, Priority::Observed, Job::Say(11));
-            assert_eq!(rx.recv().unwrap(), Ok(11));
-            // It is away, so that no other is replaced: the job is given up, the worker goes on.
-            let second = burn(&pool, 30 + round);
-            assert_eq!(give_up(&pool), (vec![30 + round], 0));
-            assert_eq!(pool.workers(), 1);
-            second.store(true, Relaxed);
-            assert_eq!(rx.recv().unwrap(), Ok(1));
-            pool.push(20, Priority::Observed, Job::Say(12));
-            assert_eq!(rx.recv().unwrap(), Ok(12));
-            done.store(true, Relaxed);
-            assert_eq!(rx.recv().unwrap(), Ok(1));
-            while pool
-                .lock()
-                .workers
-                .iter()
-                .any(|worker| matches!(worker.life, Life::Replaced))
-            {
-                thread::yield_now();
-            }
-        }
-        pool.stop(soon());
-        assert_eq!((pool.workers(), pool.running()), (0, 0));
-    }
-
-    #[test]
-    fn stopping_does_not_wait_for_what_is_stuck() {
-        let (pool, rx, _) = pool(1);
-        let release = stick(&pool, 1);
-        pool.stop(Instant::now());
-        drop(release);
-        assert_eq!(rx.recv().unwrap(), Ok(0));
-    }
-
-    #[test]
-    fn stopping_drops_what_is_queued() {
-        let (pool, rx, paused) = pool(1);
-        paused.store(1, Relaxed);
-        let (started, _running) = channel();
-        let (_release, wait) = channel::<()>();
-        pool.push(1, Priority::Explicit, Job::Stick(started, wait));
-        pool.stop(soon());
-        assert!(rx.try_recv().is_err());
-    }
-}
+mod tests;

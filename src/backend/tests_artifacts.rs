@@ -1,0 +1,271 @@
+//! The backend and its store: one compilation for program and artifact, a store that panics, hangs, or
+//! forgets.
+
+use super::{
+    JitBackend,
+    answers::Verdict,
+    compile::{Compiler, Engine},
+    job::{Job, Made},
+    shared::Shared,
+    testing::{Bench, With, contract, page, tuning},
+};
+use crate::{
+    artifact::{
+        ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, DirOptions, SealedArtifact,
+        Stored, TempArtifactStore, TrustedStore,
+    },
+    config::{RuntimeConfig, RuntimeTuning},
+    error::{Error, Result},
+    event::CompilationKind,
+};
+use alloy_primitives::Bytes;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+#[derive(Debug)]
+struct PanickingStore;
+
+impl ArtifactStore for PanickingStore {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        panic!("a bug in load_all")
+    }
+
+    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        panic!("a bug in load")
+    }
+
+    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        panic!("a bug in store")
+    }
+
+    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
+        panic!("a bug in delete")
+    }
+
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        panic!("a bug in clear")
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_panics_is_a_store_that_fails() {
+    let config = RuntimeConfig {
+        // SAFETY: T2.
+        store: Some(unsafe { TrustedStore::promised(Arc::new(PanickingStore)) }),
+        aot: true,
+        ..RuntimeConfig::default()
+    };
+    let idle = JitBackend::new(RuntimeConfig {
+        enabled: false,
+        ..config.clone()
+    })
+    .unwrap();
+    assert!(matches!(idle.clear_all(), Err(Error::Artifact(_))));
+    let backend = JitBackend::new(config).unwrap();
+    assert_eq!(backend.stats().store_errors, 1);
+    assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
+    // It serves this process all the same.
+    let (key, code) = contract(1);
+    while backend.lookup_ref(&key, &code).program().is_none() {
+        thread::yield_now();
+    }
+    let said = backend.last_store_error().unwrap().to_string();
+    assert!(said.contains("a bug in store"), "{said}");
+    let stats = backend.stats();
+    assert_eq!((stats.panicked, stats.failures_remembered), (0, 0));
+    assert_eq!(stats.alive, 1);
+}
+
+/// The engine, after something of the test's.
+struct Keeps<F>(F, Engine);
+
+impl<F: Fn(&Job) + Send + Sync + 'static> Compiler for Keeps<F> {
+    fn compile(&self, job: &Job) -> Result<Made> {
+        (self.0)(job);
+        self.1.compile(job)
+    }
+}
+
+fn configured(tuning: RuntimeTuning) -> RuntimeConfig {
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+    RuntimeConfig {
+        tuning,
+        store: Some(store.into()),
+        ..RuntimeConfig::default()
+    }
+}
+
+/// A backend thread's state with a store.
+fn with_store(tuning: RuntimeTuning, before: impl Fn(&Job) + Send + Sync + 'static) -> Bench {
+    let config = configured(tuning);
+    let shared = Arc::new(Shared::new(&config).unwrap());
+    let engine = Engine::new(&config, Arc::clone(&shared));
+    Bench::with_shared(config, shared, Arc::new(Keeps(before, engine)))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn program_and_artifact_are_one_compilation_whoever_comes_first() {
+    let (log, entered) = channel();
+    let (release, wait) = channel::<()>();
+    let gate = Mutex::new((log, wait));
+    let mut bench = with_store(tuning(), move |job: &Job| {
+        let gate = gate.lock().unwrap();
+        gate.0.send((job.key, job.kind)).unwrap();
+        gate.1.recv().unwrap();
+    });
+    let occupied = bench.ask(&contract(0));
+    entered.recv().unwrap();
+    // The program is wanted, then the artifact too; and the other way round.
+    let program = bench.ask(&contract(1));
+    bench.observe(&contract(1));
+    let artifact = bench.prepare(&contract(1));
+    let other_artifact = bench.prepare(&contract(2));
+    let other_program = bench.ask(&contract(2));
+    bench.runtime.settle();
+    assert_eq!(bench.stats().pending_jobs, 3);
+    for _ in 0..3 {
+        release.send(()).unwrap();
+    }
+    // Three outcomes, and two artifacts that are stored.
+    for _ in 0..5 {
+        bench.settle();
+    }
+    for answer in [occupied, program, artifact, other_artifact, other_program] {
+        assert_eq!(answer.wait(), Ok(()));
+    }
+    let compiled: Vec<_> = entered.try_iter().collect();
+    let aot = CompilationKind::Aot;
+    assert_eq!(compiled, [(contract(1).0, aot), (contract(2).0, aot)]);
+    assert_eq!(bench.stats().artifacts_stored, 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_artifact_of_a_job_that_was_given_up_counts() {
+    let tuning = RuntimeTuning {
+        job_abandon_after: Duration::from_millis(20),
+        ..tuning()
+    };
+    let release = Arc::new(AtomicBool::new(false));
+    let released = release.clone();
+    let mut bench = with_store(tuning, move |_: &Job| while !released.load(Relaxed) {});
+    let answer = bench.prepare(&contract(1));
+    while bench.stats().abandoned == 0 {
+        bench.pass(1);
+        thread::yield_now();
+    }
+    assert!(matches!(answer.wait(), Err(Error::Abandoned(_))));
+    release.store(true, Relaxed);
+    // The outcome, which nobody waits for, and the artifact.
+    bench.settle();
+    bench.settle();
+    let stats = bench.stats();
+    assert_eq!((stats.artifacts_stored, stats.artifacts_indexed), (1, 1));
+    assert!(stats.artifact_bytes > 0);
+    assert_eq!(bench.verdict(&contract(1)), Some(Verdict::Indexed));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_end_of_a_rest_forgets_no_artifact() {
+    let mut bench = Bench::with_config(
+        configured(tuning()),
+        With(|job: &Job| match job.kind {
+            CompilationKind::Jit => Err(Error::Panicked("no".into())),
+            _ => page(job),
+        }),
+    );
+    bench.observe(&contract(1));
+    bench.settle();
+    assert_eq!(bench.verdict(&contract(1)), Some(Verdict::Failed));
+    // Another backend of the process, say, has stored it meanwhile.
+    bench.runtime.index.insert(contract(1).0, 100);
+    bench.pass(11);
+    assert_eq!(bench.stats().retries, 1);
+    assert_eq!(bench.verdict(&contract(1)), Some(Verdict::Indexed));
+}
+
+/// A store that notes what is said to be in use.
+#[derive(Debug)]
+struct Renewed(TempArtifactStore, Mutex<Sender<Vec<ArtifactKey>>>);
+
+impl ArtifactStore for Renewed {
+    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
+        self.0.load_all()
+    }
+
+    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        self.0.load(key)
+    }
+
+    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
+        self.0.store(artifact)
+    }
+
+    fn renew(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactError> {
+        self.1.lock().unwrap().send(keys.to_vec()).unwrap();
+        self.0.renew(keys)
+    }
+
+    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
+        self.0.delete(key)
+    }
+
+    fn clear(&self) -> Result<usize, ArtifactError> {
+        self.0.clear()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_resident_and_used_is_in_use_for_the_store() {
+    let (told, is_told) = channel();
+    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let store = Arc::new(Renewed(store, Mutex::new(told)));
+    let mut config = configured(tuning());
+    // SAFETY: T2.
+    config.store = Some(unsafe { TrustedStore::promised(store) });
+    let shared = Arc::new(Shared::new(&config).unwrap());
+    let engine = Engine::new(&config, Arc::clone(&shared));
+    let mut bench = Bench::with_shared(config, shared, Arc::new(engine));
+    for n in 1..=3 {
+        let answer = bench.prepare(&contract(n));
+        bench.settle();
+        bench.settle();
+        assert_eq!(answer.wait(), Ok(()));
+    }
+    bench.pass(599);
+    assert!(is_told.try_recv().is_err());
+    let hashes = |keys: Vec<ArtifactKey>| {
+        let mut hashes: Vec<_> = keys.iter().map(|key| key.code_hash).collect();
+        hashes.sort_unstable();
+        hashes
+    };
+    let of = |numbers: &[u32]| {
+        let mut hashes: Vec<_> = numbers.iter().map(|n| contract(*n).0.code_hash).collect();
+        hashes.sort_unstable();
+        hashes
+    };
+    // All are new.
+    bench.pass(1);
+    assert_eq!(hashes(is_told.recv().unwrap()), of(&[1, 2, 3]));
+    // Of the next ten minutes only what was used in them, however long before their end.
+    bench.pass(1);
+    for n in [1, 3] {
+        assert!(bench.get(&contract(n)).hit().is_some());
+    }
+    bench.pass(599);
+    assert_eq!(hashes(is_told.recv().unwrap()), of(&[1, 3]));
+    // And of none the store is told nothing.
+    bench.pass(600);
+    assert!(is_told.try_recv().is_err());
+}

@@ -1,0 +1,145 @@
+//! What a caller sets.
+//!
+//! [`RuntimeConfig`] holds the choices, [`RuntimeTuning`] the numbers; each has its table. Both have
+//! defaults that suit a full node; [`JitBackend::new`](crate::JitBackend::new) refuses what cannot work
+//! with a [`ConfigError`] that names the field.
+//!
+//! # Every choice
+//!
+//! | `RuntimeConfig` | default | meaning |
+//! |---|---|---|
+//! | `enabled` | `true` | start now, rather than at the first `set_enabled(true)` |
+//! | `thread_name` | `"revmc-jit"` | name of the backend thread; the others append `-N`, `-store` |
+//! | `chain` | mainnet | the rules at each fork |
+//! | `front_end` | this crate's compiler | what compiles |
+//! | `store` | none | where artifacts are kept |
+//! | `tuning` | see [`RuntimeTuning`] | the numbers |
+//! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
+//! | `debug_assertions` | `false` | compile checks of the compiler's own assumptions in |
+//! | `aot` | `false` | observed misses become artifacts in the store, not JIT programs |
+//! | `blocking` | `false` | a miss compiles before `lookup` returns (tests, fuzzing) |
+//! | `symmetric_fences` | `false` | keep the lookup inside Rust's formal memory model; a few ns |
+//! | `on_compilation` | none | called after each compilation, on a thread of the backend |
+
+mod tuning;
+
+use crate::{
+    artifact::TrustedStore, chain::Chain, error::ConfigError, event::CompilationEvent,
+    front_end::FrontEnd,
+};
+use std::{fmt, path::PathBuf, sync::Arc};
+
+pub use tuning::RuntimeTuning;
+
+/// What is called after every compilation; see [`RuntimeConfig::on_compilation`].
+pub type OnCompilation = Arc<dyn Fn(&CompilationEvent) + Send + Sync>;
+
+/// The choices behind a [`JitBackend`](crate::JitBackend). The [module](self) has the table.
+#[derive(Clone)]
+pub struct RuntimeConfig {
+    /// Whether the threads start, and lookups answer, at once. Otherwise both wait for the first
+    /// [`set_enabled(true)`](crate::JitBackend::set_enabled).
+    pub enabled: bool,
+    /// Name of the backend thread; workers append `-0`, `-1`, …, the thread that stores `-store`. Linux
+    /// shows the first 15 bytes.
+    pub thread_name: String,
+    /// The rules at each fork: what instructions cost, and which have their standard meaning.
+    pub chain: Chain,
+    /// What compiles. Another front end than this crate's compiler makes programs for another EVM's
+    /// frames, and no artifacts: it needs `store` to be `None`.
+    pub front_end: FrontEnd,
+    /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is
+    /// read when the backend starts; an
+    /// artifact is loaded when it is first used. A store that fails is counted
+    /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
+    /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
+    pub store: Option<TrustedStore>,
+    /// The numbers.
+    pub tuning: RuntimeTuning,
+    /// Where the compiler writes its intermediate results, for debugging.
+    pub dump_dir: Option<PathBuf>,
+    /// Whether compiled code checks the compiler's own assumptions as it runs.
+    pub debug_assertions: bool,
+    /// Whether observed misses become artifacts rather than JIT programs. Needs a store.
+    pub aot: bool,
+    /// Whether [`lookup`](crate::JitBackend::lookup) compiles a missing program before it returns.
+    /// For tests and fuzzing; an execution thread would wait for the compiler.
+    pub blocking: bool,
+    /// Whether lookups use the symmetric form of the fences
+    /// ([`resident`](crate::resident)), also where the cheaper asymmetric one is available.
+    pub symmetric_fences: bool,
+    /// Called after every compilation, on the worker that did it; of an artifact, when the store has
+    /// answered, on the thread that stores. A slow callback holds up that thread and nothing else; a panic in it is contained and counted
+    /// ([`callback_panics`](crate::RuntimeStatsSnapshot::callback_panics)).
+    ///
+    /// To use the backend from inside, capture a [`WeakJitBackend`](crate::WeakJitBackend): a
+    /// captured `JitBackend` would keep itself alive.
+    pub on_compilation: Option<OnCompilation>,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            thread_name: "revmc-jit".to_owned(),
+            chain: Chain::mainnet(),
+            front_end: FrontEnd::default(),
+            store: None,
+            tuning: RuntimeTuning::default(),
+            dump_dir: None,
+            debug_assertions: false,
+            aot: false,
+            blocking: false,
+            symmetric_fences: false,
+            on_compilation: None,
+        }
+    }
+}
+
+impl fmt::Debug for RuntimeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuntimeConfig")
+            .field("enabled", &self.enabled)
+            .field("thread_name", &self.thread_name)
+            .field("chain", &self.chain)
+            .field("front_end", &self.front_end)
+            .field("store", &self.store)
+            .field("tuning", &self.tuning)
+            .field("dump_dir", &self.dump_dir)
+            .field("debug_assertions", &self.debug_assertions)
+            .field("aot", &self.aot)
+            .field("blocking", &self.blocking)
+            .field("symmetric_fences", &self.symmetric_fences)
+            .field(
+                "on_compilation",
+                &self
+                    .on_compilation
+                    .as_ref()
+                    .map(|_| "Fn(&CompilationEvent)"),
+            )
+            .finish()
+    }
+}
+
+impl RuntimeConfig {
+    /// Checks that the configuration can work.
+    ///
+    /// # Errors
+    ///
+    /// The first field found that cannot.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.thread_name.contains('\0') {
+            return Err(ConfigError::ThreadName(self.thread_name.clone()));
+        }
+        if self.aot && self.store.is_none() {
+            return Err(ConfigError::AotWithoutStore);
+        }
+        if self.front_end.translator().is_some() && self.store.is_some() {
+            return Err(ConfigError::StoreWithoutCompiler);
+        }
+        self.tuning.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests;
