@@ -4,14 +4,16 @@
 //! cargo bench --bench bombs
 //! ```
 //!
-//! For each: processor time, machine code and peak memory at both tiers, without a budget. Then all
-//! of them are called without pause against a backend with the default budgets, to show what each
-//! costs before it is left alone. Figures are of one run; the last table's counts are exact.
+//! For each: processor time, machine code and peak memory at both tiers, without a budget; at the code
+//! size of EIP-170, and at the largest that is taken by default. Then all of them are called without
+//! pause against a backend with the default budgets, to show what each costs before it is left alone.
+//! Figures are of one run; the last table's counts are exact.
 
+use revmc_jit::compiler::{self, CompileOptions, MAX_CODE_LEN};
 use revmc_jit::primitives::{Bytes, OptimizationLevel, SpecId, keccak256};
 use revmc_jit::{
-    CompilationEvent, CompilationKind, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
-    RuntimeTuning,
+    Chain, CompilationEvent, CompilationKind, JitBackend, LookupRequest, RuntimeCacheKey,
+    RuntimeConfig, RuntimeTuning,
 };
 use std::collections::HashMap;
 use std::fs;
@@ -24,17 +26,53 @@ const LEN: usize = 0x6000;
 /// How long the bombs are called; well below the default rest of ten seconds after a failure.
 const SIEGE: Duration = Duration::from_secs(8);
 
-fn repeat(unit: &[u8]) -> Vec<u8> {
-    unit.iter().copied().cycle().take(LEN).collect()
+/// A loop around `unit`, again and again, which leaves the height of the stack at one: what the
+/// optimising tier takes its time for, unless there is too much of it. Of several lengths the one that it
+/// takes the longest for.
+fn looped(unit: &[u8], len: usize) -> Vec<u8> {
+    let of = |body: usize| {
+        let mut code = vec![0x5b, 0x36];
+        code.extend(unit.repeat(body / unit.len()));
+        code.extend([0x50, 0x36, 0x5f, 0x57]);
+        code.resize(len, 0x00);
+        code
+    };
+    let bodies = (1..24).map(|size| size * 256).chain([len / 2, len - 8]);
+    let chain = Chain::mainnet();
+    let rules = chain.rules(SpecId::OSAKA);
+    let time = |code: &Vec<u8>| {
+        let begin = Instant::now();
+        let compiled = compiler::compile(code, rules, &CompileOptions::default());
+        compiled.map_or(Duration::ZERO, |_| begin.elapsed())
+    };
+    let codes = bodies.map(of);
+    codes.max_by_key(time).unwrap_or_default()
 }
 
-/// `start`, then `unit` again and again.
-fn after(start: &[u8], unit: &[u8]) -> Vec<u8> {
-    let tail = unit.iter().copied().cycle();
-    start.iter().copied().chain(tail).take(LEN).collect()
-}
-
-fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+fn bombs(len: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let repeat = |unit: &[u8]| -> Vec<u8> { unit.iter().copied().cycle().take(len).collect() };
+    // `start`, then `unit` again and again.
+    let after = |start: &[u8], unit: &[u8]| -> Vec<u8> {
+        let tail = unit.iter().copied().cycle();
+        start.iter().copied().chain(tail).take(len).collect()
+    };
+    // Loops around loops: as many destinations, then jumps back to each, the last one first.
+    let depth = len / 6;
+    let mut nested = vec![0x5b; depth];
+    for target in (0..depth as u16).rev() {
+        let [high, low] = target.to_be_bytes();
+        nested.extend([0x36, 0x61, high, low, 0x57]);
+    }
+    nested.resize(len, 0x00);
+    // Small loops, one behind the other.
+    let loops: Vec<u8> = (0..len / 10)
+        .flat_map(|i| {
+            let [high, low] = (i as u16 * 10).to_be_bytes();
+            [0x5b, 0x36, 0x36, 0x02, 0x50, 0x36, 0x61, high, low, 0x57]
+        })
+        .chain([0x00].into_iter().cycle())
+        .take(len)
+        .collect();
     // Every push, each dropped again.
     let pushes: Vec<u8> = (0x60..=0x7f)
         .flat_map(|push: u8| {
@@ -43,15 +81,17 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         })
         .collect();
     // JUMPI to every place of a ladder of JUMPDESTs, forwards and backwards.
-    let ladder: Vec<u8> = (0..LEN / 6)
+    let ladder: Vec<u8> = (0..len / 6)
         .flat_map(|i| {
-            let target = ((i * 7919) % (LEN / 6) * 6) as u16;
+            let target = ((i * 7919) % (len / 6) * 6) as u16;
             let [high, low] = target.to_be_bytes();
             [0x5b, 0x36, 0x61, high, low, 0x57]
         })
+        .chain([0x00].into_iter().cycle())
+        .take(len)
         .collect();
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-    let random = (0..LEN)
+    let random = (0..len)
         .map(|_| {
             seed ^= seed << 13;
             seed ^= seed >> 7;
@@ -132,6 +172,28 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("CREATE2", repeat(&[0x5f, 0x5f, 0x5f, 0x5f, 0xf5, 0x50])),
         ("GAS in every block", repeat(&[0x5a, 0x5b, 0x01])),
         ("RETURN in every block", repeat(&[0x5b, 0x5f, 0x5f, 0xf3])),
+        ("GAS JUMPI", repeat(&[0x5a, 0x57])),
+        ("PC PC JUMPI", repeat(&[0x58, 0x58, 0x57])),
+        ("MLOAD", repeat(&[0x36, 0x51, 0x50])),
+        (
+            "SWAP1 MUL SWAP16 POP",
+            after(&[0x36; 40], &[0x90, 0x90, 0x02, 0x9f, 0x50, 0x36, 0x36]),
+        ),
+        ("a loop of ADD", looped(&[0x80, 0x01], len)),
+        ("a loop of MUL", looped(&[0x80, 0x02], len)),
+        ("a loop of DIV", looped(&[0x80, 0x36, 0x04, 0x04], len)),
+        (
+            "a loop of ADDMOD, MULMOD",
+            looped(&[0x80, 0x80, 0x08, 0x36, 0x36, 0x09], len),
+        ),
+        ("a loop of SHL, SAR", looped(&[0x36, 0x1b, 0x36, 0x1d], len)),
+        ("a loop of SIGNEXTEND", looped(&[0x36, 0x0b], len)),
+        ("a loop of SLT, EQ", looped(&[0x36, 0x12, 0x80, 0x14], len)),
+        ("a loop of MLOAD", looped(&[0x51], len)),
+        ("a loop of MSTORE", looped(&[0x80, 0x80, 0x52], len)),
+        ("a loop of CALLDATALOAD", looped(&[0x35], len)),
+        ("loops around loops", nested),
+        ("small loops", loops),
         ("random bytes", random),
     ]
 }
@@ -178,9 +240,11 @@ fn backend(tuning: RuntimeTuning) -> (JitBackend, Arc<Mutex<Vec<CompilationEvent
     )
 }
 
-fn without_budget(bombs: &[(&str, Vec<u8>)]) {
+fn without_budget(len: usize) {
+    let bombs = bombs(len);
+    assert!(bombs.iter().all(|(_, bytecode)| bytecode.len() == len));
     let mut rows: Vec<[String; 2]> = vec![Default::default(); bombs.len()];
-    let mut worst = [Duration::ZERO; 2];
+    let mut worst = [(Duration::ZERO, 0); 2];
     for (column, level) in [OptimizationLevel::None, OptimizationLevel::Default]
         .into_iter()
         .enumerate()
@@ -193,7 +257,7 @@ fn without_budget(bombs: &[(&str, Vec<u8>)]) {
             native_len_base: 1 << 30,
             ..RuntimeTuning::default()
         });
-        for (row, (name, bytecode)) in rows.iter_mut().zip(bombs) {
+        for (row, (name, bytecode)) in rows.iter_mut().zip(&bombs) {
             let (before, _) = memory();
             reset_peak();
             let outcome = backend.compile_jit_sync(request(bytecode));
@@ -205,7 +269,8 @@ fn without_budget(bombs: &[(&str, Vec<u8>)]) {
                 }
                 std::thread::yield_now();
             };
-            worst[column] = worst[column].max(event.cpu_time);
+            let (time, memory) = worst[column];
+            worst[column] = (time.max(event.cpu_time), memory.max(peak));
             let cpu = event.cpu_time.as_secs_f64() * 1e3;
             row[column] = match event.outcome {
                 Ok(mapped) => format!("{cpu:>9.1} {:>8} {peak:>6}", mapped / 1024),
@@ -220,7 +285,9 @@ fn without_budget(bombs: &[(&str, Vec<u8>)]) {
     }
     println!(
         "{:<24} {:^25}   {:^25}",
-        "24,576 bytes of", "baseline", "optimized"
+        format!("{len} bytes of"),
+        "baseline",
+        "optimized"
     );
     println!(
         "{:<24} {:>9} {:>8} {:>6}   {:>9} {:>8} {:>6}",
@@ -230,10 +297,14 @@ fn without_budget(bombs: &[(&str, Vec<u8>)]) {
         println!("{name:<24} {baseline}   {optimized}");
     }
     println!(
-        "{:<24} {:>9.1} {:>24.1}",
+        "{:<24} {:>9.1} {:>8} {:>6}   {:>9.1} {:>8} {:>6}\n",
         "worst",
-        worst[0].as_secs_f64() * 1e3,
-        worst[1].as_secs_f64() * 1e3
+        worst[0].0.as_secs_f64() * 1e3,
+        "",
+        worst[0].1,
+        worst[1].0.as_secs_f64() * 1e3,
+        "",
+        worst[1].1
     );
 }
 
@@ -268,7 +339,7 @@ fn under_siege(bombs: &[(&str, Vec<u8>)]) {
         entry.2 += event.cpu_time;
     }
     println!(
-        "\n{calls} calls in {SIEGE:?}, default budgets, one worker: compilations of each\n{:<24} {:>9} {:>9} {:>9}   outcome",
+        "{calls} calls in {SIEGE:?}, default budgets, one worker: compilations of each\n{:<24} {:>9} {:>9} {:>9}   outcome",
         "", "baseline", "optimized", "CPU ms"
     );
     let mut most = (0, 0);
@@ -294,8 +365,8 @@ fn under_siege(bombs: &[(&str, Vec<u8>)]) {
 }
 
 fn main() {
-    let bombs = bombs();
-    assert!(bombs.iter().all(|(_, bytecode)| bytecode.len() == LEN));
-    without_budget(&bombs);
-    under_siege(&bombs);
+    for len in [LEN, MAX_CODE_LEN] {
+        without_budget(len);
+    }
+    under_siege(&bombs(LEN));
 }

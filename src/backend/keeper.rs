@@ -5,7 +5,7 @@
 //! * **K1** An artifact comes here after its program was told to the backend thread: what becomes of it
 //!   costs no program. Nor does it cost a worker: there is room for [`MAX_WAITING`] artifacts of
 //!   [`MAX_BYTES`]; beyond, a worker waits for [`PATIENCE`] at most, and not at all if another one has
-//!   waited in vain and the store has ended nothing since.
+//!   waited in vain and the store has ended nothing since. (In a pause it waits beyond that room.)
 //! * **K2** Each artifact that was taken is answered by a [`Command::Kept`], unless the backend ends
 //!   before; each event that came with one is told, with what the store said.
 //! * **K3** No user code runs while the lock is held.
@@ -161,8 +161,10 @@ impl Keeper {
     pub(super) fn keep(&self, keep: Keep) {
         let len = keep.len();
         let patience = Instant::now() + PATIENCE;
+        // In a pause the store has done nothing wrong, and no worker takes a further job.
         let mut state = lock(&self.state);
-        while !state.has_room(len) && state.until.is_none() && state.silent != Some(state.ended) {
+        let has_room = |state: &State| state.has_room(len) || self.paused.load(Relaxed) > 0;
+        while !has_room(&state) && state.until.is_none() && state.silent != Some(state.ended) {
             let Some(wait) = patience.checked_duration_since(Instant::now()) else {
                 state.silent = Some(state.ended);
                 break;
@@ -170,7 +172,7 @@ impl Keeper {
             let woken = self.changed.wait_timeout(state, wait);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        if state.has_room(len) && state.until.is_none() {
+        if has_room(&state) && state.until.is_none() {
             state.bytes += len;
             state.queue.push_back(Task::Keep(Box::new(keep)));
             drop(state);

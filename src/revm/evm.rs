@@ -60,9 +60,12 @@ use std::fmt;
 ///
 /// let evm = Context::mainnet().with_db(db).build_mainnet();
 /// let mut evm = JitEvm::new(evm, backend.clone());
-/// let tx = TxEnv::builder().kind(TxKind::Call(target)).gas_limit(100_000).build().unwrap();
-/// assert!(evm.transact_commit(tx).unwrap().is_success());
-/// # assert_eq!(backend.stats().misses, 1);
+/// // The first calls are interpreted; then the contract has become hot, and native.
+/// for nonce in (0..).take_while(|_| backend.stats().hits == 0) {
+///     let tx = TxEnv::builder().kind(TxKind::Call(target)).gas_limit(100_000).nonce(nonce);
+///     let tx = tx.build().unwrap();
+///     assert!(evm.transact_commit(tx).unwrap().is_success());
+/// }
 /// # Ok::<(), revmc_jit::Error>(())
 /// ```
 pub struct JitEvm<EVM> {

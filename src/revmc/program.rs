@@ -116,7 +116,13 @@ impl std::error::Error for FrameError {}
 
 /// A contract that revmc has translated for the rules of one fork, executable.
 ///
-/// Dropping it unmaps the code.
+/// Dropping it unmaps the code. What it is cannot be changed (P1):
+///
+/// ```compile_fail,E0616
+/// fn exchange(program: &mut revmc_jit::revmc::Program, other: &revmc_jit::revmc::Program) {
+///     program.func = other.func;
+/// }
+/// ```
 pub struct Program {
     func: EvmCompilerFn,
     code_hash: B256,
@@ -236,7 +242,7 @@ impl Program {
     ) -> Result<InterpreterAction, FrameError> {
         self.check_frame(interpreter)?;
         let mut host = GuardedHost::new(host);
-        // SAFETY: P1 by construction; P2, P3 and P5 were just checked; P4 as the program exists.
+        // SAFETY: P1, as nothing else makes a `Program` and no field is public; P2, P3 and P5 were just checked; P4 as the program exists.
         let action = unsafe {
             self.func
                 .call_with_interpreter_and_memory(interpreter, memory, &mut host)
