@@ -3,6 +3,10 @@
 //! machines without an emitter of their own, by both of its allocators. Which programs have been checked
 //! is printed.
 //!
+//! ```text
+//! cargo test --release --test register_allocation -- --nocapture
+//! ```
+//!
 //! `REVMC_JIT_PROGRAMS` says how many programs, `REVMC_JIT_SEED` the first one's seed, `REVMC_JIT_BLOCKS`
 //! a folder of blocks (`tests/blocks`) in place of the crate's own.
 

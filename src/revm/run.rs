@@ -242,14 +242,16 @@ impl CompiledProgram {
         let next = match exit {
             Exit::LEAVE => {
                 // SAFETY: A6.
-                unsafe { store(frame, interpreter, frame.pc as usize) };
+                unsafe { store(frame, interpreter, frame.pc as usize, 0) };
                 Next::Interpreter
             }
             Exit::STEP => {
                 let (pc, opcode) = boundary_parts(frame.pc);
                 // SAFETY: A6.
-                unsafe { store(frame, interpreter, pc) };
-                Next::Step(opcode)
+                match unsafe { store(frame, interpreter, pc, opcode) } {
+                    true => Next::Step(opcode),
+                    false => Next::Interpreter,
+                }
             }
             // An instruction that ends the run says with what.
             Exit::HALTED => Next::Nobody(halted.unwrap_or(InstructionResult::Stop)),

@@ -25,6 +25,10 @@
 //!   within the code, and it does not use the frame while a shim runs.
 //! * **A7** Machine code is entered only with a frame that its program was admitted for and that was
 //!   loaded since foreign code ran last, at an entry whose demand is met.
+//! * **A8** The interpreter stands nowhere but within the code that the frame has, and nothing is run
+//!   there whose operands or successor are not in it. A program counter of machine code is within the
+//!   code that it was compiled from, to which analysis adds what its end needs; the frame's may be
+//!   another one of the same length, under a hash that lies.
 
 use super::{error::FrameError, run::Switch};
 use crate::{
@@ -138,7 +142,8 @@ fn load<EXT>(
     Ok(())
 }
 
-/// Gives the interpreter the state in which machine code stands at `pc`.
+/// Gives the interpreter the state in which machine code stands at `pc`, before `opcode` if it is to run
+/// that, otherwise 0. False if the frame's code is not so long (A8); the interpreter stands at its end.
 ///
 /// # Safety
 ///
@@ -148,13 +153,32 @@ pub(super) unsafe fn store<EXT>(
     frame: &NativeFrame,
     interpreter: &mut Interpreter<Eth<EXT>>,
     pc: usize,
-) {
+    opcode: u8,
+) -> bool {
     let height = frame.top.addr().wrapping_sub(frame.stack.addr()) / size_of::<Word>();
-    debug_assert!(height <= STACK_LIMIT && pc < interpreter.bytecode.bytes_ref().len());
+    debug_assert!(height <= STACK_LIMIT);
     // SAFETY: A2, A6: `top` is within the stack.
     unsafe { interpreter.stack.data_mut().set_len(height) };
     interpreter.gas.set_remaining(frame.gas);
+    // A8.
+    let len = interpreter.bytecode.bytes_ref().len();
+    let fits = pc + reach(opcode) < len;
+    let pc = if fits { pc } else { len.saturating_sub(1) };
     interpreter.bytecode.absolute_jump(pc);
+    fits
+}
+
+/// How far behind an instruction's program counter the interpreter looks, itself and what follows it: what
+/// the analysis of code with this instruction makes sure of, be it the last one.
+#[inline(always)]
+fn reach(opcode: u8) -> usize {
+    match opcode {
+        // STOP, also where nobody says which instruction it is.
+        0x00 => 0,
+        0x60..=0x7f => usize::from(opcode) - 0x5f + 1,
+        0xe6..=0xe8 => 2,
+        _ => 1,
+    }
 }
 
 impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
@@ -166,7 +190,9 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     #[inline(always)]
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
         // SAFETY: A6.
-        unsafe { store(frame, self.interpreter, pc) };
+        if !unsafe { store(frame, self.interpreter, pc, opcode) } {
+            return Exit::DIVERGED;
+        }
         let code = self.interpreter.bytecode.bytes_ref().as_ptr_range();
         let expected = self.interpreter.stack.len() as isize + GROWTH[opcode as usize] as isize;
         self.interpreter.bytecode.relative_jump(1);

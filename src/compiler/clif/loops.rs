@@ -405,7 +405,7 @@ mod tests {
 
     fn with_loops(code: &[u8], f: impl FnOnce(&Program<'_>, &Loops)) {
         let rules = Rules::new([3; 256], 0..=255);
-        let passes = Passes::run(code, &rules);
+        let passes = Passes::run(code, &rules).unwrap();
         let program = passes.program(code, &rules);
         f(&program, &Loops::find(&program));
     }
