@@ -10,6 +10,7 @@ mod decode;
 mod edges;
 mod effect;
 mod error;
+pub(crate) mod fault;
 mod flow;
 mod isa;
 #[cfg(feature = "revmc")]

@@ -24,6 +24,7 @@ use crate::{
         blocks::run_gas,
         effect::{Class, op},
         error::CompileError,
+        fault::{Fault, planted},
         flow::{falls_freely, possible},
     },
     frame::x64::RESERVE,
@@ -127,7 +128,9 @@ impl Emitter<'_> {
         }
         self.state.extend(block.needs, block.grows);
         self.run.memory = self.run.memory.max(memory);
-        self.run.gas += run_gas(self.insts, block.first, block.end, self.rules);
+        if !planted(Fault::ChainForgetsGas) {
+            self.run.gas += run_gas(self.insts, block.first, block.end, self.rules);
+        }
         self.instructions(index);
     }
 
@@ -154,7 +157,9 @@ impl Emitter<'_> {
                     let rest = &self.insts[at as usize + 1..block.end as usize];
                     let last = rest.iter().all(|inst| inst.class != Class::Boundary);
                     let needs = self.run.gas + if last { self.flow[index].behind } else { 0 };
-                    self.charge(Some(needs).filter(|needs| *needs > RESERVE));
+                    if !planted(Fault::BoundaryForgetsCharge) {
+                        self.charge(Some(needs).filter(|needs| *needs > RESERVE));
+                    }
                 }
                 Class::Step | Class::End => return self.step(&inst),
             }
@@ -170,6 +175,7 @@ impl Emitter<'_> {
             return;
         }
         self.settle();
+        self.move_top(planted(Fault::EdgeRaisesTop).into());
         self.go_canonical(to);
     }
 
