@@ -75,6 +75,8 @@ pub mod revmc;
 #[cfg(not(loom))]
 pub mod stats;
 #[cfg(not(loom))]
+pub mod trial;
+#[cfg(not(loom))]
 mod worker;
 
 #[cfg(not(loom))]

@@ -159,6 +159,14 @@ pub fn compile(
     })
 }
 
+/// Where the basic blocks of `bytecode` begin that control can get to if every JUMPDEST can be jumped
+/// to, in order.
+pub fn block_starts(bytecode: &[u8], rules: &Rules) -> Vec<u32> {
+    let blocks = blocks::split(&decode::decode(bytecode, rules)).blocks;
+    let live = blocks.iter().filter(|block| block.live);
+    live.map(|block| block.pc).collect()
+}
+
 /// What the passes have found.
 #[derive(Clone, Copy)]
 struct Program<'a> {
