@@ -100,7 +100,7 @@ fn make(code: &Bytes) -> (RuntimeCacheKey, Verified) {
     let (key, options) = (key_of(code), CompileOptions::default());
     let rules = rules();
     let native = compiler::compile(code, &rules, &options).unwrap();
-    let artifact = aot::build(key, &rules, code.len(), OPTIONS, &native);
+    let artifact = aot::build(key, &rules, code.len(), OPTIONS, &native, None);
     (key, artifact.unwrap())
 }
 

@@ -131,7 +131,14 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         code_hash: keccak256(&bytecode),
         spec_id,
     };
-    let artifact = aot::build(program, rules, bytecode.len(), (&options).into(), &code)?;
+    let artifact = aot::build(
+        program,
+        rules,
+        bytecode.len(),
+        (&options).into(),
+        &code,
+        None,
+    )?;
     let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
         "{}: {program}, {} bytes, compiled in {elapsed:.1?} to {} bytes, stored as {stored}",

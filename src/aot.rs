@@ -21,6 +21,7 @@ use crate::{
     frame::{self, Entry},
     key::RuntimeCacheKey,
     program::CompiledProgram,
+    trial::Passed,
 };
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{fmt, sync::Arc};
@@ -104,7 +105,8 @@ pub fn builds(
 }
 
 /// Makes an artifact of `code`, which this process compiled from `bytecode_len` bytes of bytecode
-/// with `options`. Pure computation: no compiler, assembler or linker runs, nothing is stored.
+/// with `options`; `trial` is what its trial came to, if there was one. Pure computation: no compiler,
+/// assembler or linker runs, nothing is stored.
 ///
 /// # Errors
 /// [`ArtifactError::Unsupported`] where artifacts are not implemented, [`ArtifactError::TooLarge`]
@@ -116,6 +118,7 @@ pub fn build(
     bytecode_len: usize,
     options: BuildOptions,
     code: &NativeCode,
+    trial: Option<&Passed>,
 ) -> Result<Verified, ArtifactError> {
     if code.tier() != options.tier {
         let found = BuildOptions {
@@ -132,6 +135,7 @@ pub fn build(
         text_len: code.text_len(),
         table_entries: 0,
         data: code.entry_table().into(),
+        trial_runs: trial.map_or(0, |passed| passed.runs),
     };
     artifact::build(code_for_artifact, |_| Ok(code.text().to_vec()))
 }

@@ -57,6 +57,8 @@
 //! | `native_len_base` | 64 KiB | bytes | machine code one program may have, fixed part |
 //! | `native_len_per_byte` | 256 | bytes / byte | the part per byte of bytecode |
 //! | `job_abandon_after` | 60 s | CPU time | a compilation that used more and is not back is given up |
+//! | `trial` | 1/2, at least 1 ms | of the compilation's CPU time | comparison with the interpreter before a program is published |
+//! | `sampled_inputs` | 256 | inputs | call data of interpreted frames kept for that, 640 bytes each |
 //! | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 
 use crate::{
@@ -66,6 +68,7 @@ use crate::{
     error::{ConfigError, Ineligible},
     event::CompilationEvent,
     front_end::FrontEnd,
+    trial,
 };
 use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -261,6 +264,16 @@ pub struct RuntimeTuning {
     /// [`jit_worker_count`](Self::jit_worker_count). Waiting (for a store, for a processor) does not
     /// count, nor do callbacks.
     pub job_abandon_after: Duration,
+    /// How long each program is compared with the interpreter, on made-up calls of its contract,
+    /// before it is published or stored ([`trial`](crate::trial)). One that differs is not
+    /// ([`Error::Miscompiled`](crate::Error::Miscompiled)). The time is not part of the
+    /// [compilation's](Self::compile_time_base), but of what strangers' code may
+    /// [use](Self::new_code_cpu_burst). An artifact that has not passed one is not loaded, but made
+    /// anew. Programs of another [front end](RuntimeConfig::front_end) are not tried.
+    pub trial: trial::Budget,
+    /// Inputs of interpreted frames that are kept for trials, one for each function of a contract
+    /// ([`record_input`](crate::JitBackend::record_input)); their first 512 bytes.
+    pub sampled_inputs: usize,
     /// How long the drop of the last handle waits for the threads. A compilation that takes longer
     /// finishes on its own afterwards.
     pub shutdown_timeout: Duration,
@@ -302,6 +315,8 @@ impl Default for RuntimeTuning {
             native_len_base: 64 * 1024,
             native_len_per_byte: 256,
             job_abandon_after: Duration::from_secs(60),
+            trial: trial::Budget::default(),
+            sampled_inputs: 256,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
@@ -401,6 +416,16 @@ impl RuntimeTuning {
         if self.max_failures_remembered == 0 {
             return Err(ConfigError::Zero("max_failures_remembered"));
         }
+        if self.sampled_inputs > 1 << 20 {
+            return Err(ConfigError::TooLarge {
+                field: "sampled_inputs",
+                value: self.sampled_inputs as u128,
+                max: 1 << 20,
+            });
+        }
+        if self.trial.time(Duration::ZERO) == Some(Duration::ZERO) {
+            return Err(ConfigError::Zero("trial"));
+        }
         if !self.hotness_slots.is_power_of_two() {
             let value = self.hotness_slots;
             return Err(ConfigError::NotAPowerOfTwo {
@@ -440,7 +465,9 @@ impl RuntimeTuning {
         if let Some((field, _)) = nonzero.into_iter().find(|(_, value)| value.is_zero()) {
             return Err(ConfigError::Zero(field));
         }
-        let bounded: [(&'static str, Duration); 13] = [
+        let least = self.trial.time(Duration::ZERO);
+        let bounded: [(&'static str, Duration); 14] = [
+            ("trial", least.unwrap_or_default()),
             ("new_code_cpu_burst", self.new_code_cpu_burst),
             ("new_code_cpu_per_second", self.new_code_cpu_per_second),
             ("expected_cpu_base", self.expected_cpu_base),
@@ -580,6 +607,23 @@ mod tests {
                 field: "observations_per_thread",
                 value: 1 << 17,
                 max: 1 << 16,
+            },
+        );
+        check(
+            |t| {
+                t.trial = trial::Budget::Share {
+                    percent: 50,
+                    least: Duration::ZERO,
+                }
+            },
+            ConfigError::Zero("trial"),
+        );
+        check(
+            |t| t.sampled_inputs = usize::MAX,
+            ConfigError::TooLarge {
+                field: "sampled_inputs",
+                value: usize::MAX as u128,
+                max: 1 << 20,
             },
         );
         check(

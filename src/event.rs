@@ -4,6 +4,7 @@ use crate::{
     compiler::Tier,
     error::{Error, StoreError},
     key::RuntimeCacheKey,
+    trial::Passed,
 };
 use std::{fmt, time::Duration};
 
@@ -46,14 +47,17 @@ pub struct CompilationEvent {
     pub tier: Tier,
     /// Wall-clock time the worker spent, from taking the job to the finished program.
     pub duration: Duration,
-    /// Processor time of the same; equals `duration` where the system does not tell. The store's part
-    /// of it is not measured against the budget.
+    /// Processor time of the same; equals `duration` where the system does not tell. The trial's and
+    /// the store's part of it are not measured against the budget.
     pub cpu_time: Duration,
     /// Bytes of bytecode.
     pub bytecode_len: usize,
     /// Bytes the program maps, or why there is none. A program that a clear command or a full
     /// cache overtook counts as success here and is not published.
     pub outcome: Result<usize, Error>,
+    /// What its trial came to, if a program came out that was tried. One that was miscompiled has no
+    /// program: [`Error::Miscompiled`] is its outcome.
+    pub trial: Option<Passed>,
     /// Why a program that should have become an artifact is a JIT program: it could not be stored,
     /// or not be loaded again.
     pub store_error: Option<StoreError>,

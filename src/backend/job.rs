@@ -6,6 +6,7 @@ use crate::{
     event::CompilationKind,
     key::RuntimeCacheKey,
     program::CompiledProgram,
+    trial::Passed,
 };
 use alloy_primitives::Bytes;
 use std::{
@@ -53,8 +54,11 @@ pub(super) struct Made {
     pub(super) displaced: Vec<RuntimeCacheKey>,
     /// Why the program is not that of an artifact although it should be.
     pub(super) store_error: Option<StoreError>,
-    /// Processor time that artifact and store took. The budget is for the compiler alone (S3).
-    pub(super) store_time: Duration,
+    /// What its trial came to, if it was tried.
+    pub(super) trial: Option<Passed>,
+    /// Processor time that the trial, artifact and store took. The budget is for the compiler alone
+    /// (S3).
+    pub(super) beside: Duration,
 }
 
 impl From<CompiledProgram> for Made {
@@ -64,7 +68,8 @@ impl From<CompiledProgram> for Made {
             stored: None,
             displaced: Vec::new(),
             store_error: None,
-            store_time: Duration::ZERO,
+            trial: None,
+            beside: Duration::ZERO,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! | `runtime`, `admission`, `outcome` | the backend thread |
 //! | `jobs`, `ledger`, `failures`, `costs` | its books |
 //! | `compile` | what workers do |
-//! | `shared`, `persist`, `allowance` | what all of these have in common |
+//! | `shared`, `persist`, `allowance`, `samples` | what all of these have in common |
 //! | `request`, `job`, `answers` | messages, and what callers ask and are answered |
 //!
 //! Each imports from those below it only.
@@ -31,6 +31,7 @@ mod outcome;
 mod persist;
 mod request;
 mod runtime;
+mod samples;
 mod shared;
 #[cfg(test)]
 mod testing;
@@ -40,6 +41,8 @@ mod tests_attacks;
 mod tests_handle;
 #[cfg(test)]
 mod tests_runtime;
+#[cfg(test)]
+mod tests_trial;
 
 pub use answers::{
     AotRequest, BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef,

@@ -24,12 +24,13 @@ use crate::{
     key::RuntimeCacheKey,
     program::CompiledProgram,
     stats::{Counters, add},
+    trial::Passed,
 };
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -44,6 +45,8 @@ pub(super) struct Persist {
     store: TrustedStore,
     chain: Chain,
     options: BuildOptions,
+    /// Whether only artifacts are loaded that were tried.
+    only_tried: bool,
     /// What this process would make for each fork.
     builds: Vec<(SpecId, BuildId)>,
     /// Shared by those who store, exclusive for a clear (S2).
@@ -103,6 +106,7 @@ impl Persist {
             store: store.clone(),
             chain: config.chain.clone(),
             options,
+            only_tried: config.tuning.trial.is_on(),
             builds: aot::builds(&config.chain, options).map_err(StoreError::from)?,
             gate: RwLock::new(()),
             epoch: AtomicU64::new(0),
@@ -150,11 +154,18 @@ impl Persist {
         Some(RuntimeCacheKey { code_hash, spec_id })
     }
 
-    /// Makes an artifact of what was compiled, stores it, and loads it. Where one of these fails, the
-    /// program serves this process all the same, as a JIT program (S3).
-    pub(super) fn keep(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
+    /// Makes an artifact of what was compiled, stores it, and loads it. Where one of these fails,
+    /// `program`, the same code, serves this process instead (S3).
+    pub(super) fn keep(
+        &self,
+        job: &Job,
+        code: &NativeCode,
+        program: CompiledProgram,
+        trial: Option<&Passed>,
+        counters: &Counters,
+    ) -> Result<Made> {
         let (started, wall) = (thread_time(), Instant::now());
-        let (stored, loaded) = match self.store(job, code, counters)? {
+        let (stored, loaded) = match self.store(job, code, trial, counters)? {
             Ok((artifact, stored)) => {
                 let loaded = aot::load(
                     &artifact,
@@ -170,12 +181,6 @@ impl Persist {
             Ok(program) => (program, None),
             Err(error) => {
                 self.count(counters, error.clone());
-                let program = CompiledProgram::jit(
-                    job.key,
-                    Arc::clone(self.chain.rules(job.key.spec_id)),
-                    job.code.len(),
-                    code,
-                )?;
                 (program, Some(error))
             }
         };
@@ -191,7 +196,8 @@ impl Persist {
             stored: stored.map(|_| len),
             displaced: removed.iter().filter_map(|key| self.program(key)).collect(),
             store_error,
-            store_time: spent,
+            trial: None,
+            beside: spent,
         })
     }
 
@@ -200,6 +206,7 @@ impl Persist {
         &self,
         job: &Job,
         code: &NativeCode,
+        trial: Option<&Passed>,
         counters: &Counters,
     ) -> Result<Result<(Verified, Stored), StoreError>> {
         if let Some((since, error)) = &*self.full()
@@ -214,6 +221,7 @@ impl Persist {
             job.code.len(),
             self.options,
             code,
+            trial,
         );
         let artifact = match made {
             Ok(artifact) => artifact,
@@ -266,9 +274,13 @@ impl Persist {
         let rules = self.chain.rules(key.spec_id);
         let wanted = aot::determinants(key.spec_id, rules, self.options)?;
         let found = self.store.load(key.code_hash, &wanted)?;
-        found
-            .map(|artifact| aot::load(&artifact, key, rules, self.options))
-            .transpose()
+        let Some(artifact) = found else {
+            return Ok(None);
+        };
+        if self.only_tried && artifact.manifest().trial_runs == 0 {
+            return Err(ArtifactError::Untried);
+        }
+        aot::load(&artifact, key, rules, self.options).map(Some)
     }
 
     fn build(&self, spec_id: SpecId) -> Option<BuildId> {

@@ -5,7 +5,7 @@
 //! * **T2** A store of these tests that is trusted for its word returns no artifact at all.
 
 use super::{
-    compile::{CompileWork, Compiler},
+    compile::{CompileWork, Compiler, Engine},
     job::{Job, Made},
     request::{Answer, Command, Observation, Request, Road, Waiter},
     runtime::Runtime,
@@ -175,8 +175,22 @@ impl Bench {
     }
 
     pub(super) fn with_config(config: RuntimeConfig, compiler: impl Compiler) -> Self {
-        let tuning = config.tuning;
         let shared = Arc::new(Shared::new(&config).unwrap());
+        Self::sharing(config, shared, compiler)
+    }
+
+    /// With the engine itself, or what `wrap` makes of it.
+    pub(super) fn with_engine<C: Compiler>(
+        config: RuntimeConfig,
+        wrap: impl FnOnce(Engine) -> C,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(&config).unwrap());
+        let engine = Engine::new(&config, Arc::clone(&shared));
+        Self::sharing(config, shared, wrap(engine))
+    }
+
+    fn sharing(config: RuntimeConfig, shared: Arc<Shared>, compiler: impl Compiler) -> Self {
+        let tuning = config.tuning;
         let (writer, reader) = resident::with_messages(&resident::Options::default());
         let (tx, rx) = sync_channel(1024);
         let work = CompileWork::new(Arc::new(compiler), &config, Arc::clone(&shared), tx);

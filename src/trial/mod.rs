@@ -26,6 +26,7 @@
 //! say of them: static gas; behind an opcode that is not standard stands mainnet's instruction, on both
 //! sides.
 
+mod budget;
 mod calls;
 mod code;
 mod generate;
@@ -36,8 +37,9 @@ mod script;
 mod shrink;
 mod side;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use budget::Budget;
 pub use input::Input;
 
 use crate::{

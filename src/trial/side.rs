@@ -334,3 +334,31 @@ fn message(payload: &(dyn Any + Send)) -> String {
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("of an unknown type"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::mainnet, *};
+    use crate::compiler::Tier;
+
+    #[test]
+    fn a_panic_on_one_side_is_a_difference_and_goes_no_further() {
+        let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+        let program = mainnet(&code, SpecId::OSAKA, Tier::Baseline);
+        let bench = Bench::new(&program, &code, Vec::new());
+        let input = Input {
+            gas: 100,
+            ..Input::default()
+        };
+        let mut coverage = Coverage::new(code.len());
+        let Ended::With(expected) = bench.interpreted(&input, &mut coverage, 10) else {
+            panic!("two steps");
+        };
+        let frame = bench.frame(&input, Rc::default());
+        let host = Scripted::new(&bench.script, 0, None, None);
+        let panicked = bench.run(&input, frame, host, |_, _| panic!("planted"));
+        assert!(panicked.is_broken() && !expected.is_broken());
+        let what = expected.compare(&panicked).unwrap_err();
+        assert!(what.contains("panic: planted"), "{what}");
+        assert_eq!(expected.compare(&bench.native(&input)), Ok(()));
+    }
+}

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 #[allow(dead_code)]
 #[path = "../../tests/common/asm.rs"]
-mod asm;
+pub(crate) mod asm;
 /// As `tests/common/types.rs`, from what the crate itself depends on.
 mod types {
     pub(super) use alloy_primitives::{U256, hex};
@@ -39,7 +39,7 @@ fn program(code: &Bytes, rules: &Arc<Rules>, spec_id: SpecId, tier: Tier) -> Com
     CompiledProgram::jit(key, Arc::clone(rules), code.len(), &native).unwrap()
 }
 
-fn mainnet(code: &Bytes, spec_id: SpecId, tier: Tier) -> CompiledProgram {
+pub(crate) fn mainnet(code: &Bytes, spec_id: SpecId, tier: Tier) -> CompiledProgram {
     program(code, Chain::mainnet().rules(spec_id), spec_id, tier)
 }
 
@@ -55,7 +55,7 @@ fn options(seed: u64, runs: u64) -> Options {
 
 /// A function behind a selector that does a bit of all: checks, memory that grows, hashes, storage, a
 /// log, a loop, an internal call and one to another account.
-fn contract() -> Bytes {
+pub(crate) fn contract() -> Bytes {
     let text = "
         0x80 0x40 MSTORE CALLVALUE DUP1 ISZERO @paid JUMPI 0 0 REVERT
         paid: POP 4 CALLDATASIZE LT @none JUMPI
@@ -123,7 +123,7 @@ fn the_same_seed_gives_the_same_trial() {
 }
 
 /// A loop whose counter falls below zero, which machine code does not take for likely.
-fn countdown() -> Bytes {
+pub(crate) fn countdown() -> Bytes {
     let text = "2 loop: 1 SWAP1 SUB DUP1 5 ADD @loop JUMPI 0 MSTORE 32 0 RETURN";
     asm(text).into()
 }
