@@ -23,6 +23,7 @@ use revmc_jit::{
     },
     compiler::{self, CompileOptions, Tier},
     primitives::SpecId,
+    trial,
 };
 use std::{
     error::Error,
@@ -131,20 +132,21 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         code_hash: keccak256(&bytecode),
         spec_id,
     };
-    let artifact = aot::build(
-        program,
-        rules,
-        bytecode.len(),
-        (&options).into(),
-        &code,
-        None,
-    )?;
+    let (len, build) = (bytecode.len(), BuildOptions::from(&options));
+    let untried = aot::build(program, rules, len, build, &code, None)?;
+    // Backends take only what was compared with the interpreter, unless they are told otherwise.
+    let loaded = aot::load(&untried, program, rules, build)?;
+    let passed = trial::run(&loaded, &bytecode.into(), &trial::Options::default())?;
+    let artifact = aot::build(program, rules, len, build, &code, Some(&passed))?;
     let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
-        "{}: {program}, {} bytes, compiled in {elapsed:.1?} to {} bytes, stored as {stored}",
+        "{}: {program}, {len} bytes, compiled in {elapsed:.1?} to {} bytes, \
+         equal in {} runs over {} of {} blocks, stored as {stored}",
         file.display(),
-        bytecode.len(),
         code.text_len(),
+        passed.runs,
+        passed.blocks_covered,
+        passed.blocks_total,
     ))
 }
 

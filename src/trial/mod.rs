@@ -134,6 +134,8 @@ impl fmt::Display for Difference {
     }
 }
 
+impl std::error::Error for Difference {}
+
 /// The processor time of this thread since then; by the wall clock where the system does not tell.
 struct Clock {
     cpu: Option<Duration>,
