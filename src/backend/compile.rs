@@ -42,6 +42,8 @@ pub(super) struct Engine {
     dump_dir: Option<PathBuf>,
     chain: Chain,
     front_end: FrontEnd,
+    /// What trials have in common. Nobody can make a contract for the seed.
+    pub(super) trial: trial::Options,
     shared: Arc<Shared>,
 }
 
@@ -61,6 +63,10 @@ impl Engine {
             dump_dir: dump_dir.clone(),
             chain: chain.clone(),
             front_end,
+            trial: trial::Options {
+                seed: RandomState::new().hash_one(0),
+                ..trial::Options::default()
+            },
             shared,
         }
     }
@@ -127,11 +133,10 @@ impl Engine {
             return Ok(None);
         };
         let options = trial::Options {
-            // Nobody can make a contract for the inputs that it will get.
-            seed: RandomState::new().hash_one(job.id),
+            seed: self.trial.seed.wrapping_add(job.id),
             time,
             samples: self.shared.samples.of(&job.key),
-            ..trial::Options::default()
+            ..self.trial
         };
         match trial::run(program, &job.code, &options) {
             Ok(passed) => {

@@ -3,7 +3,7 @@
 use super::{
     code::Clues,
     input::Input,
-    rng::Rng,
+    rng::{Rng, at_edges},
     script::{CALLER, SELF, word_of},
 };
 use alloy_primitives::{Bytes, U256};
@@ -22,8 +22,8 @@ pub(super) struct Generator<'a> {
     has_reservoir: bool,
     /// What is to be run first, the last of it first.
     queue: Vec<Vec<u8>>,
-    /// Inputs that led to something new.
-    corpus: Vec<Input>,
+    /// Inputs that led to something new, and the gas that each used.
+    corpus: Vec<(Input, u64)>,
 }
 
 impl<'a> Generator<'a> {
@@ -67,16 +67,19 @@ impl<'a> Generator<'a> {
         if let Some(calldata) = self.queue.pop() {
             return self.around(calldata);
         }
-        if let Some(input) = self.rng.pick(&self.corpus).cloned() {
-            return self.change(input);
+        // Now and then a function from its start: what it was called with first may have led nowhere.
+        if !self.rng.one_in(6)
+            && let Some((input, spent)) = self.rng.pick(&self.corpus).cloned()
+        {
+            return self.change(input, spent);
         }
         let calldata = self.any();
         self.around(calldata)
     }
 
-    /// Notes an input that led to something new.
-    pub(super) fn found(&mut self, input: Input) {
-        self.corpus.push(input);
+    /// Notes an input that led to something new, and used so much gas.
+    pub(super) fn found(&mut self, input: Input, spent: u64) {
+        self.corpus.push((input, spent));
     }
 
     /// An input with this data, and what a call usually has.
@@ -134,7 +137,7 @@ impl<'a> Generator<'a> {
     /// An argument.
     fn word(&mut self, position: u64) -> U256 {
         let rng = &mut self.rng;
-        match rng.below(12) {
+        match rng.below(15) {
             0 | 1 => word_of(CALLER),
             2 => word_of(SELF),
             3 => U256::from(rng.below(4)),
@@ -145,6 +148,7 @@ impl<'a> Generator<'a> {
             8 => rng.word() >> 96usize,
             9 => rng.word(),
             10 => U256::from(position + 1),
+            11..=13 => at_edges(rng.next()),
             _ => {
                 let near = U256::from(rng.below(3));
                 let constant = rng.pick(&self.clues.constants).copied();
@@ -153,14 +157,14 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// The input with one thing changed, or two.
-    fn change(&mut self, mut input: Input) -> Input {
+    /// The input, which used so much gas, with one thing changed, or two.
+    fn change(&mut self, mut input: Input, spent: u64) -> Input {
         for _ in 0..1 + self.rng.below(2) {
             let len = input.calldata.len();
             let words = len.saturating_sub(4).div_ceil(32) as u64;
-            match self.rng.below(10) {
-                0..=2 => input.seed = self.rng.next(),
-                3..=5 if words > 0 => {
+            match self.rng.below(12) {
+                0 | 1 => input.seed = self.rng.next(),
+                2..=5 if words > 0 => {
                     let at = 4 + 32 * self.rng.below(words) as usize;
                     let word = self.word(at as u64 / 32);
                     let mut data = input.calldata.to_vec();
@@ -185,6 +189,8 @@ impl<'a> Generator<'a> {
                     };
                     input.is_static = self.rng.one_in(8);
                 }
+                9 => input.gas = self.rng.below(spent + 1),
+                10 => input.gas = self.near(spent),
                 _ => {
                     let Input { calldata, .. } = input;
                     input = self.around(calldata.to_vec());
@@ -200,6 +206,15 @@ impl<'a> Generator<'a> {
         input
     }
 
+    /// Gas a little less or more than what was used: enough for what is charged ahead, or not.
+    fn near(&mut self, spent: u64) -> u64 {
+        let by = self.rng.below(1200);
+        match self.rng.below(3) {
+            0 => spent + by,
+            _ => spent.saturating_sub(by / 4),
+        }
+    }
+
     /// What else is run where a new way was found that used so much gas: the gas runs out on it, and
     /// the sides change on it.
     pub(super) fn variants(&mut self, input: &Input, spent: u64) -> [Input; 3] {
@@ -208,7 +223,7 @@ impl<'a> Generator<'a> {
             ..input.clone()
         };
         let late = Input {
-            gas: spent.saturating_sub(1 + self.rng.below(300)),
+            gas: self.near(spent),
             switching: self.rng.one_in(2).then(|| self.rng.next()),
             ..input.clone()
         };

@@ -209,7 +209,7 @@ pub fn run(
             if !is_variant {
                 variants.extend(generator.variants(&input, spent));
             }
-            generator.found(input);
+            generator.found(input, spent);
         }
         if trial.begun >= options.runs || clock.elapsed() >= options.time {
             break;

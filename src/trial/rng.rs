@@ -24,6 +24,24 @@ pub(super) fn hash(seed: u64, words: &[u64]) -> u64 {
     state
 }
 
+/// A word whose limbs are each at an edge of what a limb holds, or anything; a number decides.
+pub(super) fn at_edges(number: u64) -> U256 {
+    let limb = |i: u32| match number >> (4 * i) & 15 {
+        0..=3 => 0,
+        4 | 5 => 1,
+        6 | 7 => 1 << 63,
+        8..=11 => u64::MAX,
+        12 => u64::MAX >> 1,
+        _ => finish(number ^ u64::from(i)),
+    };
+    let used = 1 + (number >> 16 & 3) as usize;
+    let mut limbs = [0; 4];
+    for (i, to) in limbs[..used].iter_mut().enumerate() {
+        *to = limb(i as u32);
+    }
+    U256::from_limbs(limbs) << (64 * (number >> 18) as usize % (64 * (5 - used)))
+}
+
 /// SplitMix64.
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);

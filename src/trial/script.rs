@@ -1,6 +1,6 @@
 //! What the host of a trial answers: a function of a seed and the question, the same for both sides.
 
-use super::rng::hash;
+use super::rng::{at_edges, hash};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use revm_interpreter::{
     context_interface::cfg::GasParams,
@@ -88,6 +88,7 @@ impl Script {
             10 | 11 => U256::MAX >> (more(0) % 256) as usize,
             12 => U256::from_limbs([more(0), more(1), more(2) >> 32, 0]),
             13 => U256::MAX - U256::from(more(0) % 64),
+            14 => at_edges(more(0)),
             _ => U256::from_limbs([more(0), more(1), more(2), more(3)]),
         }
     }
