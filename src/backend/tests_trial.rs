@@ -98,7 +98,7 @@ fn a_miscompiled_program_is_never_published() {
     let contract = keyed(contract());
     let faults = [
         Fault::LeaveKeepsGas,
-        Fault::BoundaryForgetsCharge,
+        Fault::RunNotCharged,
         Fault::BoundaryKeepsBase,
         Fault::BoundaryLosesWord,
         Fault::SumIgnoresCarry,
@@ -358,4 +358,57 @@ fn what_has_no_time_is_tried_once() {
     assert_eq!(bench_result(&mut bench, &contract), Ok(()));
     let passed = event(&events).trial;
     assert_eq!(passed.map(|passed: trial::Passed| passed.runs), Some(1));
+}
+
+#[cfg(feature = "revm")]
+#[test]
+fn whole_transactions_show_what_contracts_are_called_with() {
+    use crate::{JitBackend, revm::JitEvm};
+    use alloy_primitives::{Address, TxKind, U256};
+    use revm::{
+        Context, ExecuteEvm, MainBuilder, MainContext,
+        context::TxEnv,
+        database::InMemoryDB,
+        state::{AccountInfo, Bytecode},
+    };
+
+    let [caller, callee] = [1, 2].map(Address::repeat_byte);
+    let inner = Bytes::from(asm("0 CALLDATALOAD POP STOP"));
+    let outer = format!(
+        "CALLDATASIZE 0 0 CALLDATACOPY 0x11223344 0xe0 SHL 7 MSTORE \
+         0 0 40 7 0 0x{} GAS CALL STOP",
+        hex::encode(callee)
+    );
+    let outer = Bytes::from(asm(&outer));
+    let mut db = InMemoryDB::default();
+    for (address, code) in [(caller, &outer), (callee, &inner)] {
+        let code = Bytecode::new_legacy(code.clone());
+        let info = AccountInfo::new(U256::ZERO, 1, code.hash_slow(), code);
+        db.insert_account_info(address, info);
+    }
+    let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
+    let evm = Context::mainnet().with_db(db).build_mainnet();
+    let mut evm = JitEvm::new(evm, backend.clone());
+    let input: Vec<u8> = (0..100).collect();
+    let tx = TxEnv::builder()
+        .kind(TxKind::Call(caller))
+        .data(input.clone().into())
+        .gas_limit(1_000_000)
+        .build()
+        .unwrap();
+    assert!(evm.transact(tx).unwrap().result.is_success());
+    let shown = |code: &Bytes| {
+        let spec_id = SpecId::default();
+        let code_hash = keccak256(code);
+        let core = backend.0.core.get().unwrap();
+        core.shared
+            .samples
+            .of(&RuntimeCacheKey { code_hash, spec_id })
+    };
+    assert_eq!(shown(&outer), [input.clone()]);
+    // From the caller's memory.
+    let mut expected = vec![0x11, 0x22, 0x33, 0x44];
+    expected.resize(32, 0);
+    expected.extend(39..47);
+    assert_eq!(shown(&inner), [expected]);
 }

@@ -31,8 +31,8 @@ faults! {
     StubKeepsGas,
     /// x64: a leave in the middle of a run keeps the gas of what it leaves to the interpreter.
     LeaveKeepsGas,
-    /// x64: what follows a boundary instruction is not charged.
-    BoundaryForgetsCharge,
+    /// x64: a run is taken for charged that has not been.
+    RunNotCharged,
     /// x64: the memory's base is not read again behind a boundary instruction.
     BoundaryKeepsBase,
     /// x64: the memory's base is not read again when the memory has grown.

@@ -134,7 +134,7 @@ fn place(fault: Fault) -> (Bytes, Tier) {
         Fault::CounterUnchecked => (countdown(), Tier::Optimized),
         // In a contract with calls of its own it leads below the stack's bottom.
         Fault::EdgeRaisesTop => {
-            let code = asm("1 2 ADD @next JUMP next: DUP1 0 MSTORE 32 0 RETURN");
+            let code = asm("1 CALLDATASIZE @to JUMPI 2 ADD @to JUMP to: DUP1 0 MSTORE 32 0 RETURN");
             (code.into(), Tier::Baseline)
         }
         _ => (contract(), Tier::Baseline),

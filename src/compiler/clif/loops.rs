@@ -397,13 +397,14 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compiler::{Rules, address, blocks, decode, flow};
+    use crate::compiler::{Rules, address, blocks, decode, edges, flow};
 
     fn with_loops(code: &[u8], f: impl FnOnce(&Program<'_>, &Loops)) {
         let rules = Rules::new([3; 256], 0..=255);
         let insts = decode::decode(code, &rules);
         let blocks = blocks::split(&insts);
-        let flow = flow::follow(code, &insts, &blocks, &rules);
+        let edges = edges::find(code, &insts, &blocks);
+        let flow = flow::follow(&insts, &blocks, edges, &rules);
         let sums = address::sums(code, &insts, &blocks);
         let program = Program {
             code,

@@ -267,7 +267,7 @@ impl Emitter<'_> {
         let cost = self.run.gas;
         self.run.charged = cost;
         let Some(needs) = compares.filter(|needs| *needs > 0) else {
-            if cost > 0 {
+            if cost > 0 && !planted(Fault::RunNotCharged) {
                 self.asm.alu_imm(Alu::Sub, R12, cost as i32);
             }
             return;

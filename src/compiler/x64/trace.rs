@@ -157,9 +157,7 @@ impl Emitter<'_> {
                     let rest = &self.insts[at as usize + 1..block.end as usize];
                     let last = rest.iter().all(|inst| inst.class != Class::Boundary);
                     let needs = self.run.gas + if last { self.flow[index].behind } else { 0 };
-                    if !planted(Fault::BoundaryForgetsCharge) {
-                        self.charge(Some(needs).filter(|needs| *needs > RESERVE));
-                    }
+                    self.charge(Some(needs).filter(|needs| *needs > RESERVE));
                 }
                 Class::Step | Class::End => return self.step(&inst),
             }
