@@ -265,7 +265,7 @@ pub struct RuntimeTuning {
     /// count, nor do callbacks.
     pub job_abandon_after: Duration,
     /// How long each program is compared with the interpreter, on made-up calls of its contract,
-    /// before it is published or stored ([`trial`](crate::trial)). One that differs is not
+    /// before it is published or stored ([`trial`](mod@trial)). One that differs is not
     /// ([`Error::Miscompiled`](crate::Error::Miscompiled)). The time is not part of the
     /// [compilation's](Self::compile_time_base), but of what strangers' code may
     /// [use](Self::new_code_cpu_burst). An artifact that has not passed one is not loaded, but made

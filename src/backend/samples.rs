@@ -78,7 +78,7 @@ impl Samples {
     fn slot(&self, tag: u64, selector: u32) -> Option<&Slot> {
         // The prefix is of a hash; the product spreads the selectors.
         let place = (tag ^ u64::from(selector)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let index = place * self.slots.len() as u64 >> 32;
+        let index = (place * self.slots.len() as u64) >> 32;
         self.slots.get(index as usize)
     }
 

@@ -389,10 +389,10 @@ fn whole_transactions_show_what_contracts_are_called_with() {
     let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
     let evm = Context::mainnet().with_db(db).build_mainnet();
     let mut evm = JitEvm::new(evm, backend.clone());
-    let input: Vec<u8> = (0..100).collect();
+    let input: [u8; 100] = std::array::from_fn(|n| n as u8);
     let tx = TxEnv::builder()
         .kind(TxKind::Call(caller))
-        .data(input.clone().into())
+        .data(input.to_vec().into())
         .gas_limit(1_000_000)
         .build()
         .unwrap();
@@ -405,7 +405,7 @@ fn whole_transactions_show_what_contracts_are_called_with() {
             .samples
             .of(&RuntimeCacheKey { code_hash, spec_id })
     };
-    assert_eq!(shown(&outer), [input.clone()]);
+    assert_eq!(shown(&outer), [input.to_vec()]);
     // From the caller's memory.
     let mut expected = vec![0x11, 0x22, 0x33, 0x44];
     expected.resize(32, 0);

@@ -228,7 +228,6 @@ fn best_shift(targets: &[(u64, ir::Block)], size: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compiler::limbs::Emit;
 
     #[test]
     fn roles_follow_the_names() {
