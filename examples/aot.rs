@@ -141,12 +141,9 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
     let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
         "{}: {program}, {len} bytes, compiled in {elapsed:.1?} to {} bytes, \
-         equal in {} runs over {} of {} blocks, stored as {stored}",
+         {passed}, stored as {stored}",
         file.display(),
         code.text_len(),
-        passed.runs,
-        passed.blocks_covered,
-        passed.blocks_total,
     ))
 }
 

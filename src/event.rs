@@ -89,6 +89,9 @@ impl fmt::Display for CompilationEvent {
             Ok(mapped) => write!(f, "{mapped} bytes mapped")?,
             Err(error) => write!(f, "{error}")?,
         }
+        if let Some(passed) = &self.trial {
+            write!(f, ", {passed}")?;
+        }
         match &self.store_error {
             Some(error) => write!(f, ", without its artifact: {error}"),
             None => Ok(()),

@@ -136,7 +136,9 @@ fn a_right_program_is_published_and_its_trial_told() {
     bench.observe(&contract);
     bench.settle();
     assert!(bench.is_resident(&contract));
-    let passed = event(&events).trial.expect("it was tried");
+    let event = event(&events);
+    let passed = event.trial.expect("it was tried");
+    assert!(event.to_string().ends_with(&passed.to_string()), "{event}");
     assert!(passed.runs > 2500 && passed.blocks_covered > passed.blocks_total / 2);
     let stats = bench.stats();
     assert_eq!((stats.trials_passed, stats.miscompiled), (1, 0));

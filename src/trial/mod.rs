@@ -102,6 +102,21 @@ pub struct Passed {
     pub time: Duration,
 }
 
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            runs,
+            blocks_covered,
+            blocks_total,
+            ..
+        } = self;
+        write!(
+            f,
+            "equal in {runs} runs over {blocks_covered} of {blocks_total} blocks"
+        )
+    }
+}
+
 /// A program that computes something else than the interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
