@@ -3,9 +3,12 @@
 //! `cargo bench --bench compile [-- SECTION] [--json FILE]`; the sections are `contracts` (those of
 //! `examples/contracts`), `sizes` (generated code from 64 bytes to 24 KiB: does the time grow with
 //! the length?), `worst` (24 KiB each of what is dear to compile, as a share of the time that
-//! `RuntimeTuning` gives one compilation by default; one compilation each), and `corpus`: all codes of
+//! `RuntimeTuning` gives one compilation by default; one compilation each), `corpus`: all codes of
 //! the JSON files, objects of names and hexadecimal codes, that the environment variable
-//! `REVMC_JIT_CODES` lists, separated by colons; one compilation each.
+//! `REVMC_JIT_CODES` lists, separated by colons; one compilation each, and `trials`: what trying the
+//! programs of these codes costs beside compiling them, without samples of real calls, and how many of
+//! their blocks it covers: with the default budget, or with so many milliseconds each as
+//! `REVMC_JIT_TRIAL_MS` says; without such files, of the contracts. A difference fails the benchmark.
 
 #[allow(dead_code)]
 #[path = "../tests/common/asm.rs"]
@@ -29,8 +32,10 @@ use asm::asm;
 use harness::report::{Spread, Table};
 use harness::{Effort, Session, cpu_time};
 use revmc_jit::compiler::{self, CompileError, CompileOptions, Tier};
-use revmc_jit::primitives::SpecId;
-use revmc_jit::{Chain, RuntimeTuning};
+use revmc_jit::primitives::{Bytes, OptimizationLevel, SpecId, keccak256};
+use revmc_jit::{
+    Chain, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning, trial,
+};
 use rng::Rng;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -249,19 +254,115 @@ fn percentile(sorted: &[f64], hundredths: usize) -> Spread {
     )
 }
 
+/// The files that `REVMC_JIT_CODES` lists, and the codes in each.
+fn listed() -> Vec<(String, Vec<Bytes>)> {
+    let paths = std::env::var_os("REVMC_JIT_CODES").unwrap_or_default();
+    let paths = std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty());
+    paths
+        .map(|path| {
+            let text = std::fs::read_to_string(&path);
+            let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let codes: BTreeMap<String, String> =
+                serde_json::from_str(&text).expect("names and codes");
+            let codes = codes
+                .values()
+                .map(|code| alloy_primitives::hex::decode(code).expect("hexadecimal"));
+            (path.display().to_string(), codes.map(Bytes::from).collect())
+        })
+        .collect()
+}
+
+/// Tries the programs of codes.
+fn trials(session: &mut Session) {
+    let mut corpora = listed();
+    if corpora.is_empty() {
+        let contracts = codes::codes().into_iter().map(|(_, code)| code);
+        corpora.push(("examples/contracts".to_owned(), contracts.collect()));
+    }
+    let fixed = std::env::var("REVMC_JIT_TRIAL_MS").ok();
+    let fixed = fixed.map(|ms| Duration::from_millis(ms.parse().expect("milliseconds")));
+    let mut differences = 0;
+    for (name, codes) in corpora {
+        let title = format!("trying the programs of the {} codes of {name}", codes.len());
+        let columns = ["median", "p99", "worst", "all"];
+        let mut table = Table::new(title, &columns);
+        for tier in TIERS {
+            let mut config = RuntimeConfig::default();
+            config.tuning.trial = trial::Budget::Off;
+            config.tuning.jit_tiered = false;
+            config.tuning.jit_max_bytecode_len = 1 << 20;
+            config.tuning.jit_opt_level = match tier {
+                Tier::Baseline => OptimizationLevel::None,
+                Tier::Optimized => OptimizationLevel::Default,
+            };
+            let backend = JitBackend::new(config).expect("a valid configuration");
+            let (mut compiling, mut trying, mut covered) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut runs, mut blocks) = (Vec::new(), [0.0; 2]);
+            for (n, code) in codes[..session.at_most(codes.len())].iter().enumerate() {
+                let spec_id = SpecId::OSAKA;
+                let code_hash = keccak256(code);
+                let key = RuntimeCacheKey { code_hash, spec_id };
+                let code = code.clone();
+                let request = LookupRequest {
+                    key,
+                    code: code.clone(),
+                };
+                let (Ok((time, _)), Ok(())) =
+                    (compile(&code, tier), backend.compile_jit_sync(request))
+                else {
+                    continue;
+                };
+                let Some(program) = backend.get_compiled(code_hash, spec_id) else {
+                    continue;
+                };
+                let budget = trial::Budget::default();
+                let share = budget.time(Duration::from_nanos(time as u64));
+                let options = trial::Options {
+                    seed: n as u64,
+                    time: fixed.or(share).unwrap_or_default(),
+                    ..trial::Options::default()
+                };
+                match trial::run(&program, &code, &options) {
+                    Ok(passed) => {
+                        let [part, whole] =
+                            [passed.blocks_covered, passed.blocks_total].map(f64::from);
+                        compiling.push(time * 1e-6);
+                        trying.push(passed.time.as_secs_f64() * 1e3);
+                        covered.push(100.0 * part / whole.max(1.0));
+                        runs.push(passed.runs as f64);
+                        blocks = [blocks[0] + part, blocks[1] + whole];
+                    }
+                    Err(difference) => {
+                        differences += 1;
+                        println!("{difference}");
+                    }
+                }
+            }
+            let sum = |samples: &[f64]| samples.iter().sum();
+            for (what, all, mut samples) in [
+                ("compiling, ms", sum(&compiling), compiling),
+                ("trying, ms", sum(&trying), trying),
+                ("runs", sum(&runs), runs),
+                ("blocks covered, %", 100.0 * blocks[0] / blocks[1], covered),
+            ] {
+                samples.sort_by(f64::total_cmp);
+                if what.ends_with('%') {
+                    // The worst is the least.
+                    samples.reverse();
+                }
+                let [median, p99, worst] = [50, 99, 100].map(|n| percentile(&samples, n));
+                let cells = [median, p99, worst, Spread::exact(all)];
+                table.row(format!("{tier}, {what}"), &cells);
+            }
+        }
+        session.add(table);
+    }
+    assert_eq!(differences, 0, "miscompiled");
+}
+
 fn corpus(session: &mut Session) {
-    let Some(paths) = std::env::var_os("REVMC_JIT_CODES") else {
-        return;
-    };
-    for path in std::env::split_paths(&paths) {
-        let text = std::fs::read_to_string(&path);
-        let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let codes: BTreeMap<String, String> = serde_json::from_str(&text).expect("names and codes");
-        let codes: Vec<Vec<u8>> = codes
-            .values()
-            .map(|code| alloy_primitives::hex::decode(code).expect("hexadecimal"))
-            .collect();
-        let title = format!("compiling the {} codes of {}", codes.len(), path.display());
+    for (name, codes) in listed() {
+        let title = format!("compiling the {} codes of {name}", codes.len());
         let columns = ["median", "p99", "worst", "all"];
         let mut table = Table::new(title, &columns);
         for tier in TIERS {
@@ -299,6 +400,7 @@ fn main() -> ExitCode {
             ("sizes", sizes),
             ("worst", worst),
             ("corpus", corpus),
+            ("trials", trials),
         ],
     )
 }

@@ -23,6 +23,7 @@ use revmc_jit::{
     },
     compiler::Tier,
     primitives::SpecId,
+    trial,
 };
 use std::{
     error::Error,
@@ -123,11 +124,19 @@ fn compile_file(store: &DirArtifactStore, file: &Path, spec_id: SpecId) -> Outco
         tier: Tier::Optimized,
         debug_assertions: false,
     };
-    let artifact = aot::make(&bytecode, spec_id, Chain::mainnet().rules(spec_id), options)?;
+    let (chain, trial) = (Chain::mainnet(), trial::Options::default());
+    // Backends take only what was compared with the interpreter, unless they are told otherwise.
+    let artifact = aot::make(
+        &bytecode,
+        spec_id,
+        chain.rules(spec_id),
+        options,
+        Some(&trial),
+    )?;
     let elapsed = started.elapsed();
     let stored = store.store(&artifact.seal(None)?)?.len;
     Ok(format!(
-        "{}: {} {spec_id:?}, {} bytes, compiled in {elapsed:.1?}, stored as {stored}",
+        "{}: {} {spec_id:?}, {} bytes, compiled and tried in {elapsed:.1?}, stored as {stored}",
         file.display(),
         artifact.manifest().code_hash,
         bytecode.len(),

@@ -18,12 +18,13 @@ use crate::{
     },
     chain::Chain,
     compiler::{self, CompileOptions, EntryPoint, NativeCode, Rules, Tier},
-    error::{Result, StoreError},
+    error::{Error, Result, StoreError},
     frame::{self, Entry},
     key::RuntimeCacheKey,
     program::CompiledProgram,
+    trial::{self, Passed},
 };
-use alloy_primitives::keccak256;
+use alloy_primitives::{Bytes, keccak256};
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{fmt, sync::Arc};
 
@@ -105,8 +106,9 @@ pub fn builds(
         .collect()
 }
 
-/// Compiles `bytecode` for `rules`, the rules at `spec_id`, and makes an artifact of it, under the
-/// hash of these very bytes. Nothing is stored. Not for an execution thread.
+/// Compiles `bytecode` for `rules`, the rules at `spec_id`, tries the program if `trial` says how
+/// ([`trial::run`]), and makes an artifact of it, under the hash of these very bytes. Nothing is stored.
+/// Not for an execution thread.
 ///
 /// There is no other way from safe code to an artifact of this process: what machine code was
 /// compiled from is not the caller's to say.
@@ -117,7 +119,7 @@ pub fn builds(
 /// # #[cfg(target_os = "linux")] {
 /// let (code, spec_id) = ([0x60, 0x01, 0x00], SpecId::OSAKA);
 /// let options = BuildOptions { tier: Tier::Optimized, debug_assertions: false };
-/// let artifact = aot::make(&code, spec_id, Chain::mainnet().rules(spec_id), options)?;
+/// let artifact = aot::make(&code, spec_id, Chain::mainnet().rules(spec_id), options, None)?;
 /// assert_eq!(artifact.manifest().code_hash, keccak256(code));
 /// # }
 /// # Ok::<(), revmc_jit::Error>(())
@@ -136,7 +138,8 @@ pub fn builds(
 /// ```
 ///
 /// # Errors
-/// [`Error::Compile`](crate::Error::Compile); [`Error::Artifact`](crate::Error::Artifact) with [`ArtifactError::Unsupported`] where artifacts are not
+/// [`Error::Compile`](crate::Error::Compile); [`Error::Code`](crate::Error::Code) and
+/// [`Error::Miscompiled`](crate::Error::Miscompiled) of a trial; [`Error::Artifact`](crate::Error::Artifact) with [`ArtifactError::Unsupported`] where artifacts are not
 /// implemented, with [`ArtifactError::TooLarge`] for code beyond
 /// [`MAX_TEXT_LEN`](artifact::object::MAX_TEXT_LEN).
 pub fn make(
@@ -144,6 +147,7 @@ pub fn make(
     spec_id: SpecId,
     rules: &Rules,
     options: BuildOptions,
+    trial: Option<&trial::Options>,
 ) -> Result<Verified> {
     let compile = CompileOptions {
         tier: options.tier,
@@ -153,12 +157,29 @@ pub fn make(
     let code = compiler::compile(bytecode, rules, &compile)?;
     let code_hash = keccak256(bytecode);
     let program = RuntimeCacheKey { code_hash, spec_id };
-    let made = build(program, rules, bytecode.len(), options, &code);
+    let passed = match trial {
+        Some(trial) => {
+            let rules = Arc::new(rules.clone());
+            let tried = CompiledProgram::jit(program, rules, bytecode.len(), &code)?;
+            let bytecode = Bytes::copy_from_slice(bytecode);
+            Some(trial::run(&tried, &bytecode, trial).map_err(Error::Miscompiled)?)
+        }
+        None => None,
+    };
+    let made = build(
+        program,
+        rules,
+        bytecode.len(),
+        options,
+        &code,
+        passed.as_ref(),
+    );
     made.map_err(|error| StoreError::from(error).into())
 }
 
 /// Makes an artifact of `code`, which this process compiled with `options` for `rules` from
-/// `bytecode_len` bytes of bytecode with the hash of `program` (Q2). Pure computation: no compiler,
+/// `bytecode_len` bytes of bytecode with the hash of `program` (Q2); `trial` is what its trial came to,
+/// if there was one. Pure computation: no compiler,
 /// assembler or linker runs, nothing is stored.
 ///
 /// # Errors
@@ -171,6 +192,7 @@ pub(crate) fn build(
     bytecode_len: usize,
     options: BuildOptions,
     code: &NativeCode,
+    trial: Option<&Passed>,
 ) -> Result<Verified, ArtifactError> {
     if code.tier() != options.tier {
         let found = BuildOptions {
@@ -187,6 +209,7 @@ pub(crate) fn build(
         text_len: code.text_len(),
         table_entries: 0,
         data: code.entry_table().into(),
+        trial_runs: trial.map_or(0, |passed| passed.runs),
     };
     artifact::build(code_for_artifact, |_| Ok(code.text().to_vec()))
 }

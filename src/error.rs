@@ -1,7 +1,7 @@
 //! What a command of [`JitBackend`](crate::JitBackend) can fail with.
 
 use crate::{
-    artifact::ArtifactError, code::CodeError, compiler::CompileError, key::RuntimeCacheKey,
+    artifact::ArtifactError, code::CodeError, compiler::CompileError, key::RuntimeCacheKey, trial,
 };
 use alloy_primitives::B256;
 use std::{fmt, io, ops::Deref, sync::Arc, time::Duration};
@@ -40,6 +40,9 @@ pub enum Error {
     Code(CodeError),
     /// The compiler panicked; the worker that ran it goes on. Holds the panic's message.
     Panicked(String),
+    /// The program is not the interpreter's equal: its [`trial`] has found a difference, of which this
+    /// is the smallest that was found. The key is not tried again at this tier in this process.
+    Miscompiled(Box<trial::Difference>),
     /// The compilation finished but cost more processor time than its bytecode's length allows.
     CompileTime {
         /// Processor time it took.
@@ -62,7 +65,8 @@ pub enum Error {
     RecentlyFailed {
         /// Failures of this key so far.
         attempts: u32,
-        /// Time until it may be tried again, as a multiple of the tick interval.
+        /// Time until it may be tried again, as a multiple of the tick interval; `Duration::MAX` if it
+        /// was miscompiled, which is for good.
         retry_in: Duration,
     },
     /// The request was overtaken by a clear command.
@@ -94,6 +98,7 @@ pub enum Error {
 /// |---|---|---|---|---|
 /// | `Code` | ineligible | yes | no | `failed_code` |
 /// | `Compiler` | failed | yes | no | `failed_compiler` |
+/// | `Miscompiled` | failed | for as long as the process lives | no | `miscompiled` |
 /// | `Budget` | failed | yes | no | `over_budget` |
 /// | `System` | none | no | yes | `failed_system` |
 /// | `Overtaken` | none | no | no | `overtaken` |
@@ -106,6 +111,10 @@ pub enum Blame {
     Code,
     /// The compiler's: it panicked, or met something that it has no rule for.
     Compiler,
+    /// The compiler's, and worse: the program computes something else than the interpreter. The same
+    /// compiler would make the same program again, so the key is left to the interpreter at this tier
+    /// until the process ends, whatever is cleared; also what a caller prepares by name.
+    Miscompiled,
     /// It costs more time or space than its length allows.
     Budget,
     /// A condition of the system (memory, mappings, files): the code has no part in it.
@@ -119,7 +128,10 @@ pub enum Blame {
 impl Blame {
     /// Whether the key is remembered, and rests before it is tried again.
     pub fn is_remembered(self) -> bool {
-        matches!(self, Self::Code | Self::Compiler | Self::Budget)
+        matches!(
+            self,
+            Self::Code | Self::Compiler | Self::Miscompiled | Self::Budget
+        )
     }
 }
 
@@ -130,6 +142,7 @@ impl Error {
             Self::Ineligible(_) => Blame::Code,
             Self::Compile(error) => compile_blame(error),
             Self::Panicked(_) => Blame::Compiler,
+            Self::Miscompiled(_) => Blame::Miscompiled,
             // Given up for the processor time it used, so not on a slow or a stopped machine.
             Self::CompileTime { .. } | Self::LargerThanCache { .. } | Self::Abandoned(_) => {
                 Blame::Budget
@@ -174,6 +187,7 @@ impl fmt::Display for Error {
             Self::Compile(error) => write!(f, "compilation failed: {error}"),
             Self::Code(error) => write!(f, "no memory for the machine code: {error}"),
             Self::Panicked(message) => write!(f, "the compiler panicked: {message}"),
+            Self::Miscompiled(difference) => write!(f, "miscompiled: {difference}"),
             Self::CompileTime { spent, allowed } => {
                 write!(f, "compilation took {spent:?}, allowed are {allowed:?}")
             }
@@ -186,6 +200,10 @@ impl fmt::Display for Error {
             Self::Abandoned(after) => {
                 write!(f, "compilation given up after {after:?} of processor time")
             }
+            Self::RecentlyFailed {
+                retry_in: Duration::MAX,
+                ..
+            } => f.write_str("miscompiled before, not tried again"),
             Self::RecentlyFailed { attempts, retry_in } => {
                 write!(
                     f,

@@ -4,6 +4,7 @@ use crate::{
     compiler::Tier,
     error::{Error, StoreError},
     key::RuntimeCacheKey,
+    trial::Passed,
 };
 use std::{fmt, time::Duration};
 
@@ -46,14 +47,18 @@ pub struct CompilationEvent {
     pub tier: Tier,
     /// Wall-clock time the worker spent, from taking the job to the finished program.
     pub duration: Duration,
-    /// Processor time of the same; equals `duration` where the system does not tell. What making an
-    /// artifact takes is part of it, but not measured against the budget; what storing it takes is not.
+    /// Processor time of the same; equals `duration` where the system does not tell. What the trial and
+    /// making an artifact take is part of it, but not measured against the budget; what storing takes is
+    /// not.
     pub cpu_time: Duration,
     /// Bytes of bytecode.
     pub bytecode_len: usize,
     /// Bytes the program maps, or why there is none. A program that a clear command or a full
     /// cache overtook counts as success here and is not published.
     pub outcome: Result<usize, Error>,
+    /// What its trial came to, if a program came out that was tried. One that was miscompiled has no
+    /// program: [`Error::Miscompiled`] is its outcome.
+    pub trial: Option<Passed>,
     /// What went wrong with the artifact that it should have become: it could not be stored, or not be
     /// loaded (it is a JIT program then).
     pub store_error: Option<StoreError>,
@@ -84,6 +89,9 @@ impl fmt::Display for CompilationEvent {
         match outcome {
             Ok(mapped) => write!(f, "{mapped} bytes mapped")?,
             Err(error) => write!(f, "{error}")?,
+        }
+        if let Some(passed) = &self.trial {
+            write!(f, ", {passed}")?;
         }
         match &self.store_error {
             Some(error) => write!(f, ", without its artifact: {error}"),

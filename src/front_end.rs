@@ -27,7 +27,7 @@ pub(crate) trait Translate: Send + Sync {
 }
 
 /// What a backend compiles with: by default this crate's [`compiler`](crate::compiler), whose
-/// programs run frames of today's revm.
+/// programs run frames of today's revm and are [tried](crate::trial) before they are published.
 #[derive(Clone, Copy, Default)]
 pub struct FrontEnd(Option<&'static dyn Translate>);
 

@@ -15,8 +15,8 @@
 //!
 //! The backend thread receives the message and admits it: is the code eligible, is its hash the
 //! key's, is it neither resident, nor under way, nor resting after a failure? A worker compiles it
-//! ([`compiler`]) within a budget of time and size. The
-//! backend thread publishes the program in the map, or a negative entry with a growing retry
+//! ([`compiler`]) within a budget of time and size, and compares the program with the interpreter
+//! ([`trial`]). The backend thread publishes the program in the map, or a negative entry with a growing retry
 //! delay. What stays hot is compiled again, optimised; what is not used, or does not fit, goes.
 //!
 //! # Where to look
@@ -29,6 +29,7 @@
 //! | [`CompilationEvent`] | what is told about each compilation |
 //! | [`resident`] | the map, usable by itself |
 //! | [`compiler`] | the compiler, usable by itself |
+//! | [`trial`] | what a program has to pass before it is published |
 //! | [`Chain`] | the rules of a chain other than mainnet |
 //! | [`artifact`], [`aot`] | native code that outlives the process, and what may be loaded |
 //!
@@ -74,6 +75,8 @@ pub mod revm;
 pub mod revmc;
 #[cfg(not(loom))]
 pub mod stats;
+#[cfg(not(loom))]
+pub mod trial;
 #[cfg(not(loom))]
 mod worker;
 

@@ -31,9 +31,15 @@
 //! | `over_budget` | counter | failed jobs: too slow or too large for the bytecode |
 //! | `failed_code` | counter | failed jobs: code that is never compiled |
 //! | `failed_compiler` | counter | failed jobs: the compiler's own fault, panics among them |
+//! | `miscompiled` | counter | failed jobs: the program was not the interpreter's equal |
 //! | `failed_system` | counter | failed jobs: no memory, mapping or file for them |
 //! | `overtaken` | counter | failed jobs: a clear of the store came first |
 //! | `system_retries` | counter | jobs tried again after programs were dropped for the system |
+//! | `trials_passed` | counter | programs that were tried and found equal |
+//! | `trial_runs` | counter | runs of these that were compared |
+//! | `trial_blocks_covered` | counter | basic blocks that these runs came by |
+//! | `trial_blocks` | counter | basic blocks that these programs have |
+//! | `trial_cpu_micros` | counter | microseconds of processor time of these trials |
 //! | `abandoned` | counter | of those over budget, the ones that were given up |
 //! | `cancelled` | counter | jobs that a clear command overtook |
 //! | `joined` | counter | requests answered by a job already under way |
@@ -154,6 +160,19 @@ stats! {
         failed_code,
         /// Failed jobs: the compiler's own fault, panics among them.
         failed_compiler,
+        /// Failed jobs: the program computed something else than the interpreter. Worth an alert: a
+        /// fault of the compiler, which [`Error::Miscompiled`](crate::Error::Miscompiled) describes.
+        miscompiled,
+        /// Programs that were tried before they were published or stored, and found equal.
+        trials_passed,
+        /// Runs of these trials that were compared.
+        trial_runs,
+        /// Basic blocks that these runs came by.
+        trial_blocks_covered,
+        /// Basic blocks that the programs tried have.
+        trial_blocks,
+        /// Processor time of these trials, in microseconds.
+        trial_cpu_micros,
         /// Failed jobs: the system had no memory, mapping or file for them.
         failed_system,
         /// Failed jobs: a clear of the artifact store came first.

@@ -120,6 +120,7 @@ fn a_hit_does_not_touch_the_heap() {
         );
     };
     each(&|key, code| {
+        backend.record_input(key, code);
         matches!(
             backend.lookup(request(*key, code)),
             LookupDecision::Compiled(program) if program.key() == *key

@@ -88,6 +88,7 @@ fn every_manifest_field() {
         (F::Symbol, |m| m.bytecode_len += 1),
         (F::Symbol, |m| m.table_entries += 1),
         (F::Symbol, |m| m.data_hash = B256::repeat_byte(4)),
+        (F::Symbol, |m| m.trial_runs += 1),
         (F::Symbol, |m| m.symbol.push('x')),
         (F::Symbol, |m| m.symbol.clear()),
         (F::TextLen, |m| m.text_len += 1),

@@ -6,11 +6,13 @@ use crate::runtime_support::{config, contract, request, run};
 use arbitrary::{Arbitrary, Unstructured};
 use revm::primitives::{B256, U256};
 use revmc_jit::artifact::{DirOptions, TempArtifactStore};
+use revmc_jit::trial::Budget;
 use revmc_jit::{
     AotRequest, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest,
     RuntimeConfig, RuntimeStatsSnapshot,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Calls in one input; more are ignored.
 const MAX_CALLS: usize = 48;
@@ -102,6 +104,11 @@ fn configuration(setup: &Setup) -> RuntimeConfig {
     config.blocking = setup.blocking;
     config.symmetric_fences = setup.symmetric_fences;
     config.tuning.jit_tiered = setup.tiered;
+    // Once: what matters here is what becomes of programs, not what they compute.
+    config.tuning.trial = Budget::Share {
+        percent: 0,
+        least: Duration::from_nanos(1),
+    };
     if setup.with_store {
         let store = TempArtifactStore::new(DirOptions::default()).expect("a temporary folder");
         config.store = Some(store.into());

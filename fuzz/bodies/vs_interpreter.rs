@@ -22,6 +22,7 @@ use revm::state::{AccountInfo, Bytecode};
 use revm::{ExecuteEvm, MainBuilder, MainContext};
 use revmc_jit::primitives::OptimizationLevel;
 use revmc_jit::revm::JitEvm;
+use revmc_jit::trial::Budget;
 use revmc_jit::{JitBackend, RuntimeConfig};
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -304,6 +305,8 @@ impl Backends {
             config.tuning.jit_tiered = false;
             // Init code may be longer than a contract.
             config.tuning.jit_max_bytecode_len = 1 << 20;
+            // What is compiled is compared here, with more than a trial has.
+            config.tuning.trial = Budget::Off;
             // The instrumented compiler is slow, and here every failure counts.
             config.tuning.compile_time_base = Duration::from_secs(600);
             config.tuning.native_len_base = 1 << 30;

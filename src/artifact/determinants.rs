@@ -19,7 +19,7 @@ use alloy_primitives::{hex, keccak256};
 use std::fmt;
 
 /// The one artifact format that is read and written.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Bound of the number of facts.
 pub const MAX_DETERMINANTS: usize = 64;

@@ -238,6 +238,9 @@ pub enum ArtifactError {
         /// Offset of the first byte that differs.
         offset: usize,
     },
+    /// The artifact's program was not compared with the interpreter before it was stored, and this
+    /// process loads none of that kind ([`RuntimeTuning::trial`](crate::RuntimeTuning::trial)).
+    Untried,
     /// Artifacts are not implemented for this platform.
     Unsupported {
         /// What is missing.
@@ -353,6 +356,7 @@ impl ArtifactError {
             | Self::Authentication(_)
             | Self::Mismatch { .. }
             | Self::Object { .. }
+            | Self::Untried
             | Self::File { .. } => true,
             Self::Unsupported { .. }
             | Self::Translator(_)
@@ -371,8 +375,8 @@ impl ArtifactError {
     /// Whether the stored bytes are not those of the artifact that their name in the store
     /// announces: a [refusal](Self::is_refusal) by every process that could ask for that name.
     ///
-    /// Not so a refusal for the sake of the key or the bounds of this process's store, or of who owns
-    /// the file. (All that decides the code is part of the name.)
+    /// Not so a refusal for the sake of the key, the bounds or the demands of this process, or of who
+    /// owns the file. (All that decides the code is part of the name.)
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -419,6 +423,7 @@ impl fmt::Display for ArtifactError {
                     "the shared object departs from its fixed form at byte {offset}"
                 )
             }
+            Self::Untried => f.write_str("its program has passed no trial"),
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
             Self::Translator(error) => write!(f, "translator: {error}"),
             Self::Loader { step, message } => write!(f, "loading failed at {step}: {message}"),

@@ -44,6 +44,9 @@ pub struct ArtifactManifest {
     pub data_len: u32,
     /// keccak-256 of the translator's data.
     pub data_hash: B256,
+    /// Runs in which its program was compared with the interpreter before it was stored, and found
+    /// equal; 0 if it was not tried.
+    pub trial_runs: u64,
     /// When it was compiled, in seconds since 1970; informative.
     pub created: u64,
 }
@@ -58,12 +61,13 @@ impl ArtifactManifest {
     /// is run by. As the library holds it too, none of them can be changed in the manifest alone.
     pub fn expected_symbol(&self) -> String {
         let bound = keccak256(format!(
-            "{} {} {} {} {}",
+            "{} {} {} {} {} {}",
             self.determinants.id(),
             self.bytecode_len,
             self.table_entries,
             self.data_len,
-            self.data_hash
+            self.data_hash,
+            self.trial_runs
         ));
         format!(
             "evm_{}_{}",
@@ -137,6 +141,7 @@ impl ArtifactManifest {
         line("library-keccak256", &self.library_hash);
         line("data-len", &self.data_len);
         line("data-keccak256", &self.data_hash);
+        line("trial-runs", &self.trial_runs);
         line("created", &self.created);
         text
     }
@@ -174,6 +179,7 @@ impl ArtifactManifest {
             library_hash: lines.read("library-keccak256")?,
             data_len: lines.read("data-len")?,
             data_hash: lines.read("data-keccak256")?,
+            trial_runs: lines.read("trial-runs")?,
             created: lines.read("created")?,
         };
         if manifest.encode() != text {

@@ -97,6 +97,8 @@ pub(crate) struct Code<'a> {
     pub(crate) table_entries: usize,
     /// What the translator needs beside the code.
     pub(crate) data: Bytes,
+    /// Runs in which it was compared with the interpreter.
+    pub(crate) trial_runs: u64,
 }
 
 /// Makes an artifact. `link` gives the machine code for a table that stands so many bytes after the
@@ -137,6 +139,7 @@ pub(crate) fn build(
         library_hash: B256::ZERO,
         data_len: bound("data", code.data.len(), MAX_DATA_LEN)?,
         data_hash: keccak256(&code.data),
+        trial_runs: code.trial_runs,
         created: created.as_secs(),
     };
     manifest.symbol = manifest.expected_symbol();
@@ -220,6 +223,7 @@ mod tests {
             text_len: TEXT.len(),
             table_entries: 0,
             data,
+            trial_runs: 0,
         };
         build(code, |_| Ok(TEXT.to_vec())).unwrap()
     }

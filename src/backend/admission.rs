@@ -60,8 +60,10 @@ impl Runtime {
             && let Some((attempts, ticks)) = self.failures.resting(&what, self.tick)
         {
             add(&self.shared.counters.refused_failed_before, 1);
-            let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
-            let retry_in = self.tuning.tick_interval.saturating_mul(ticks);
+            let retry_in = match u32::try_from(ticks) {
+                Ok(ticks) => self.tuning.tick_interval.saturating_mul(ticks),
+                Err(_) => Duration::MAX,
+            };
             return refuse(request, Error::RecentlyFailed { attempts, retry_in });
         }
         if let Some(pending) = self.under_way(&key, kind) {

@@ -1,4 +1,5 @@
-//! What a worker does with a job: compile within the budget, tell the backend, tell the caller.
+//! What a worker does with a job: compile within the budget, try the program, tell the backend, tell the
+//! caller.
 
 use super::{
     job::{Job, Made, Report},
@@ -8,17 +9,23 @@ use super::{
 };
 use crate::{
     chain::Chain,
-    compiler::{self, CompileOptions},
+    compiler::{self, CompileOptions, NativeCode},
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
+    cpu_time::thread_time,
     error::{Error, Result},
     event::{CompilationEvent, CompilationKind},
     front_end::FrontEnd,
     program::CompiledProgram,
+    stats, trial,
     worker::{Spent, Work, panic_message},
 };
+use alloy_primitives::hex;
 use std::{
+    collections::hash_map::RandomState,
+    fs,
+    hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc::SyncSender},
     time::{Duration, Instant},
 };
@@ -36,6 +43,8 @@ pub(super) struct Engine {
     dump_dir: Option<PathBuf>,
     chain: Chain,
     front_end: FrontEnd,
+    /// What trials have in common. Nobody can make a contract for the seed.
+    pub(super) trial: trial::Options,
     shared: Arc<Shared>,
 }
 
@@ -55,6 +64,10 @@ impl Engine {
             dump_dir: dump_dir.clone(),
             chain: chain.clone(),
             front_end,
+            trial: trial::Options {
+                seed: RandomState::new().hash_one(0),
+                ..trial::Options::default()
+            },
             shared,
         }
     }
@@ -80,13 +93,90 @@ impl Compiler for Engine {
             let program = translator.compile(job.key, rules, &job.code, &options)?;
             return Ok(program.into());
         }
+        let (begin, wall) = (thread_time(), Instant::now());
         let code = compiler::compile(&job.code, rules, &options)?;
-        if job.kind == CompilationKind::Aot {
+        // Before anything is stored: an artifact in the store is a success.
+        let compiled = match (begin, thread_time()) {
+            (Some(begin), Some(end)) => end.saturating_sub(begin),
+            _ => wall.elapsed(),
+        };
+        check_time(&self.tuning, job, compiled)?;
+        let program = CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), &code)?;
+        let trial = self.try_out(job, &program, &code, compiled)?;
+        let mut made = if job.kind == CompilationKind::Aot {
             let persist = self.shared.persist.as_ref().ok_or(Error::NoStore)?;
-            return persist.make(job, &code, counters);
-        }
-        Ok(CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), &code)?.into())
+            persist.make(job, &code, program, trial.as_ref(), counters)?
+        } else {
+            program.into()
+        };
+        made.trial = trial;
+        made.beside += trial.map_or(Duration::ZERO, |trial| trial.time);
+        Ok(made)
     }
+}
+
+impl Engine {
+    /// Compares the program with the interpreter before anybody has it.
+    fn try_out(
+        &self,
+        job: &Job,
+        program: &CompiledProgram,
+        code: &NativeCode,
+        compiled: Duration,
+    ) -> Result<Option<trial::Passed>> {
+        let Some(time) = self.tuning.trial.time(compiled) else {
+            return Ok(None);
+        };
+        let options = trial::Options {
+            seed: self.trial.seed.wrapping_add(job.id),
+            time,
+            samples: self.shared.samples.of(&job.key),
+            ..self.trial
+        };
+        match trial::run(program, &job.code, &options) {
+            Ok(passed) => {
+                let counters = &self.shared.counters;
+                stats::add(&counters.trials_passed, 1);
+                stats::add(&counters.trial_runs, passed.runs as usize);
+                let covered = passed.blocks_covered as usize;
+                stats::add(&counters.trial_blocks_covered, covered);
+                stats::add(&counters.trial_blocks, passed.blocks_total as usize);
+                let micros = usize::try_from(passed.time.as_micros()).unwrap_or(usize::MAX);
+                stats::add(&counters.trial_cpu_micros, micros);
+                Ok(Some(passed))
+            }
+            Err(difference) => {
+                if let Some(dir) = &self.dump_dir {
+                    // What cannot be written is in the event all the same.
+                    let _ = dump(dir, job, code, &difference);
+                }
+                Err(Error::Miscompiled(difference))
+            }
+        }
+    }
+}
+
+/// Writes down all that it takes to see the difference again.
+fn dump(
+    dir: &Path,
+    job: &Job,
+    code: &NativeCode,
+    difference: &trial::Difference,
+) -> std::io::Result<()> {
+    let trial::Difference {
+        key, tier, input, ..
+    } = difference;
+    let spec_id = key.spec_id;
+    let name = format!("miscompiled-{}-{spec_id:?}-{tier}.txt", key.code_hash);
+    let text = format!(
+        "{difference}\n\n{input:#?}\n\ncompiler version {}, instruction sets {}\n\nbytecode\n{}\n\nmachine code\n{}\n",
+        compiler::COMPILER_VERSION,
+        compiler::cpu_features().join(","),
+        hex::encode(&job.code),
+        hex::encode(code.text()),
+    );
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join(name), text)
 }
 
 /// The workers' work.
@@ -127,10 +217,9 @@ impl CompileWork {
         spent: Spent,
     ) -> Result<Made> {
         let made = outcome.unwrap_or_else(|message| Err(Error::Panicked(message)))?;
-        // Loading an artifact compiles nothing, and what making one takes is not the compiler's (S3).
+        // Loading an artifact compiles nothing, and what trial and artifact take is not the compiler's (S3).
         if job.kind != CompilationKind::Load {
-            let spent = spent.cpu.saturating_sub(made.artifact_time);
-            check_time(&self.tuning, job, spent)?;
+            check_time(&self.tuning, job, spent.cpu.saturating_sub(made.beside))?;
         }
         Ok(made)
     }
@@ -164,6 +253,7 @@ impl Work for CompileWork {
                     .as_ref()
                     .map(|made| made.program.mapped_len())
                     .map_err(Clone::clone),
+                trial: outcome.as_ref().ok().and_then(|made| made.trial),
                 store_error: outcome
                     .as_ref()
                     .ok()

@@ -6,6 +6,8 @@
 //! A compile bomb is paid once per rest, and the rest doubles each time. The number of keys kept
 //! in mind is bounded: a flood of distinct bombs pushes out the ones whose rest is nearest to its
 //! end, and each of them was paid for once.
+//!
+//! What was miscompiled rests for good: it does not expire, survives a clear, and is pushed out last.
 
 use crate::{compiler::Tier, config::RuntimeTuning, key::RuntimeCacheKey};
 use std::collections::{BTreeMap, HashMap};
@@ -19,11 +21,14 @@ struct Failure {
     /// Whether it is still resting. Afterwards it is only remembered, for as long again, so that
     /// another failure counts on.
     resting: bool,
-    /// Ticks of its last rest.
+    /// Ticks of its last rest; [`FOR_GOOD`] of what was miscompiled.
     rest: u64,
     /// Whether the map says so too.
     shown: bool,
 }
+
+/// A rest without end.
+const FOR_GOOD: u64 = u64::MAX;
 
 /// What fails: a key at a tier.
 pub(super) type What = (RuntimeCacheKey, Tier);
@@ -54,6 +59,20 @@ impl Failures {
     /// Notes a failure, and whether the map shows it. Returns a key that was shown and resting, and
     /// had to be forgotten for it.
     pub(super) fn fail(&mut self, what: What, tick: u64, shown: bool) -> Option<RuntimeCacheKey> {
+        let rest = match self.by_key.get(&what).map(|failure| failure.rest) {
+            None => self.first_rest.min(self.longest_rest),
+            Some(FOR_GOOD) => FOR_GOOD,
+            Some(rest) => rest.saturating_mul(2).min(self.longest_rest),
+        };
+        self.rest(what, tick, shown, rest)
+    }
+
+    /// The same for what was miscompiled.
+    pub(super) fn fail_for_good(&mut self, what: What, shown: bool) -> Option<RuntimeCacheKey> {
+        self.rest(what, 0, shown, FOR_GOOD)
+    }
+
+    fn rest(&mut self, what: What, tick: u64, shown: bool, rest: u64) -> Option<RuntimeCacheKey> {
         let before = self.by_key.get(&what).copied();
         if let Some(before) = before {
             self.order.remove(&before.place);
@@ -61,12 +80,11 @@ impl Failures {
         let attempts = before
             .map_or(0, |failure| failure.attempts)
             .saturating_add(1);
-        let rest = before.map_or(self.first_rest, |failure| failure.rest.saturating_mul(2));
         let failure = Failure {
             attempts,
             place: (0, 0),
             resting: true,
-            rest: rest.min(self.longest_rest),
+            rest,
             shown,
         };
         self.put(what, failure, tick);
@@ -78,6 +96,11 @@ impl Failures {
         (failure.resting && failure.shown).then_some(forgotten.0)
     }
 
+    #[cfg(test)]
+    fn is_ordered(&self) -> bool {
+        self.order.len() == self.by_key.len()
+    }
+
     fn put(&mut self, what: What, failure: Failure, tick: u64) {
         let place = (tick.saturating_add(failure.rest), self.next);
         self.next += 1;
@@ -85,10 +108,14 @@ impl Failures {
         self.by_key.insert(what, Failure { place, ..failure });
     }
 
-    /// Failures so far and ticks left, if the key is resting at this tier.
+    /// Failures so far and ticks left, `u64::MAX` for good, if the key is resting at this tier.
     pub(super) fn resting(&self, what: &What, tick: u64) -> Option<(u32, u64)> {
         let failure = self.by_key.get(what).filter(|failure| failure.resting)?;
-        Some((failure.attempts, failure.place.0.saturating_sub(tick)))
+        let left = match failure.rest {
+            FOR_GOOD => FOR_GOOD,
+            _ => failure.place.0.saturating_sub(tick),
+        };
+        Some((failure.attempts, left))
     }
 
     /// Ends the rests that are over. Returns them, each with whether the map showed it.
@@ -118,9 +145,14 @@ impl Failures {
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.by_key.clear();
-        self.order.clear();
+    /// Forgets all but what was miscompiled, and returns that of it which the map has shown.
+    pub(super) fn clear(&mut self) -> Vec<RuntimeCacheKey> {
+        let of_good = |failure: &Failure| failure.rest == FOR_GOOD;
+        self.by_key.retain(|_, failure| of_good(failure));
+        let by_key = &self.by_key;
+        self.order.retain(|_, what| by_key.contains_key(what));
+        let shown = by_key.iter().filter(|(_, failure)| failure.shown);
+        shown.map(|((key, _), _)| *key).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -190,6 +222,22 @@ mod tests {
         failures.clear();
         assert_eq!(failures.expire(1000), []);
         assert_eq!(failures.len(), 0);
+    }
+
+    #[test]
+    fn what_was_miscompiled_rests_for_good() {
+        let mut failures = failures(2);
+        failures.fail(key(1), 0, true);
+        assert_eq!(failures.fail_for_good(key(2), true), None);
+        assert_eq!(failures.fail_for_good(key(1), false), None);
+        assert_eq!(failures.expire(u64::MAX - 1), []);
+        assert_eq!(failures.resting(&key(1), 1000), Some((2, u64::MAX)));
+        assert_eq!(failures.clear(), [key(2).0]);
+        assert_eq!((failures.len(), failures.is_ordered()), (2, true));
+        assert!(failures.resting(&key(2), 1000).is_some());
+        // What rests for a while goes first.
+        assert_eq!(failures.fail(key(3), 0, true), Some(key(3).0));
+        assert!(failures.resting(&key(1), 0).is_some() && failures.resting(&key(2), 0).is_some());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     event::CompilationKind,
     key::RuntimeCacheKey,
     program::CompiledProgram,
+    trial::Passed,
 };
 use alloy_primitives::Bytes;
 use std::{
@@ -52,8 +53,10 @@ pub(super) struct Made {
     pub(super) artifact: Option<Verified>,
     /// Why there is no artifact although there should be.
     pub(super) store_error: Option<StoreError>,
-    /// Processor time that the artifact took. The budget is for the compiler alone (S3).
-    pub(super) artifact_time: Duration,
+    /// What its trial came to, if it was tried.
+    pub(super) trial: Option<Passed>,
+    /// Processor time that the trial and the artifact took. The budget is for the compiler alone (S3).
+    pub(super) beside: Duration,
 }
 
 impl From<CompiledProgram> for Made {
@@ -62,7 +65,8 @@ impl From<CompiledProgram> for Made {
             program,
             artifact: None,
             store_error: None,
-            artifact_time: Duration::ZERO,
+            trial: None,
+            beside: Duration::ZERO,
         }
     }
 }

@@ -243,6 +243,33 @@ impl JitBackend {
         }
     }
 
+    /// Shows the input of a frame of this contract that is about to be interpreted, so that a program's
+    /// [`trial`](crate::trial) can begin with calls that are made. One for each selector is kept, its
+    /// first 512 bytes, as long as no other displaces it
+    /// ([`sampled_inputs`](crate::RuntimeTuning::sampled_inputs)). Optional, in addition to lookups that
+    /// missed. Never blocks, allocates nothing.
+    ///
+    /// ```
+    /// # use revmc_jit::{Error, InterpretReason, JitBackend, LookupDecision, LookupRequest};
+    /// # use revmc_jit::{RuntimeCacheKey, RuntimeConfig};
+    /// # use revmc_jit::primitives::{Bytes, SpecId, keccak256};
+    /// # let code = Bytes::from_static(&[0x60, 0x01, 0x00]);
+    /// # let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    /// # let calldata = [0xa9, 0x05, 0x9c, 0xbb];
+    /// let backend = JitBackend::new(RuntimeConfig::default())?;
+    /// let decision = backend.lookup_ref(&key, &code);
+    /// if let LookupDecision::Interpret(InterpretReason::NotReady) = decision {
+    ///     backend.record_input(&key, &calldata);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn record_input(&self, key: &RuntimeCacheKey, input: &[u8]) {
+        if let Some(core) = self.0.core.get() {
+            core.shared.samples.offer(key, input);
+        }
+    }
+
     /// The core, if lookups answer at once.
     #[inline]
     fn on(&self) -> Option<&Core> {

@@ -7,7 +7,7 @@
 //! | `runtime`, `admission`, `outcome` | the backend thread |
 //! | `jobs`, `ledger`, `failures`, `costs` | its books |
 //! | `compile` | what workers do |
-//! | `shared`, `persist`, `allowance` | what all of these have in common |
+//! | `shared`, `persist`, `allowance`, `samples` | what all of these have in common |
 //! | `request`, `job`, `answers` | messages, and what callers ask and are answered |
 //!
 //! Each imports from those below it only.
@@ -32,6 +32,7 @@ mod outcome;
 mod persist;
 mod request;
 mod runtime;
+mod samples;
 mod shared;
 #[cfg(test)]
 mod testing;
@@ -47,6 +48,8 @@ mod tests_resident;
 mod tests_runtime;
 #[cfg(test)]
 mod tests_stopped;
+#[cfg(test)]
+mod tests_trial;
 
 pub use answers::{
     AotRequest, BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef,

@@ -211,6 +211,7 @@ impl Runtime {
         let counter = match blame {
             Blame::Code => Some(&counters.failed_code),
             Blame::Compiler => Some(&counters.failed_compiler),
+            Blame::Miscompiled => Some(&counters.miscompiled),
             Blame::Budget => Some(&counters.over_budget),
             Blame::System => Some(&counters.failed_system),
             Blame::Overtaken => Some(&counters.overtaken),
@@ -229,15 +230,23 @@ impl Runtime {
             return self.shared.sketch.set(&key, self.shared.hot / 2);
         }
         // What a caller prepares by name says nothing of what compiling it for itself would cost.
-        if pending.kind == CompilationKind::Aot && pending.explicit {
+        // Unless the program itself was wrong.
+        let for_good = blame == Blame::Miscompiled;
+        if pending.kind == CompilationKind::Aot && pending.explicit && !for_good {
             return;
         }
         let shown = !optimizes && self.ledger.kind(&key).is_none();
         let what = (key, self.tier(pending.kind));
-        if let Some(forgotten) = self.failures.fail(what, self.tick, shown) {
+        let forgotten = if for_good {
+            self.failures.fail_for_good(what, shown)
+        } else {
+            self.failures.fail(what, self.tick, shown)
+        };
+        if let Some(forgotten) = forgotten {
             self.vacate_unless_resident(&forgotten);
         }
-        if shown {
+        // Not if there was no room to remember it: nothing would end it.
+        if shown && self.failures.resting(&what, self.tick).is_some() {
             let verdict = match blame {
                 Blame::Code => Verdict::Ineligible,
                 _ => Verdict::Failed,

@@ -26,12 +26,13 @@ use crate::{
     key::RuntimeCacheKey,
     program::CompiledProgram,
     stats::{Counters, add},
+    trial::Passed,
 };
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -46,6 +47,8 @@ pub(super) struct Persist {
     store: TrustedStore,
     chain: Chain,
     options: BuildOptions,
+    /// Whether only artifacts are loaded that were tried.
+    only_tried: bool,
     /// What this process would make for each fork.
     builds: Vec<(SpecId, BuildId)>,
     /// Shared by those who store, exclusive for a clear (S2).
@@ -107,6 +110,7 @@ impl Persist {
             store: store.clone(),
             chain: config.chain.clone(),
             options,
+            only_tried: config.tuning.trial.is_on(),
             builds: aot::builds(&config.chain, options).map_err(StoreError::from)?,
             gate: RwLock::new(()),
             epoch: AtomicU64::new(0),
@@ -156,12 +160,19 @@ impl Persist {
     }
 
     /// Makes an artifact of what was compiled, to be stored, and loads it. Where one of these fails, the
-    /// program serves this process all the same, as a JIT program (S3).
+    /// `program`, the same code, serves this process all the same (S3).
     ///
     /// # Errors
     ///
-    /// [`Error::Cleared`] if the store was emptied since it was asked for; [`Error::Code`].
-    pub(super) fn make(&self, job: &Job, code: &NativeCode, counters: &Counters) -> Result<Made> {
+    /// [`Error::Cleared`] if the store was emptied since it was asked for.
+    pub(super) fn make(
+        &self,
+        job: &Job,
+        code: &NativeCode,
+        program: CompiledProgram,
+        trial: Option<&Passed>,
+        counters: &Counters,
+    ) -> Result<Made> {
         if self.epoch() != job.epoch {
             return Err(Error::Cleared(job.key));
         }
@@ -174,7 +185,8 @@ impl Persist {
         };
         let artifact = match self.said_full(counters) {
             Some(error) => Err(error),
-            None => aot::build(job.key, rules, job.code.len(), self.options, code).map_err(counted),
+            None => aot::build(job.key, rules, job.code.len(), self.options, code, trial)
+                .map_err(counted),
         };
         let loaded = match &artifact {
             Ok(artifact) => aot::load(artifact, job.key, rules, self.options).map_err(counted),
@@ -182,11 +194,7 @@ impl Persist {
         };
         let (program, store_error) = match loaded {
             Ok(program) => (program, None),
-            Err(error) => {
-                let rules = Arc::clone(rules);
-                let program = CompiledProgram::jit(job.key, rules, job.code.len(), code)?;
-                (program, Some(error))
-            }
+            Err(error) => (program, Some(error)),
         };
         let artifact_time = match (started, thread_time()) {
             (Some(started), Some(ended)) => ended.saturating_sub(started),
@@ -197,7 +205,8 @@ impl Persist {
             program,
             artifact: artifact.ok(),
             store_error,
-            artifact_time,
+            trial: None,
+            beside: artifact_time,
         })
     }
 
@@ -308,9 +317,13 @@ impl Persist {
         let rules = self.chain.rules(key.spec_id);
         let wanted = aot::determinants(key.spec_id, rules, self.options)?;
         let found = self.store.load(key.code_hash, &wanted)?;
-        found
-            .map(|artifact| aot::load(&artifact, key, rules, self.options))
-            .transpose()
+        let Some(artifact) = found else {
+            return Ok(None);
+        };
+        if self.only_tried && artifact.manifest().trial_runs == 0 {
+            return Err(ArtifactError::Untried);
+        }
+        aot::load(&artifact, key, rules, self.options).map(Some)
     }
 
     fn build(&self, spec_id: SpecId) -> Option<BuildId> {

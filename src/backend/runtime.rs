@@ -433,12 +433,15 @@ impl Runtime {
         self.pool.cancel(|job| job.kind != CompilationKind::Aot);
         self.writer.clear();
         self.ledger.clear();
-        self.failures.clear();
+        let miscompiled = self.failures.clear();
         self.costs.clear();
         self.shared.sketch.clear();
         // Artifacts are still in the store, and are loaded again when they are used again.
         for key in self.index.keys() {
             self.writer.insert_negative(*key, Verdict::Indexed);
+        }
+        for key in miscompiled.iter().filter(|key| !self.index.contains(key)) {
+            self.writer.insert_negative(*key, Verdict::Failed);
         }
     }
 

@@ -1,6 +1,9 @@
 //! What execution threads, the backend thread and the workers have in common.
 
-use super::{allowance::Allowance, answers::Verdict, persist::Persist, request::Observation};
+use super::{
+    allowance::Allowance, answers::Verdict, persist::Persist, request::Observation,
+    samples::Samples,
+};
 use crate::{
     config::{RuntimeConfig, RuntimeTuning},
     error::Result,
@@ -29,6 +32,8 @@ pub(super) type Writer =
 pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) sketch: Sketch,
+    /// Inputs for trials.
+    pub(super) samples: Samples,
     pub(super) persist: Option<Persist>,
     pub(super) tuning: RuntimeTuning,
     /// Heat at which a missing key is reported.
@@ -54,6 +59,10 @@ impl Shared {
             persist: Persist::new(config)?,
             counters: Counters::default(),
             sketch: Sketch::new(tuning.hotness_slots, tuning.hot_gas_per_miss),
+            samples: Samples::new(match tuning.trial.is_on() {
+                true => tuning.sampled_inputs,
+                false => 0,
+            }),
             tuning: *tuning,
             hot: tuning.jit_hot_threshold.saturating_mul(MISS),
             allowance: Allowance::new(tuning, Instant::now()),

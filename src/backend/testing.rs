@@ -6,7 +6,7 @@
 
 use super::{
     JitBackend, LookupRequest,
-    compile::{CompileWork, Compiler},
+    compile::{CompileWork, Compiler, Engine},
     job::{Job, Made},
     keeper::Keeper,
     request::{Answer, Command, Observation, Request, Road, Waiter},
@@ -181,6 +181,16 @@ impl Bench {
         let shared = Arc::new(Shared::new(&config).unwrap());
         let compiler = Arc::new(compiler);
         Self::with_shared(config, shared, compiler)
+    }
+
+    /// With the engine itself, or what `wrap` makes of it.
+    pub(super) fn with_engine<C: Compiler>(
+        config: RuntimeConfig,
+        wrap: impl FnOnce(Engine) -> C,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(&config).unwrap());
+        let engine = Engine::new(&config, Arc::clone(&shared));
+        Self::with_shared(config, shared, Arc::new(wrap(engine)))
     }
 
     /// With what the compiler may share with it.

@@ -10,6 +10,7 @@ mod decode;
 mod edges;
 mod effect;
 mod error;
+pub(crate) mod fault;
 mod flow;
 mod isa;
 #[cfg(feature = "revmc")]
@@ -181,6 +182,14 @@ impl Passes {
             rules,
         }
     }
+}
+
+/// Where the basic blocks of `bytecode` begin that control can get to if every JUMPDEST can be jumped
+/// to, in order.
+pub fn block_starts(bytecode: &[u8], rules: &Rules) -> Vec<u32> {
+    let blocks = blocks::split(&decode::decode(bytecode, rules)).blocks;
+    let live = blocks.iter().filter(|block| block.live);
+    live.map(|block| block.pc).collect()
 }
 
 /// What the passes have found.

@@ -1,5 +1,8 @@
 use super::{RuntimeConfig, RuntimeTuning, tuning::MAX_DURATION};
-use crate::error::{ConfigError, Ineligible};
+use crate::{
+    error::{ConfigError, Ineligible},
+    trial,
+};
 use std::time::Duration;
 
 const CONFIG: &str = include_str!("mod.rs");
@@ -116,6 +119,23 @@ fn what_cannot_work_is_named() {
             field: "jit_worker_count",
             value: 5000,
             max: 1024,
+        },
+    );
+    check(
+        |t| {
+            t.trial = trial::Budget::Share {
+                percent: 50,
+                least: Duration::ZERO,
+            }
+        },
+        ConfigError::Zero("trial"),
+    );
+    check(
+        |t| t.sampled_inputs = usize::MAX,
+        ConfigError::TooLarge {
+            field: "sampled_inputs",
+            value: usize::MAX as u128,
+            max: 1 << 20,
         },
     );
     check(

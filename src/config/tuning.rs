@@ -3,6 +3,7 @@
 use crate::{
     compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
+    trial,
 };
 use std::{thread, time::Duration};
 
@@ -42,6 +43,8 @@ use std::{thread, time::Duration};
 /// | `native_len_base` | 64 KiB | bytes | machine code one program may have, fixed part |
 /// | `native_len_per_byte` | 256 | bytes / byte | the part per byte of bytecode |
 /// | `job_abandon_after` | 60 s | CPU time | a compilation that used more and is not back is given up; a load, by the clock |
+/// | `trial` | 1/2, at least 1 ms | of the compilation's CPU time | comparison with the interpreter before a program is published |
+/// | `sampled_inputs` | 256 | inputs | call data of interpreted frames kept for that, 640 bytes each |
 /// | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeTuning {
@@ -127,6 +130,16 @@ pub struct RuntimeTuning {
     /// callbacks. An artifact that has not been loaded after so much time is given up for its code, which
     /// is compiled, and until it comes back nothing else is loaded.
     pub job_abandon_after: Duration,
+    /// How long each program is compared with the interpreter, on made-up calls of its contract,
+    /// before it is published or stored ([`trial`](mod@trial)). One that differs is not
+    /// ([`Error::Miscompiled`](crate::Error::Miscompiled)). The time is not part of the
+    /// [compilation's](Self::compile_time_base), but of what strangers' code may
+    /// [use](Self::new_code_cpu_burst). An artifact that has not passed one is not loaded, but made
+    /// anew. Programs of another [front end](RuntimeConfig::front_end) are not tried.
+    pub trial: trial::Budget,
+    /// Inputs of interpreted frames that are kept for trials, one for each function of a contract
+    /// ([`record_input`](crate::JitBackend::record_input)); their first 512 bytes.
+    pub sampled_inputs: usize,
     /// How long the drop of the last handle waits for the threads. A compilation that takes longer
     /// finishes on its own afterwards.
     pub shutdown_timeout: Duration,
@@ -168,6 +181,8 @@ impl Default for RuntimeTuning {
             native_len_base: 64 * 1024,
             native_len_per_byte: 256,
             job_abandon_after: Duration::from_secs(60),
+            trial: trial::Budget::default(),
+            sampled_inputs: 256,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
@@ -267,6 +282,16 @@ impl RuntimeTuning {
         if self.max_failures_remembered == 0 {
             return Err(ConfigError::Zero("max_failures_remembered"));
         }
+        if self.sampled_inputs > 1 << 20 {
+            return Err(ConfigError::TooLarge {
+                field: "sampled_inputs",
+                value: self.sampled_inputs as u128,
+                max: 1 << 20,
+            });
+        }
+        if self.trial.time(Duration::ZERO) == Some(Duration::ZERO) {
+            return Err(ConfigError::Zero("trial"));
+        }
         if !self.hotness_slots.is_power_of_two() {
             let value = self.hotness_slots;
             return Err(ConfigError::NotAPowerOfTwo {
@@ -306,7 +331,9 @@ impl RuntimeTuning {
         if let Some((field, _)) = nonzero.into_iter().find(|(_, value)| value.is_zero()) {
             return Err(ConfigError::Zero(field));
         }
-        let bounded: [(&'static str, Duration); 13] = [
+        let least = self.trial.time(Duration::ZERO);
+        let bounded: [(&'static str, Duration); 14] = [
+            ("trial", least.unwrap_or_default()),
             ("new_code_cpu_burst", self.new_code_cpu_burst),
             ("new_code_cpu_per_second", self.new_code_cpu_per_second),
             ("expected_cpu_base", self.expected_cpu_base),

@@ -13,7 +13,7 @@
 //! one contract with the code of another gets the program of the former, unless their lengths
 //! differ.
 
-use crate::{BorrowedDecision, JitBackend, RuntimeCacheKey};
+use crate::{BorrowedDecision, InterpretReason, JitBackend, RuntimeCacheKey};
 use alloy_primitives::{Address, Bytes};
 use revm::{
     DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectCommitEvm, InspectEvm,
@@ -31,7 +31,11 @@ use revm::{
         system_call::SystemCallTx,
     },
     inspector::{InspectorEvmTr, InspectorHandler, JournalExt},
-    interpreter::{FrameInput, InterpreterResult, interpreter::EthInterpreter},
+    interpreter::{
+        CallInput, FrameInput, Interpreter, InterpreterResult,
+        interpreter::EthInterpreter,
+        interpreter_types::{Jumps, MemoryTr},
+    },
     state::EvmState,
 };
 use std::fmt;
@@ -41,7 +45,8 @@ use std::fmt;
 ///
 /// Everything but [`EvmTr::frame_run`] is the wrapped EVM's. Blocks where [`JitBackend::lookup`] does,
 /// which is only in [blocking mode](crate::RuntimeConfig::blocking). The cost of an interpreted frame is
-/// reported with [`JitBackend::record_interpreted`].
+/// reported with [`JitBackend::record_interpreted`], the input of one that
+/// may become a program's with [`JitBackend::record_input`].
 ///
 /// The backend's [`Chain`](crate::RuntimeConfig::chain) has to be that of the wrapped EVM: its gas
 /// table is compared, its instruction table cannot be.
@@ -180,7 +185,11 @@ where
             return evm.frame_run();
         };
         let code = || frame.interpreter.bytecode.original_bytes();
-        if let BorrowedDecision::Compiled(program) = backend.lookup_borrowed_with(&key, code) {
+        let decision = backend.lookup_borrowed_with(&key, code);
+        if let BorrowedDecision::Interpret(InterpretReason::NotReady) = decision {
+            show_input(backend, &key, &frame.interpreter);
+        }
+        if let BorrowedDecision::Compiled(program) = decision {
             let action = program.run_frame(
                 &mut frame.interpreter,
                 instructions.instruction_table(),
@@ -212,6 +221,27 @@ where
         result: <Frame as FrameTr>::FrameResult,
     ) -> Result<Option<<Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
         self.evm.frame_return_result(result)
+    }
+}
+
+/// Shows the backend the input of a frame that begins.
+fn show_input(
+    backend: &JitBackend,
+    key: &RuntimeCacheKey,
+    interpreter: &Interpreter<EthInterpreter>,
+) {
+    if interpreter.bytecode.pc() != 0 {
+        return;
+    }
+    match &interpreter.input.input {
+        CallInput::Bytes(input) => backend.record_input(key, input),
+        CallInput::SharedBuffer(range)
+            if range.end <= interpreter.memory.local_memory_offset() && !range.is_empty() =>
+        {
+            let input = interpreter.memory.global_slice(range.clone());
+            backend.record_input(key, &input);
+        }
+        CallInput::SharedBuffer(_) => {}
     }
 }
 

@@ -20,6 +20,7 @@ struct Revmc;
 ///
 /// Its programs run by [`Program::run_frame`], which [`Program::of`] gives; today's revm refuses
 /// them. They follow mainnet's rules, and are not stored: a backend with this front end has no store.
+/// Nor are they [tried](crate::trial) before they are published, as trials are for frames of today's revm.
 ///
 /// [`RuntimeConfig::front_end`]: crate::RuntimeConfig::front_end
 pub fn front_end() -> FrontEnd {

@@ -90,6 +90,7 @@ pub fn sample(seed: u64, text_len: usize) -> StoredArtifact {
         library_hash: B256::ZERO,
         data_len: data.len() as u32,
         data_hash: keccak256(data),
+        trial_runs: 0,
         created: 1_700_000_000,
     };
     assemble(manifest, &text)

@@ -25,6 +25,7 @@ use revm::{
 use revmc_jit::{
     Chain, CompiledProgram, Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
     compiler::{OptimizationLevel, Tier},
+    trial::Budget,
 };
 use std::{
     any::Any,
@@ -141,6 +142,8 @@ impl Library {
         config.chain = chain;
         config.tuning.jit_worker_count = 1;
         config.tuning.jit_tiered = false;
+        // Here everything is compared, and with more.
+        config.tuning.trial = Budget::Off;
         config.tuning.jit_opt_level = match tier {
             Tier::Baseline => OptimizationLevel::None,
             Tier::Optimized => OptimizationLevel::Default,

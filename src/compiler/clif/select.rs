@@ -5,6 +5,7 @@ use crate::{
     compiler::{
         decode::Inst,
         effect::{decode_pair, decode_single, op},
+        fault::{Fault, planted},
         limbs::{Limb, Plan, Word},
     },
     frame::{
@@ -231,7 +232,9 @@ impl Generator<'_> {
         // Both what is too much and what is borrowed sets the highest bit.
         let negative = self.e.icmp_imm(IntCC::SignedLessThan, sum, 0);
         let leave = self.leave(inst);
-        self.branch(negative, leave);
+        if !planted(Fault::CounterUnchecked) {
+            self.branch(negative, leave);
+        }
         self.state.pop();
         self.state.pop();
         let sum = self

@@ -1,12 +1,17 @@
 //! Jumps, boundary instructions, and what the interpreter steps over.
 
 use super::{
-    asm::{Alu, Cond, Gpr, Mem, R15, RAX, RBP, RDI, RSI, Section},
-    emit::{Emitter, SCRATCH, routine},
+    asm::{Alu, Cond, Gpr, Mem, R13, R15, RAX, RBP, RDI, RSI, Section},
+    emit::{Emitter, SCRATCH, field, routine},
 };
 use crate::{
-    compiler::{decode::Inst, edges::Target, effect::op},
-    frame::{LOOP_EXITS, boundary_operand, x64::Routines},
+    compiler::{
+        decode::Inst,
+        edges::Target,
+        effect::op,
+        fault::{Fault, planted},
+    },
+    frame::{LOOP_EXITS, at, boundary_operand, x64::Routines},
 };
 use std::mem::offset_of;
 
@@ -160,10 +165,20 @@ impl Emitter<'_> {
 
     /// An instruction of the caller's table. Its static gas is part of the run that it ends.
     pub(super) fn boundary(&mut self, inst: &Inst) {
+        if planted(Fault::BoundaryLosesWord) {
+            self.state.settled();
+        }
         self.settle();
         self.asm
             .mov_imm(RSI, boundary_operand(inst.pc, inst.opcode));
+        let stale = field(at::SCRATCH);
+        if planted(Fault::BoundaryKeepsBase) {
+            self.asm.mov_store(stale, R13);
+        }
         self.asm.call_mem(routine!(boundary));
+        if planted(Fault::BoundaryKeepsBase) {
+            self.asm.mov_load(R13, stale);
+        }
         self.state.cross(inst.inputs, inst.outputs);
     }
 

@@ -13,6 +13,7 @@ use crate::{
         clif::LoopCode,
         decode::Inst,
         error::CompileError,
+        fault::{Fault, planted},
         flow::{Demand, Flow},
     },
     frame::{STACK_LIMIT, at, x64::BIAS, x64::Routines},
@@ -264,7 +265,7 @@ impl Emitter<'_> {
         let cost = self.run.gas;
         self.run.charged = cost;
         let Some(needs) = compares.filter(|needs| *needs > 0) else {
-            if cost > 0 {
+            if cost > 0 && !planted(Fault::RunNotCharged) {
                 self.asm.alu_imm(Alu::Sub, R12, cost as i32);
             }
             return;
@@ -296,7 +297,9 @@ impl Emitter<'_> {
         let stub = self.asm.label();
         let section = self.asm.section(Section::Cold);
         self.asm.bind(stub);
-        self.give_back(self.run.charged.into());
+        if !planted(Fault::StubKeepsGas) {
+            self.give_back(self.run.charged.into());
+        }
         self.asm.mov_imm(RSI, self.run.pc.into());
         self.asm.jmp_mem(routine!(leave));
         self.asm.section(section);
@@ -323,7 +326,9 @@ impl Emitter<'_> {
         self.emit_moves();
         self.move_top(self.height());
         let cost = u32::from(self.rules.gas_of(inst.opcode));
-        self.give_back(self.ahead() + i64::from(cost));
+        if !planted(Fault::LeaveKeepsGas) {
+            self.give_back(self.ahead() + i64::from(cost));
+        }
         self.asm.mov_imm(RSI, inst.pc.into());
         self.asm.jmp_mem(routine!(leave));
     }

@@ -11,7 +11,13 @@ use super::{
     state::Val,
     words::limbs_of,
 };
-use crate::{compiler::decode::Inst, frame::at};
+use crate::{
+    compiler::{
+        decode::Inst,
+        fault::{Fault, planted},
+    },
+    frame::at,
+};
 use alloy_primitives::U256;
 
 /// Constant offsets beyond are left to the interpreter: they would not fit a displacement.
@@ -126,7 +132,14 @@ impl Emitter<'_> {
             self.asm.mov_imm(RDI, end);
             self.asm.place()
         });
+        let stale = field(at::SCRATCH);
+        if planted(Fault::GrowthKeepsBase) {
+            self.asm.mov_store(stale, R13);
+        }
         self.asm.call_mem(routine!(grow));
+        if planted(Fault::GrowthKeepsBase) {
+            self.asm.mov_load(R13, stale);
+        }
         self.asm.jcc(Cond::Equal, leave);
         self.asm.jmp(back);
         self.asm.section(section);

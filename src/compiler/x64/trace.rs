@@ -24,6 +24,7 @@ use crate::{
         blocks::run_gas,
         effect::{Class, op},
         error::CompileError,
+        fault::{Fault, planted},
         flow::{falls_freely, possible},
     },
     frame::x64::RESERVE,
@@ -127,7 +128,9 @@ impl Emitter<'_> {
         }
         self.state.extend(block.needs, block.grows);
         self.run.memory = self.run.memory.max(memory);
-        self.run.gas += run_gas(self.insts, block.first, block.end, self.rules);
+        if !planted(Fault::ChainForgetsGas) {
+            self.run.gas += run_gas(self.insts, block.first, block.end, self.rules);
+        }
         self.instructions(index);
     }
 
@@ -170,6 +173,7 @@ impl Emitter<'_> {
             return;
         }
         self.settle();
+        self.move_top(planted(Fault::EdgeRaisesTop).into());
         self.go_canonical(to);
     }
 

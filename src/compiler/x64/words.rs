@@ -6,9 +6,12 @@ use super::{
     operand::Limb,
     state::{Limbs, Val},
 };
-use crate::frame::{
-    arithmetic::{Operator, evaluate},
-    at,
+use crate::{
+    compiler::fault::{Fault, planted},
+    frame::{
+        arithmetic::{Operator, evaluate},
+        at,
+    },
 };
 use alloy_primitives::U256;
 
@@ -77,7 +80,8 @@ impl Emitter<'_> {
             self.state.push(a);
             return self.done(&[a, b]);
         }
-        let bits = (self.state.at(a).bits.max(self.state.at(b).bits) + 1).min(256);
+        let carry = u16::from(!planted(Fault::SumIgnoresCarry));
+        let bits = (self.state.at(a).bits.max(self.state.at(b).bits) + carry).min(256);
         let count = limbs_of(bits);
         let mut regs = [RAX; 4];
         for (i, reg) in regs[..count].iter_mut().enumerate() {
