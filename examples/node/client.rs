@@ -6,6 +6,7 @@ use crate::{
         format::Block,
         receipts::Totals,
     },
+    cpu_time,
     histogram::Histogram,
 };
 use alloy_evm::Evm;
@@ -17,6 +18,7 @@ use revm::{
 use revmc_jit::{JitBackend, RuntimeCacheKey};
 use std::{
     hint::black_box,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -39,9 +41,25 @@ pub struct Client<F> {
 /// What a pass over all blocks has taken.
 #[derive(Clone, Copy, Default)]
 pub struct Pass {
+    /// By the clock on the wall, and of the thread's processor time.
     pub time: Duration,
-    /// The transaction that has taken the longest.
+    pub processor: Duration,
+    /// The transaction that has taken the longest, by the clock on the wall.
     pub longest: Duration,
+}
+
+/// What is not the execution's, of both times.
+#[derive(Default)]
+struct Outside {
+    time: Duration,
+    processor: Duration,
+}
+
+/// The thread's processor time, or where the system does not tell the time since the first call.
+fn processor_time() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = START.elapsed();
+    cpu_time::thread_time().unwrap_or(since)
 }
 
 impl<F: Factory> Client<F> {
@@ -60,11 +78,12 @@ impl<F: Factory> Client<F> {
         let mut pass = Pass::default();
         for (at, block) in blocks.iter().enumerate() {
             let state = block.state.clone();
-            let begin = Instant::now();
+            let (begin, processor) = (Instant::now(), processor_time());
             let mut evm = self.factory.create_evm(state, alloy::env(block));
-            let mut outside = Duration::ZERO;
+            let mut outside = Outside::default();
             let results = self.block(&mut evm, block, &mut pass.longest, &mut outside);
-            pass.time += begin.elapsed() - outside;
+            pass.processor += (processor_time() - processor).saturating_sub(outside.processor);
+            pass.time += begin.elapsed().saturating_sub(outside.time);
             let wrong = match &results {
                 Ok(results) => Totals::of(block, results).check(block),
                 Err(error) => vec![error.clone()],
@@ -84,7 +103,7 @@ impl<F: Factory> Client<F> {
         evm: &mut E,
         block: &Block,
         longest: &mut Duration,
-        outside: &mut Duration,
+        outside: &mut Outside,
     ) -> Result<Vec<ExecutionResult>, String>
     where
         E: Evm<Tx = TxEnv, HaltReason = HaltReason, DB: DatabaseCommit>,
@@ -92,12 +111,13 @@ impl<F: Factory> Client<F> {
         alloy::system_calls(evm, block)?;
         let mut results = Vec::with_capacity(block.transactions.len());
         for (at, transaction) in block.transactions.iter().enumerate() {
-            let begin = Instant::now();
             if at % SAMPLED == 0 {
+                let (begin, processor) = (Instant::now(), processor_time());
                 self.sample(block, transaction);
+                outside.processor += processor_time() - processor;
+                outside.time += begin.elapsed();
             }
             let before = Instant::now();
-            *outside += before - begin;
             let result = evm.transact_commit(transaction.clone());
             *longest = (*longest).max(before.elapsed());
             results.push(result.map_err(|error| format!("transaction {at}: {error}"))?);

@@ -13,7 +13,9 @@
 //! before it. Passes of the two clients take turns, so that a neighbour on the machine disturbs both; in
 //! the first client's passes compilation is paused, so that the second gets no time that it does not pay
 //! for. A pass is timed block by block: making the EVM, the fork's system calls and the transactions;
-//! not copying the state before, and not checking the result after.
+//! not copying the state before, and not checking the result after. Speeds are by the processor time of
+//! the execution thread, which a busy machine does not add to; the table has those by the clock on the
+//! wall, too. What compiling costs is a figure of its own.
 //!
 //! Every block of either client has to have the gas used, logs bloom and (from Byzantium on) receipts root
 //! of its header. The exit code is 1 if one has not, 2 if something cannot be read or started.
@@ -21,6 +23,9 @@
 #[path = "../../tests/blocks/mod.rs"]
 mod blocks;
 mod client;
+#[allow(dead_code)]
+#[path = "../../src/cpu_time.rs"]
+mod cpu_time;
 mod gas;
 #[allow(dead_code)]
 #[path = "../stress/histogram.rs"]

@@ -5,7 +5,7 @@ use crate::common::{
     asm::asm,
     case::{ACTORS, CONTRACT, Case, SENDER, actor},
     database::{Fault, Read, Recorder, State},
-    engine::{World, describe, world},
+    engine::{World, describe, transaction, world},
     generate,
     programs::CALLS,
     types::{Address, Bytes, SpecId, U256, hex, keccak256},
@@ -72,21 +72,11 @@ pub struct Setup {
 
 impl Setup {
     pub fn of(case: &Case) -> Self {
-        let tx = TxEnv::builder()
-            .caller(SENDER)
-            .nonce(1)
-            .kind(TxKind::Call(CONTRACT))
-            .gas_limit(case.gas_limit)
-            .gas_price(9_000_000_000)
-            .value(case.value)
-            .data(case.input.clone())
-            .build()
-            .expect("a transaction");
         Self {
             spec_id: case.spec_id,
             state: case.state(),
             fault: case.fault,
-            tx,
+            tx: transaction(case),
         }
     }
 
