@@ -59,7 +59,7 @@ fn at_every_gas_limit() {
     assert_eq!(output[96..], reversed);
     for gas in (21_000..23_500).chain((23_500..60_000).step_by(251)) {
         for fork in FORKS {
-            compare(&Case::asm(&text).gas(gas), fork, &backend).unwrap();
+            let _ = compare(&Case::asm(&text).gas(gas), fork, &backend).unwrap();
         }
     }
     for underflow in [
@@ -67,7 +67,7 @@ fn at_every_gas_limit() {
         "POP 1 hex:0c hex:0c ADD",
         "1 hex:0c 2 SWAP1 hex:0c ADD ADD",
     ] {
-        compare(&Case::asm(underflow).gas(50_000), Fork::Granite, &backend).unwrap();
+        let _ = compare(&Case::asm(underflow).gas(50_000), Fork::Granite, &backend).unwrap();
     }
 }
 
@@ -76,7 +76,7 @@ fn at_every_gas_limit() {
 fn a_backend_for_another_chain_leaves_everything_to_the_interpreter() {
     let backend = backend(Chain::mainnet());
     let case = Case::asm("32 0 KECCAK256 hex:0c 0 MSTORE 32 0 RETURN").gas(60_000);
-    compare(&case, Fork::Granite, &backend).unwrap();
+    let _ = compare(&case, Fork::Granite, &backend).unwrap();
     let spec_id: SpecId = Fork::Granite.into();
     assert_ne!(
         chain::rules().unwrap().rules(spec_id),

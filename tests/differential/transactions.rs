@@ -3,7 +3,7 @@
 
 use crate::common::{
     asm::asm,
-    case::{ACTORS, CONTRACT, Case, SENDER, actor},
+    case::{ACTORS, CONTRACT, Case, actor},
     database::{Fault, Read, Recorder, State},
     engine::{World, describe, transaction, world},
     generate,
