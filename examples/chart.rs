@@ -11,11 +11,15 @@
 #[allow(dead_code)]
 #[path = "../benches/harness/report.rs"]
 mod report;
+#[allow(dead_code)]
+#[path = "../benches/harness/svg.rs"]
+mod svg;
 
 use report::{Report, Spread, Table};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use svg::text;
 
 const WIDTH: f64 = 860.0;
 const NAMES: f64 = 330.0;
@@ -62,24 +66,7 @@ fn draw(reports: &[Report]) -> String {
             y = draw_table(&mut body, y + 30.0, table);
         }
     }
-    let height = y + 20.0;
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-         width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\">\n\
-         <style>\n\
-         text {{ fill: #1f2328; font-size: 12px }}\n\
-         .h {{ font-size: 17px; font-weight: bold }}\n\
-         .t {{ font-size: 13px; font-weight: bold }}\n\
-         .m {{ font-size: 10px; fill: #59636e }}\n\
-         .n {{ text-anchor: end }}\n\
-         .b {{ fill: #2f6feb }}\n\
-         .s {{ stroke: #1f2328; stroke-width: 1.5 }}\n\
-         .o {{ stroke: #59636e; stroke-dasharray: 3 3 }}\n\
-         @media (prefers-color-scheme: dark) {{\n\
-         text {{ fill: #e6edf3 }} .m {{ fill: #9198a1 }} .s {{ stroke: #e6edf3 }}\n\
-         }}\n\
-         </style>\n{body}</svg>\n"
-    )
+    svg::document(WIDTH, y + 20.0, &body)
 }
 
 /// Draws one table from `y` on; returns where it ends.
@@ -129,15 +116,4 @@ fn draw_table(out: &mut String, mut y: f64, table: &Table) -> f64 {
         );
     }
     y
-}
-
-fn text(out: &mut String, class: &str, x: f64, y: f64, text: &str) {
-    let text = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    let _ = writeln!(
-        out,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"
-    );
 }

@@ -86,7 +86,7 @@ pub use {
         AotRequest, BorrowedDecision, InterpretReason, JitBackend, LookupDecision, LookupRequest,
         ProgramRef, Verdict, WeakJitBackend,
     },
-    chain::Chain,
+    chain::{Chain, ChainError, ForkRules},
     code::CodeError,
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
     error::{Blame, ConfigError, Error, Ineligible, Result, StoreError},

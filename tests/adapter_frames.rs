@@ -16,8 +16,8 @@ use revm::{
     primitives::{U256, hex},
 };
 use revmc_jit::{
-    Chain, CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
-    compiler::{CompileError, CompileOptions, Rules},
+    Chain, CompiledProgram, ForkRules, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
+    compiler::{CompileError, CompileOptions},
     primitives::{Bytes, OptimizationLevel, SpecId, keccak256},
     revm::FrameError,
 };
@@ -331,13 +331,14 @@ fn machine_code_does_not_go_on_where_its_ground_was_taken_away() {
 #[test]
 fn rules_may_cost_anything() {
     let chain = Chain::new(|spec_id| {
-        let mainnet = Chain::mainnet();
-        let rules = mainnet.rules(spec_id);
-        let mut gas = *rules.gas();
-        gas[0x50] = u16::MAX;
-        gas[0x5f] = u16::MAX;
-        Rules::new(gas, (0..=255).filter(|&op| rules.is_standard(op)))
+        let mut rules = ForkRules::default();
+        rules.repriced.push((0x50, u16::MAX));
+        if spec_id.is_enabled_in(SpecId::SHANGHAI) {
+            rules.repriced.push((0x5f, u16::MAX));
+        }
+        rules
     });
+    let chain = chain.expect("no contradiction");
     let pairs = |count: usize| [[0x5f, 0x50].repeat(count), vec![0x00]].concat();
     let refused = |code: &[u8], portable| {
         let options = CompileOptions {
@@ -499,15 +500,13 @@ fn memory_grows_as_far_as_gas_reaches() {
 
 #[test]
 fn a_chain_of_its_own_runs_by_its_own_costs() {
-    let chain = Chain::new(|spec_id| {
-        let mainnet = Chain::mainnet();
-        let rules = mainnet.rules(spec_id);
-        let mut gas = *rules.gas();
-        (gas[0x01], gas[0x31], gas[0x52]) = (1000, 7, 0);
+    let chain = Chain::new(|_| ForkRules {
+        repriced: vec![(0x01, 1000), (0x31, 7), (0x52, 0)],
         // MLOAD is not what it is on mainnet.
-        let standard = (0..=255).filter(|&op| rules.is_standard(op) && op != 0x51);
-        Rules::new(gas, standard)
+        replaced: vec![(0x51, 3)],
+        ..ForkRules::default()
     });
+    let chain = chain.expect("no contradiction");
     fn mload(context: Context<'_>) -> InstructionExecResult {
         let top = context.interpreter.stack.data_mut().last_mut();
         *top.ok_or(InstructionResult::StackUnderflow)? = U256::from(0x1234);

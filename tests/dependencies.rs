@@ -29,6 +29,7 @@ fn tree(edges: &str) -> BTreeSet<Crate> {
     for (on, feature) in [
         (cfg!(feature = "hmac-manifest"), "hmac-manifest"),
         (cfg!(feature = "revm"), "revm"),
+        (cfg!(feature = "alloy-evm"), "alloy-evm"),
         (cfg!(feature = "revmc"), "revmc"),
         (cfg!(feature = "revm-10"), "revm-10"),
     ] {

@@ -58,7 +58,18 @@ fn start(config: RuntimeConfig) -> JitBackend {
 
 /// A backend in which these are resident.
 pub fn backend_with(contracts: &[Contract]) -> JitBackend {
-    let backend = start(config());
+    resident(config(), contracts)
+}
+
+/// The same, whose coarse clock stands still: the first hit in each of its ticks is another matter.
+pub fn backend_without_ticks(contracts: &[Contract]) -> JitBackend {
+    let mut config = config();
+    config.tuning.tick_interval = Duration::from_secs(3600);
+    resident(config, contracts)
+}
+
+fn resident(config: RuntimeConfig, contracts: &[Contract]) -> JitBackend {
+    let backend = start(config);
     for contract in contracts {
         let compiled = backend.compile_jit_sync(contract.request());
         compiled.expect("PUSH4, STOP compiles");

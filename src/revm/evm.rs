@@ -6,13 +6,15 @@
 //!   EIP-7702 that of the delegate) and the fork of the frame. A frame may change sides between two
 //!   calls, and a program may be evicted in the middle of a transaction.
 //! * **E2** Init code is interpreted: it runs once.
-//! * **E3** With an inspector that watches steps, frames are interpreted: machine code has none.
+//! * **E3** With an inspector, frames are interpreted, as machine code has no steps to show; unless the
+//!   inspector is a [`CallsOnly`](super::CallsOnly): then they run natively under its eyes.
 //! * **E4** What is interpreted goes through the wrapped EVM's own `frame_run`.
 //!
 //! The hash of an account's code is believed (revm does, too): a database that reports the hash of
 //! one contract with the code of another gets the program of the former, unless their lengths
 //! differ.
 
+use super::inspect::{self, watches_no_steps};
 use crate::{BorrowedDecision, InterpretReason, JitBackend, RuntimeCacheKey};
 use alloy_primitives::{Address, Bytes};
 use revm::{
@@ -30,7 +32,7 @@ use revm::{
         instructions::InstructionProvider,
         system_call::SystemCallTx,
     },
-    inspector::{InspectorEvmTr, InspectorHandler, JournalExt},
+    inspector::{InspectorEvmTr, InspectorHandler, JournalExt, handler::frame_end},
     interpreter::{
         CallInput, FrameInput, Interpreter, InterpreterResult,
         interpreter::EthInterpreter,
@@ -76,12 +78,18 @@ use std::fmt;
 pub struct JitEvm<EVM> {
     evm: EVM,
     backend: JitBackend,
+    /// Whether the inspector's type is known to watch no steps.
+    calls_only: bool,
 }
 
 impl<EVM> JitEvm<EVM> {
     /// Wraps `evm`.
     pub fn new(evm: EVM, backend: JitBackend) -> Self {
-        Self { evm, backend }
+        Self {
+            evm,
+            backend,
+            calls_only: false,
+        }
     }
 
     /// The wrapped EVM.
@@ -178,7 +186,7 @@ where
     }
 
     fn frame_run(&mut self) -> Result<FrameInitOrResult<Frame>, ContextDbError<Self::Context>> {
-        let Self { evm, backend } = self;
+        let Self { evm, backend, .. } = self;
         let (context, instructions, _, frames) = evm.all_mut();
         let frame = frames.get();
         let Some(key) = key_of(frame) else {
@@ -206,13 +214,7 @@ where
                 });
             }
         }
-        let before = frame.interpreter.gas.remaining();
-        let next = evm.frame_run()?;
-        let frame = evm.frame_stack().get();
-        let spent = before.saturating_sub(frame.interpreter.gas.remaining());
-        let code = || frame.interpreter.bytecode.original_bytes();
-        backend.record_interpreted_with(&key, code, spent.saturating_sub(lent(&next)));
-        Ok(next)
+        interpret(evm, backend, key, EVM::frame_run)
     }
 
     #[inline]
@@ -243,6 +245,22 @@ fn show_input(
         }
         CallInput::SharedBuffer(_) => {}
     }
+}
+
+/// E4, and reports the work.
+fn interpret<EVM: EvmTr<Frame = Frame>>(
+    evm: &mut EVM,
+    backend: &JitBackend,
+    key: RuntimeCacheKey,
+    frame_run: impl FnOnce(&mut EVM) -> Result<FrameInitOrResult<Frame>, ContextDbError<EVM::Context>>,
+) -> Result<FrameInitOrResult<Frame>, ContextDbError<EVM::Context>> {
+    let before = evm.frame_stack().get().interpreter.gas.remaining();
+    let next = frame_run(evm)?;
+    let frame = evm.frame_stack().get();
+    let spent = before.saturating_sub(frame.interpreter.gas.remaining());
+    let code = || frame.interpreter.bytecode.original_bytes();
+    backend.record_interpreted_with(&key, code, spent.saturating_sub(lent(&next)));
+    Ok(next)
 }
 
 /// Gas that a frame has handed to the one it starts: not spent by its own code.
@@ -387,11 +405,42 @@ where
         self.evm.inspect_frame_init(input)
     }
 
-    // E3
     fn inspect_frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Frame>, ContextDbError<Self::Context>> {
-        self.evm.inspect_frame_run()
+        // E3
+        self.calls_only = self.calls_only || watches_no_steps::<EVM::Inspector>();
+        if !self.calls_only {
+            return self.evm.inspect_frame_run();
+        }
+        let Self { evm, backend, .. } = self;
+        let (context, instructions, _, frames, inspector) = evm.all_mut_inspector();
+        let frame = frames.get();
+        let Some(key) = key_of(frame) else {
+            return evm.inspect_frame_run();
+        };
+        let code = || frame.interpreter.bytecode.original_bytes();
+        if let BorrowedDecision::Compiled(program) = backend.lookup_borrowed_with(&key, code) {
+            let action = inspect::run_frame(
+                &program,
+                &mut frame.interpreter,
+                instructions.instruction_table(),
+                instructions.gas_table(),
+                context,
+                inspector,
+            );
+            // E4
+            if let Ok(action) = action {
+                drop(program);
+                let mut next = frame.process_next_action(context, action);
+                if let Ok(ItemOrResult::Result(result)) = &mut next {
+                    frame_end(context, inspector, &frame.input, result);
+                    frame.set_finished(true);
+                }
+                return next;
+            }
+        }
+        interpret(evm, backend, key, EVM::inspect_frame_run)
     }
 
     fn all_inspector(

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`CompiledProgram::run_frame`](crate::CompiledProgram::run_frame) | runs a frame of revm's interpreter, with any host |
 //! | [`JitEvm`] (feature `revm`) | whole transactions: wraps an EVM, looks its frames' programs up |
+//! | [`CallsOnly`] (feature `revm`) | an inspector under which frames run natively |
+//! | [`JitEvmFactory`] (feature `alloy-evm`) | EVMs for clients that make them by alloy-evm's factories |
 //!
 //! Without the feature `revm` the adapter needs revm's interpreter and nothing else of revm.
 //!
@@ -19,12 +21,18 @@
 //! have it: a frame that was suspended at a call may be continued by either side, and its program
 //! may be dropped meanwhile.
 
+#[cfg(feature = "alloy-evm")]
+mod alloy;
 mod error;
 #[cfg(feature = "revm")]
 mod evm;
+#[cfg(feature = "revm")]
+mod inspect;
 mod run;
 mod shims;
 
+#[cfg(feature = "alloy-evm")]
+pub use alloy::{JitAlloyEvm, JitEvmFactory, RevmFactory};
 pub use error::FrameError;
 #[cfg(feature = "revm")]
-pub use evm::JitEvm;
+pub use {evm::JitEvm, inspect::CallsOnly};

@@ -9,6 +9,7 @@
 //! | `step` | a transaction on an EVM, with everything that it did |
 //! | `native` | the contracts compiled in one tier |
 //! | `run` | an EVM for a block; a block run on an EVM, with everything kept or with a clock |
+//! | `alloy` (feature `alloy-evm`) | a block run on an EVM that a factory of alloy-evm has made |
 //! | `receipts` | gas used, logs bloom and receipts root, against the header |
 //! | `compare` | what differs between two ways to run a step |
 //!
@@ -20,6 +21,8 @@
 //! Several programs include this module and none uses all of it, hence the one `allow` below.
 #![allow(dead_code)]
 
+#[cfg(feature = "alloy-evm")]
+pub mod alloy;
 pub mod chain;
 pub mod compare;
 pub mod dao;

@@ -7,7 +7,10 @@ use super::{
 use alloy_primitives::Bloom;
 use alloy_rlp::{Encodable, Header};
 use alloy_trie::root::ordered_trie_root_encoded;
-use revm::primitives::{B256, Log, hardfork::SpecId};
+use revm::{
+    context_interface::result::ExecutionResult,
+    primitives::{B256, Log, hardfork::SpecId},
+};
 
 /// What a header says of its transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +24,20 @@ pub struct Totals {
 impl Totals {
     /// What the steps of a block come to; `Err`: a transaction was refused.
     pub fn new(block: &Block, steps: &[Step]) -> Result<Self, String> {
-        let (mut gas_used, mut logs_bloom, mut receipts) = (0, Bloom::ZERO, Vec::new());
+        let mut results = Vec::with_capacity(steps.len());
         for step in steps {
-            let Kind::Transaction(at) = step.kind else {
-                continue;
-            };
-            let result = step.result.as_ref();
-            let result =
-                result.map_err(|error| format!("transaction {at} was refused: {error}"))?;
+            if let Kind::Transaction(at) = step.kind {
+                let refused = |error| format!("transaction {at} was refused: {error}");
+                results.push(step.result.as_ref().map_err(refused)?);
+            }
+        }
+        Ok(Self::of(block, results))
+    }
+
+    /// What the results of a block's transactions come to.
+    pub fn of<'a>(block: &Block, results: impl IntoIterator<Item = &'a ExecutionResult>) -> Self {
+        let (mut gas_used, mut logs_bloom, mut receipts) = (0, Bloom::ZERO, Vec::new());
+        for (transaction, result) in block.transactions.iter().zip(results) {
             // A transaction that fails leaves no logs.
             let logs = match result.is_success() {
                 true => result.logs(),
@@ -38,18 +47,18 @@ impl Totals {
             gas_used += result.tx_gas_used();
             logs_bloom |= bloom;
             receipts.push(receipt(
-                block.transactions[at].tx_type,
+                transaction.tx_type,
                 result.is_success(),
                 gas_used,
                 &bloom,
                 logs,
             ));
         }
-        Ok(Self {
+        Self {
             gas_used,
             logs_bloom,
             receipts_root: ordered_trie_root_encoded(&receipts),
-        })
+        }
     }
 
     /// What disagrees with the block's header. Where transactions were left out, they alone may make

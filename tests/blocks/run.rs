@@ -26,16 +26,23 @@ pub fn evm<DB: Database>(block: &Block, db: DB) -> Plain<DB> {
     context(block, db).build_mainnet()
 }
 
-fn context<DB: Database>(block: &Block, db: DB) -> MainnetContext<DB> {
+/// The chain's and the fork's settings.
+pub fn cfg(block: &Block) -> CfgEnv {
     let mut cfg = CfgEnv::new_with_spec(block.spec);
     cfg.chain_id = block.chain_id;
+    cfg
+}
+
+fn context<DB: Database>(block: &Block, db: DB) -> MainnetContext<DB> {
     let context: Context<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>, ()> =
         Context::new(db, block.spec);
-    context.with_cfg(cfg).with_block(block.env())
+    context.with_cfg(cfg(block)).with_block(block.env())
 }
 
 /// The calls that the block's fork makes first. A contract that is not there is not called.
-fn system_calls(block: &Block) -> impl Iterator<Item = (&'static str, Address, Bytes)> + use<'_> {
+pub fn system_calls(
+    block: &Block,
+) -> impl Iterator<Item = (&'static str, Address, Bytes)> + use<'_> {
     let calls = chain::system_calls(&block.header, block.spec).into_iter();
     calls.filter(|(_, contract, _)| {
         let account = block.state.cache.accounts.get(contract);

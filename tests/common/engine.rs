@@ -323,6 +323,20 @@ pub fn block() -> BlockEnv {
     }
 }
 
+/// A transaction that runs a case's program.
+pub fn transaction(case: &Case) -> TxEnv {
+    TxEnv::builder()
+        .caller(SENDER)
+        .nonce(1)
+        .kind(TxKind::Call(CONTRACT))
+        .gas_limit(case.gas_limit)
+        .gas_price(9_000_000_000)
+        .value(case.value)
+        .data(case.input.clone())
+        .build()
+        .expect("a transaction")
+}
+
 /// A context at a case's fork.
 pub fn world(spec_id: SpecId, database: Recorder) -> World {
     let mut world: World = Context::new(database, spec_id);

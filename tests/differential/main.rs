@@ -12,6 +12,7 @@
 //! | `refusals` | frames that a program refuses; chains with rules of their own |
 //! | `ways` | blocks entered with just enough words and memory, or too few |
 //! | `export` | generated programs, for oracles that are not Rust |
+//! | `inspectors` | what inspectors are told, of steps and of everything else |
 //! | `harness` | the comparison sees every difference |
 
 #[path = "../common/mod.rs"]
@@ -21,6 +22,7 @@ mod boundaries;
 mod export;
 mod generated;
 mod harness;
+mod inspectors;
 mod named;
 mod opcodes;
 mod programs;

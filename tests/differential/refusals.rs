@@ -21,9 +21,7 @@ use revm::{
         interpreter_types::{Jumps, LoopControl},
     },
 };
-use revmc_jit::{
-    Chain, CompiledProgram, compiler::Rules, frame::MAX_NATIVE_STACK, revm::FrameError,
-};
+use revmc_jit::{Chain, CompiledProgram, ForkRules, frame::MAX_NATIVE_STACK, revm::FrameError};
 use std::{sync::Arc, thread};
 
 type Plain = Interpreter<EthInterpreter>;
@@ -196,34 +194,36 @@ const OTHER: &[Other] = &[
     (0x0c, 11, two_words),
 ];
 
+/// Cheaper and dearer ones, that do what they do on mainnet.
+const PRICES: &[(u8, u16)] = &[
+    (0x01, 30),
+    (0x52, 0),
+    (0x54, 12),
+    (0x5b, 7),
+    (0x60, 1),
+    (0x57, 1000),
+];
+
 fn instructions(spec_id: SpecId) -> Instructions {
     let mut instructions = EthInstructions::new_mainnet_with_spec(spec_id);
     for &(opcode, gas, function) in OTHER {
         instructions.insert_instruction(opcode, Instruction::new(function), gas);
     }
-    // Cheaper and dearer ones, that do what they do on mainnet.
-    for (opcode, gas) in [
-        (0x01, 30),
-        (0x52, 0),
-        (0x54, 12),
-        (0x5b, 7),
-        (0x60, 1),
-        (0x57, 1000),
-    ] {
+    for &(opcode, gas) in PRICES {
         instructions.insert_gas(opcode, gas);
     }
     instructions
 }
 
 fn chain() -> Chain {
-    Chain::new(|spec_id| {
-        let mainnet = Chain::mainnet();
-        let standard = (0..=255u8).filter(|&opcode| {
-            let own = OTHER.iter().any(|&(other, ..)| other == opcode);
-            !own && mainnet.rules(spec_id).is_standard(opcode)
-        });
-        Rules::new(*instructions(spec_id).gas_table(), standard)
-    })
+    let other = OTHER.iter().map(|&(opcode, gas, _)| (opcode, gas));
+    let (added, replaced) = other.partition(|&(opcode, _)| opcode == 0x0c);
+    let rules = ForkRules {
+        repriced: PRICES.to_vec(),
+        replaced,
+        added,
+    };
+    Chain::new(|_| rules.clone()).expect("no contradiction")
 }
 
 #[test]

@@ -3,15 +3,15 @@
 
 use crate::common::{
     asm::asm,
-    case::{ACTORS, CONTRACT, Case, SENDER, actor},
+    case::{ACTORS, CONTRACT, Case, actor},
     database::{Fault, Read, Recorder, State},
-    engine::{World, describe, world},
+    engine::{World, describe, transaction, world},
     generate,
     programs::CALLS,
     types::{Address, Bytes, SpecId, U256, hex, keccak256},
 };
 use revm::{
-    ExecuteEvm, InspectEvm, Inspector, MainBuilder, SystemCallEvm,
+    ExecuteEvm, MainBuilder, SystemCallEvm,
     context::{
         ContextTr, TxEnv,
         either::Either,
@@ -19,10 +19,6 @@ use revm::{
         transaction::{Authorization, RecoveredAuthority, RecoveredAuthorization},
     },
     handler::{EvmTr, MainnetEvm},
-    interpreter::{
-        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Interpreter,
-        interpreter::EthInterpreter, interpreter_types::Jumps,
-    },
     primitives::TxKind,
     state::EvmState,
 };
@@ -32,25 +28,25 @@ use std::{
     sync::Arc,
 };
 
-type TxResult =
+pub type TxResult =
     Result<ExecutionResult, EVMError<crate::common::database::ReadError, InvalidTransaction>>;
 
 /// What can be seen of a transaction.
 #[derive(Debug, PartialEq)]
-struct Seen {
-    result: Result<TxResult, String>,
-    state: EvmState,
-    reads: Vec<Read>,
+pub struct Seen {
+    pub result: Result<TxResult, String>,
+    pub state: EvmState,
+    pub reads: Vec<Read>,
 }
 
-fn backend() -> JitBackend {
+pub fn backend() -> JitBackend {
     let mut config = RuntimeConfig::default();
     config.blocking = true;
     config.tuning.jit_worker_count = 1;
     JitBackend::new(config).expect("a valid configuration")
 }
 
-fn see<EVM>(evm: &mut EVM, run: impl FnOnce(&mut EVM) -> TxResult) -> Seen
+pub fn see<EVM>(evm: &mut EVM, run: impl FnOnce(&mut EVM) -> TxResult) -> Seen
 where
     EVM: ExecuteEvm<State = EvmState> + EvmTr<Context = World>,
 {
@@ -67,30 +63,20 @@ where
 
 /// A transaction with its surroundings.
 #[derive(Clone)]
-struct Setup {
-    spec_id: SpecId,
-    state: Arc<State>,
-    fault: Option<(usize, Fault)>,
-    tx: TxEnv,
+pub struct Setup {
+    pub spec_id: SpecId,
+    pub state: Arc<State>,
+    pub fault: Option<(usize, Fault)>,
+    pub tx: TxEnv,
 }
 
 impl Setup {
-    fn of(case: &Case) -> Self {
-        let tx = TxEnv::builder()
-            .caller(SENDER)
-            .nonce(1)
-            .kind(TxKind::Call(CONTRACT))
-            .gas_limit(case.gas_limit)
-            .gas_price(9_000_000_000)
-            .value(case.value)
-            .data(case.input.clone())
-            .build()
-            .expect("a transaction");
+    pub fn of(case: &Case) -> Self {
         Self {
             spec_id: case.spec_id,
             state: case.state(),
             fault: case.fault,
-            tx,
+            tx: transaction(case),
         }
     }
 
@@ -100,12 +86,12 @@ impl Setup {
         world(self.spec_id, database).build_mainnet()
     }
 
-    fn interpreted(&self) -> Seen {
+    pub fn interpreted(&self) -> Seen {
         see(&mut self.evm(), |evm| evm.transact_one(self.tx.clone()))
     }
 
     /// Runs it both ways and compares.
-    fn check(&self, name: &str, backend: &JitBackend) -> Seen {
+    pub fn check(&self, name: &str, backend: &JitBackend) -> Seen {
         let expected = self.interpreted();
         let mut evm = JitEvm::new(self.evm(), backend.clone());
         let found = see(&mut evm, |evm| evm.transact_one(self.tx.clone()));
@@ -330,65 +316,6 @@ fn system_calls() {
             backend
                 .get_compiled(keccak256(asm(text)), spec_id)
                 .is_some()
-        );
-    }
-}
-
-/// Writes down everything that it is told.
-#[derive(Debug, Default, PartialEq)]
-struct Scribe(Vec<String>);
-
-impl Inspector<World, EthInterpreter> for Scribe {
-    fn step(&mut self, interpreter: &mut Interpreter, _: &mut World) {
-        let code = &interpreter.bytecode;
-        let (pc, opcode, gas) = (code.pc(), code.opcode(), interpreter.gas.remaining());
-        let (stack, memory) = (interpreter.stack.data(), interpreter.memory.len());
-        self.0
-            .push(format!("{pc} {opcode:#04x} {gas} {stack:x?} {memory}"));
-    }
-
-    fn step_end(&mut self, interpreter: &mut Interpreter, _: &mut World) {
-        self.0.push(format!("{}", interpreter.gas.remaining()));
-    }
-
-    fn call(&mut self, _: &mut World, inputs: &mut CallInputs) -> Option<CallOutcome> {
-        self.0.push(format!("{inputs:?}"));
-        None
-    }
-
-    fn call_end(&mut self, _: &mut World, _: &CallInputs, outcome: &mut CallOutcome) {
-        self.0.push(format!("{outcome:?}"));
-    }
-
-    fn create(&mut self, _: &mut World, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
-        self.0.push(format!("{inputs:?}"));
-        None
-    }
-}
-
-#[test]
-fn an_inspector_sees_every_step() {
-    let backend = backend();
-    let text =
-        "l: GAS POP 0 0 32 0 0 0xa9 90000 CALL 1 0 0 CREATE 0xa1 BALANCE 5 9 SSTORE 0 0 LOG0";
-    for spec_id in [SpecId::BERLIN, SpecId::OSAKA, SpecId::AMSTERDAM] {
-        let setup = Setup::of(&Case::asm(text).on(spec_id).gas(700_000));
-        // So that there are programs for all of it.
-        setup.check("without an inspector", &backend);
-        let evm = || {
-            let world = world(spec_id, Recorder::new(Arc::clone(&setup.state)));
-            world.build_mainnet_with_inspector(Scribe::default())
-        };
-        let (mut plain, mut jit) = (evm(), JitEvm::new(evm(), backend.clone()));
-        let expected = see(&mut plain, |evm| evm.inspect_one_tx(setup.tx.clone()));
-        let found = see(&mut jit, |evm| evm.inspect_one_tx(setup.tx.clone()));
-        assert_eq!(expected, found);
-        let (expected, found) = (plain.inspector, jit.into_inner().inspector);
-        assert!(expected.0.len() > 50, "{}", expected.0.len());
-        assert_eq!(expected, found);
-        assert_eq!(
-            setup.interpreted().state,
-            setup.check("after it", &backend).state
         );
     }
 }

@@ -8,9 +8,8 @@ use revmc_jit::revmc::interpreter::{
 };
 use revmc_jit::revmc::{Program, front_end, primitives};
 use revmc_jit::{
-    Chain, ConfigError, Error, FrontEnd, InterpretReason, JitBackend, LookupDecision,
-    LookupRequest, RuntimeCacheKey, RuntimeConfig,
-    compiler::{CompileError, Rules},
+    Chain, ConfigError, Error, ForkRules, FrontEnd, InterpretReason, JitBackend, LookupDecision,
+    LookupRequest, RuntimeCacheKey, RuntimeConfig, compiler::CompileError,
 };
 
 fn config() -> RuntimeConfig {
@@ -120,7 +119,11 @@ fn what_it_does_not_take_is_ineligible() {
 
 #[test]
 fn rules_other_than_mainnets_are_not_its_own() {
-    let chain = Chain::new(|_| Rules::new([1; 256], 0..=255));
+    let chain = Chain::new(|_| ForkRules {
+        repriced: vec![(0x01, 1)],
+        ..ForkRules::default()
+    });
+    let chain = chain.unwrap();
     let backend = JitBackend::new(RuntimeConfig { chain, ..config() }).unwrap();
     refused(&backend, request(&asm("1"), SpecId::CANCUN));
 }

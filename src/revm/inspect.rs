@@ -1,0 +1,426 @@
+//! Inspectors that watch no steps, and frames that run natively under their eyes.
+//!
+//! Machine code has no steps to show. What else an inspector is told of, a native frame has: calls and
+//! creates are the handler's, which is revm's own; logs and self-destructions are instructions, which
+//! machine code leaves to the client's instruction table. [`Observed`] stands between the two and tells
+//! the inspector after each instruction what revm's own loop would (`revm_inspector::inspect_instructions`),
+//! in the same state of interpreter and journal.
+//!
+//! # Invariants
+//!
+//! * **N1** A `PhantomData` holds no value and no reference: that its type's lifetimes are forgotten is
+//!   seen by nobody, and it is used for nothing but its type's identity.
+
+use crate::CompiledProgram;
+use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use revm::{
+    context::{ContextTr, JournalEntry, JournalTr},
+    context_interface::{
+        cfg::GasParams,
+        context::{SStoreResult, SelfDestructResult, StateLoad},
+        host::LoadError,
+        journaled_state::{AccountInfoLoad, AccountLoad},
+    },
+    inspector::{Inspector, JournalExt},
+    interpreter::{
+        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Host, Instruction,
+        InstructionContext, InstructionExecResult, InstructionResult, InstructionTable,
+        Interpreter, InterpreterAction, InterpreterTypes,
+        instructions::GasTable,
+        interpreter::EthInterpreter,
+        interpreter_types::{Jumps, LoopControl},
+    },
+};
+use std::{any::TypeId, cell::Cell, marker::PhantomData, mem::transmute};
+
+/// An inspector, and the promise that it watches no steps: [`Inspector::step`] and
+/// [`Inspector::step_end`] are not called, and frames run natively where they can. Calls, creates, logs
+/// and self-destructions it is told of as ever, with the same state in its hands.
+///
+/// As the inspector of a [`JitEvm`](super::JitEvm); within another inspector (a pair, a reference) it
+/// leaves out the steps only, and frames are interpreted. If the promise is wrong, the inspector misses
+/// steps; the execution is what it would be with any inspector that does nothing at a step.
+///
+/// Of the tracers in `revm-inspectors` these watch none: `FourByteInspector`, `TransferInspector`, and
+/// `TracingInspector` unless its configuration records steps (`record_steps`, `record_state_diff`,
+/// `record_opcodes_filter` and what else is part of a step).
+///
+/// ```
+/// use revm::{Context, InspectEvm, MainBuilder, MainContext, context::TxEnv};
+/// use revm::inspector::Inspector;
+/// use revm::interpreter::{CallInputs, CallOutcome};
+/// use revmc_jit::{JitBackend, RuntimeConfig, revm::{CallsOnly, JitEvm}};
+///
+/// /// Counts calls.
+/// struct Calls(usize);
+///
+/// impl<CTX> Inspector<CTX> for Calls {
+///     fn call(&mut self, _: &mut CTX, _: &mut CallInputs) -> Option<CallOutcome> {
+///         self.0 += 1;
+///         None
+///     }
+/// }
+///
+/// let backend = JitBackend::new(RuntimeConfig::default())?;
+/// let mut calls = Calls(0);
+/// let evm = Context::mainnet().build_mainnet_with_inspector(CallsOnly(&mut calls));
+/// let tx = TxEnv::builder().gas_limit(100_000).build().unwrap();
+/// JitEvm::new(evm, backend).inspect_tx(tx).unwrap();
+/// assert_eq!(calls.0, 1);
+/// # Ok::<(), revmc_jit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallsOnly<I>(pub I);
+
+impl<CTX, INTR, FI, FR, I> Inspector<CTX, INTR, FI, FR> for CallsOnly<I>
+where
+    INTR: InterpreterTypes,
+    I: Inspector<CTX, INTR, FI, FR>,
+{
+    fn initialize_interp(&mut self, interp: &mut Interpreter<INTR>, context: &mut CTX) {
+        self.0.initialize_interp(interp, context);
+        // Last: the inspector may have run another EVM.
+        LAST.set(Some(identity::<Self>()));
+    }
+
+    fn log(&mut self, context: &mut CTX, log: Log) {
+        self.0.log(context, log);
+    }
+
+    fn log_full(&mut self, interp: &mut Interpreter<INTR>, context: &mut CTX, log: Log) {
+        self.0.log_full(interp, context, log);
+    }
+
+    fn frame_start(&mut self, context: &mut CTX, input: &mut FI) -> Option<FR> {
+        self.0.frame_start(context, input)
+    }
+
+    fn frame_end(&mut self, context: &mut CTX, input: &FI, result: &mut FR) {
+        self.0.frame_end(context, input, result);
+    }
+
+    fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallOutcome> {
+        self.0.call(context, inputs)
+    }
+
+    fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallOutcome) {
+        self.0.call_end(context, inputs, outcome);
+    }
+
+    fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
+        self.0.create(context, inputs)
+    }
+
+    fn create_end(
+        &mut self,
+        context: &mut CTX,
+        inputs: &CreateInputs,
+        outcome: &mut CreateOutcome,
+    ) {
+        self.0.create_end(context, inputs, outcome);
+    }
+
+    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
+        self.0.selfdestruct(contract, target, value);
+    }
+}
+
+thread_local! {
+    /// The [`CallsOnly`] type that a frame was begun for last.
+    static LAST: Cell<Option<TypeId>> = const { Cell::new(None) };
+}
+
+/// Whether `I` is known to be a [`CallsOnly`]: it has said so, by its own type. The type of an inspector
+/// is the client's choice and bound by revm's trait alone, so that it can be asked in no other way.
+pub(super) fn watches_no_steps<I>() -> bool {
+    LAST.get() == Some(identity::<I>())
+}
+
+/// The identity of a type whatever its lifetimes are.
+fn identity<T: ?Sized>() -> TypeId {
+    trait Identity {
+        fn identity(&self) -> TypeId
+        where
+            Self: 'static;
+    }
+    impl<T: ?Sized> Identity for PhantomData<T> {
+        fn identity(&self) -> TypeId
+        where
+            Self: 'static,
+        {
+            TypeId::of::<Self>()
+        }
+    }
+    let phantom = PhantomData::<T>;
+    let short: &dyn Identity = &phantom;
+    // SAFETY: N1.
+    let long = unsafe { transmute::<&dyn Identity, &(dyn Identity + 'static)>(short) };
+    long.identity()
+}
+
+/// A host that tells an inspector what each instruction has done.
+pub(super) struct Observed<'a, CTX, I> {
+    context: &'a mut CTX,
+    inspector: &'a mut I,
+    table: &'a InstructionTable<EthInterpreter, CTX>,
+    /// Entries of the journal before the last instruction.
+    entries: usize,
+}
+
+impl<'a, CTX, I> Observed<'a, CTX, I>
+where
+    CTX: ContextTr<Journal: JournalExt> + Host,
+    I: Inspector<CTX, EthInterpreter>,
+{
+    /// Every instruction through [`observed`].
+    const TABLE: &'a InstructionTable<EthInterpreter, Self> = &[Instruction::new(observed); 256];
+}
+
+/// [`CompiledProgram::run_frame`] in front of an inspector.
+pub(super) fn run_frame<CTX, I>(
+    program: &CompiledProgram,
+    interpreter: &mut Interpreter<EthInterpreter>,
+    table: &InstructionTable<EthInterpreter, CTX>,
+    gas_table: &GasTable,
+    context: &mut CTX,
+    inspector: &mut I,
+) -> Result<InterpreterAction, super::FrameError>
+where
+    CTX: ContextTr<Journal: JournalExt> + Host,
+    I: Inspector<CTX, EthInterpreter>,
+{
+    let mut host = Observed {
+        context,
+        inspector,
+        table,
+        entries: 0,
+    };
+    let action = program.run_frame(interpreter, Observed::TABLE, gas_table, &mut host)?;
+    if action.instruction_result() == Some(InstructionResult::SelfDestruct) {
+        let entries = host.context.journal().journal().get(host.entries..);
+        if let Some(
+            JournalEntry::AccountDestroyed {
+                address: contract,
+                target: to,
+                had_balance: balance,
+                ..
+            }
+            | JournalEntry::BalanceTransfer {
+                from: contract,
+                to,
+                balance,
+                ..
+            },
+        ) = entries.and_then(<[_]>::last)
+        {
+            host.inspector.selfdestruct(*contract, *to, *balance);
+        }
+    }
+    Ok(action)
+}
+
+/// The client's instruction, and its logs to the inspector.
+fn observed<CTX, I>(
+    instruction: InstructionContext<'_, Observed<'_, CTX, I>, EthInterpreter>,
+) -> InstructionExecResult
+where
+    CTX: ContextTr<Journal: JournalExt> + Host,
+    I: Inspector<CTX, EthInterpreter>,
+{
+    let InstructionContext { interpreter, host } = instruction;
+    // Whoever runs an instruction has stepped over its opcode.
+    let at = interpreter.bytecode.pc().wrapping_sub(1);
+    let opcode = interpreter.bytecode.bytes_ref().get(at);
+    let opcode = opcode.copied().unwrap_or_default();
+    let journal = host.context.journal();
+    let logs = journal.logs().len();
+    host.entries = journal.journal().len();
+    let result = host.table[opcode as usize].execute(InstructionContext {
+        interpreter: &mut *interpreter,
+        host: &mut *host.context,
+    });
+    if host.context.journal().logs().len() == logs {
+        return result;
+    }
+    show(interpreter, host, logs, result)
+}
+
+/// Shows the inspector the logs from the one with the number `since` on.
+#[cold]
+fn show<CTX, I>(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    host: &mut Observed<'_, CTX, I>,
+    since: usize,
+    result: InstructionExecResult,
+) -> InstructionExecResult
+where
+    CTX: ContextTr<Journal: JournalExt> + Host,
+    I: Inspector<CTX, EthInterpreter>,
+{
+    if let Err(error) = result
+        && interpreter.bytecode.action().is_none()
+    {
+        interpreter.halt(error);
+    }
+    let logs = host.context.journal().logs()[since..].to_vec();
+    for log in logs {
+        host.inspector.log_full(interpreter, host.context, log);
+    }
+    // Also if the inspector has ended the frame: the action stands, this only ends the run.
+    match interpreter.bytecode.is_end() {
+        true => Err(result.err().unwrap_or(InstructionResult::Stop)),
+        false => result,
+    }
+}
+
+/// The context's own; whatever the trait provides, the context may do otherwise.
+impl<CTX: Host, I> Host for Observed<'_, CTX, I> {
+    fn basefee(&self) -> U256 {
+        self.context.basefee()
+    }
+
+    fn blob_gasprice(&self) -> U256 {
+        self.context.blob_gasprice()
+    }
+
+    fn gas_limit(&self) -> U256 {
+        self.context.gas_limit()
+    }
+
+    fn difficulty(&self) -> U256 {
+        self.context.difficulty()
+    }
+
+    fn prevrandao(&self) -> Option<U256> {
+        self.context.prevrandao()
+    }
+
+    fn block_number(&self) -> U256 {
+        self.context.block_number()
+    }
+
+    fn timestamp(&self) -> U256 {
+        self.context.timestamp()
+    }
+
+    fn beneficiary(&self) -> Address {
+        self.context.beneficiary()
+    }
+
+    fn slot_num(&self) -> U256 {
+        self.context.slot_num()
+    }
+
+    fn chain_id(&self) -> U256 {
+        self.context.chain_id()
+    }
+
+    fn effective_gas_price(&self) -> U256 {
+        self.context.effective_gas_price()
+    }
+
+    fn caller(&self) -> Address {
+        self.context.caller()
+    }
+
+    fn blob_hash(&self, number: usize) -> Option<U256> {
+        self.context.blob_hash(number)
+    }
+
+    fn max_initcode_size(&self) -> usize {
+        self.context.max_initcode_size()
+    }
+
+    fn gas_params(&self) -> &GasParams {
+        self.context.gas_params()
+    }
+
+    fn is_amsterdam_eip8037_enabled(&self) -> bool {
+        self.context.is_amsterdam_eip8037_enabled()
+    }
+
+    fn block_hash(&mut self, number: u64) -> Option<B256> {
+        self.context.block_hash(number)
+    }
+
+    fn selfdestruct(
+        &mut self,
+        address: Address,
+        target: Address,
+        skip_cold_load: bool,
+    ) -> Result<StateLoad<SelfDestructResult>, LoadError> {
+        self.context.selfdestruct(address, target, skip_cold_load)
+    }
+
+    fn log(&mut self, log: Log) {
+        self.context.log(log)
+    }
+
+    fn sstore_skip_cold_load(
+        &mut self,
+        address: Address,
+        key: U256,
+        value: U256,
+        skip_cold_load: bool,
+    ) -> Result<StateLoad<SStoreResult>, LoadError> {
+        self.context
+            .sstore_skip_cold_load(address, key, value, skip_cold_load)
+    }
+
+    fn sstore(
+        &mut self,
+        address: Address,
+        key: U256,
+        value: U256,
+    ) -> Option<StateLoad<SStoreResult>> {
+        self.context.sstore(address, key, value)
+    }
+
+    fn sload_skip_cold_load(
+        &mut self,
+        address: Address,
+        key: U256,
+        skip_cold_load: bool,
+    ) -> Result<StateLoad<U256>, LoadError> {
+        self.context
+            .sload_skip_cold_load(address, key, skip_cold_load)
+    }
+
+    fn sload(&mut self, address: Address, key: U256) -> Option<StateLoad<U256>> {
+        self.context.sload(address, key)
+    }
+
+    fn tstore(&mut self, address: Address, key: U256, value: U256) {
+        self.context.tstore(address, key, value)
+    }
+
+    fn tload(&mut self, address: Address, key: U256) -> U256 {
+        self.context.tload(address, key)
+    }
+
+    fn load_account_info_skip_cold_load(
+        &mut self,
+        address: Address,
+        load_code: bool,
+        skip_cold_load: bool,
+    ) -> Result<AccountInfoLoad<'_>, LoadError> {
+        self.context
+            .load_account_info_skip_cold_load(address, load_code, skip_cold_load)
+    }
+
+    fn balance(&mut self, address: Address) -> Option<StateLoad<U256>> {
+        self.context.balance(address)
+    }
+
+    fn load_account_delegated(&mut self, address: Address) -> Option<StateLoad<AccountLoad>> {
+        self.context.load_account_delegated(address)
+    }
+
+    fn load_account_code(&mut self, address: Address) -> Option<StateLoad<Bytes>> {
+        self.context.load_account_code(address)
+    }
+
+    fn load_account_code_hash(&mut self, address: Address) -> Option<StateLoad<B256>> {
+        self.context.load_account_code_hash(address)
+    }
+}
