@@ -5,7 +5,7 @@
 //! displaces what was there. Neither side allocates here or waits: who finds a slot in use does
 //! without it.
 //!
-//! * **K1** Only the thread that has set `busy` reads or writes the rest of a slot, but for hints; setting
+//! * **N1** Only the thread that has set `busy` reads or writes the rest of a slot, but for hints; setting
 //!   it acquires what clearing it releases.
 
 use crate::key::RuntimeCacheKey;
@@ -45,7 +45,7 @@ impl Slot {
         }
     }
 
-    /// Does something with the slot, if nobody else is at it (K1).
+    /// Does something with the slot, if nobody else is at it (N1).
     fn with<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
         // Acquire: what the last one did to the slot happens before us. Relaxed: nothing is read then.
         self.busy
@@ -100,7 +100,7 @@ impl Samples {
         }
     }
 
-    /// K1 by the caller: all accesses are `Relaxed`, `busy` orders them.
+    /// N1 by the caller: all accesses are `Relaxed`, `busy` orders them.
     #[cold]
     fn write(slot: &Slot, tag: u64, selector: u32, input: &[u8]) {
         let input = &input[..input.len().min(MAX_LEN)];
@@ -127,7 +127,7 @@ impl Samples {
             .collect()
     }
 
-    /// K1 by the caller, as [`write`](Self::write).
+    /// N1 by the caller, as [`write`](Self::write).
     fn read(slot: &Slot, tag: u64) -> Option<Bytes> {
         if slot.tag.load(Relaxed) != tag {
             return None;
