@@ -138,8 +138,8 @@ pub fn builds(
 /// ```
 ///
 /// # Errors
-/// [`Error::Compile`](crate::Error::Compile); [`Error::Code`](crate::Error::Code) and
-/// [`Error::Miscompiled`](crate::Error::Miscompiled) of a trial; [`Error::Artifact`](crate::Error::Artifact) with [`ArtifactError::Unsupported`] where artifacts are not
+/// [`Error::Compile`]; [`Error::Code`] and
+/// [`Error::Miscompiled`] of a trial; [`Error::Artifact`] with [`ArtifactError::Unsupported`] where artifacts are not
 /// implemented, with [`ArtifactError::TooLarge`] for code beyond
 /// [`MAX_TEXT_LEN`](artifact::object::MAX_TEXT_LEN).
 pub fn make(

@@ -135,7 +135,7 @@ pub struct RuntimeTuning {
     /// ([`Error::Miscompiled`](crate::Error::Miscompiled)). The time is not part of the
     /// [compilation's](Self::compile_time_base), but of what strangers' code may
     /// [use](Self::new_code_cpu_burst). An artifact that has not passed one is not loaded, but made
-    /// anew. Programs of another [front end](RuntimeConfig::front_end) are not tried.
+    /// anew. Programs of another [front end](crate::RuntimeConfig::front_end) are not tried.
     pub trial: trial::Budget,
     /// Inputs of interpreted frames that are kept for trials, one for each function of a contract
     /// ([`record_input`](crate::JitBackend::record_input)); their first 512 bytes.
