@@ -4,7 +4,7 @@
 //! * **C1** clock_gettime(3) and pthread_getcpuclockid(3) write one `timespec` or one clock's number
 //!   where they are pointed to, and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The clock of one thread, for others to read.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,42 @@ pub(crate) fn thread_time() -> Option<Duration> {
 #[cfg(not(unix))]
 pub(crate) fn thread_time() -> Option<Duration> {
     None
+}
+
+/// When something began, by the clock of the thread that does it and by the clock on the wall.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    cpu: Option<Duration>,
+    wall: Instant,
+}
+
+impl Moment {
+    /// Now, in this thread.
+    pub(crate) fn now() -> Self {
+        Self {
+            cpu: thread_time(),
+            wall: Instant::now(),
+        }
+    }
+
+    /// Time since then.
+    pub(crate) fn wall(&self) -> Duration {
+        self.wall.elapsed()
+    }
+
+    /// Processor time since then of the same thread, which is this one; time, where the system does not
+    /// tell.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.cpu_at(thread_time())
+    }
+
+    /// The same by what the thread's clock says now, for other threads.
+    pub(crate) fn cpu_at(&self, now: Option<Duration>) -> Duration {
+        match (self.cpu, now) {
+            (Some(then), Some(now)) => now.saturating_sub(then),
+            _ => self.wall(),
+        }
+    }
 }
 
 #[cfg(all(test, unix))]

@@ -11,7 +11,7 @@ use crate::{
     chain::Chain,
     compiler::{self, CompileOptions, NativeCode},
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
-    cpu_time::thread_time,
+    cpu_time::Moment,
     error::{Error, Result},
     event::{CompilationEvent, CompilationKind},
     front_end::FrontEnd,
@@ -93,13 +93,10 @@ impl Compiler for Engine {
             let program = translator.compile(job.key, rules, &job.code, &options)?;
             return Ok(program.into());
         }
-        let (begin, wall) = (thread_time(), Instant::now());
+        let begin = Moment::now();
         let code = compiler::compile(&job.code, rules, &options)?;
         // Before anything is stored: an artifact in the store is a success.
-        let compiled = match (begin, thread_time()) {
-            (Some(begin), Some(end)) => end.saturating_sub(begin),
-            _ => wall.elapsed(),
-        };
+        let compiled = begin.cpu();
         check_time(&self.tuning, job, compiled)?;
         let program = CompiledProgram::jit(job.key, Arc::clone(rules), job.code.len(), &code)?;
         let trial = self.try_out(job, &program, &code, compiled)?;

@@ -21,7 +21,7 @@ use crate::{
     chain::Chain,
     compiler::NativeCode,
     config::RuntimeConfig,
-    cpu_time::thread_time,
+    cpu_time::Moment,
     error::{Error, Result, StoreError},
     key::RuntimeCacheKey,
     program::CompiledProgram,
@@ -176,7 +176,7 @@ impl Persist {
         if self.epoch() != job.epoch {
             return Err(Error::Cleared(job.key));
         }
-        let (started, wall) = (thread_time(), Instant::now());
+        let started = Moment::now();
         let rules = self.chain.rules(job.key.spec_id);
         let counted = |error: ArtifactError| {
             let error = StoreError::from(error);
@@ -196,17 +196,12 @@ impl Persist {
             Ok(program) => (program, None),
             Err(error) => (program, Some(error)),
         };
-        let artifact_time = match (started, thread_time()) {
-            (Some(started), Some(ended)) => ended.saturating_sub(started),
-            // As the worker does, where the system does not tell.
-            _ => wall.elapsed(),
-        };
         Ok(Made {
             program,
             artifact: artifact.ok(),
             store_error,
             trial: None,
-            beside: artifact_time,
+            beside: started.cpu(),
         })
     }
 

@@ -44,7 +44,7 @@ pub use input::Input;
 
 use crate::{
     compiler::{Tier, block_starts},
-    cpu_time::thread_time,
+    cpu_time::Moment,
     key::RuntimeCacheKey,
     program::CompiledProgram,
 };
@@ -52,10 +52,7 @@ use alloy_primitives::Bytes;
 use code::Clues;
 use generate::Generator;
 use side::{Bench, Coverage, Ended, Outcome};
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Duration};
 
 /// Steps of the interpreter in one run, at most.
 const MAX_STEPS: usize = 20_000;
@@ -151,28 +148,6 @@ impl fmt::Display for Difference {
 
 impl std::error::Error for Difference {}
 
-/// The processor time of this thread since then; by the wall clock where the system does not tell.
-struct Clock {
-    cpu: Option<Duration>,
-    wall: Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            cpu: thread_time(),
-            wall: Instant::now(),
-        }
-    }
-
-    fn elapsed(&self) -> Duration {
-        match (self.cpu, thread_time()) {
-            (Some(start), Some(now)) => now.saturating_sub(start),
-            _ => self.wall.elapsed(),
-        }
-    }
-}
-
 /// Tries `program`, which was compiled from `code`, within the limits of `options`; at least one run
 /// is made.
 ///
@@ -201,7 +176,7 @@ pub fn run(
     code: &Bytes,
     options: &Options,
 ) -> Result<Passed, Box<Difference>> {
-    let clock = Clock::start();
+    let clock = Moment::now();
     let clues = Clues::of(code);
     let bench = Bench::new(program, code, clues.constants.clone());
     let mut trial = Trial {
@@ -226,7 +201,7 @@ pub fn run(
             }
             generator.found(input, spent);
         }
-        if trial.begun >= options.runs || clock.elapsed() >= options.time {
+        if trial.begun >= options.runs || clock.cpu() >= options.time {
             break;
         }
     }
@@ -238,7 +213,7 @@ pub fn run(
         runs: trial.compared,
         blocks_covered: covered.count() as u32,
         blocks_total: starts.len() as u32,
-        time: clock.elapsed(),
+        time: clock.cpu(),
     })
 }
 
@@ -276,7 +251,7 @@ impl Trial<'_> {
         what: String,
         options: &Options,
     ) -> Box<Difference> {
-        let clock = Clock::start();
+        let clock = Moment::now();
         let runs = self.begun;
         let bench = self.bench;
         let mut coverage = Coverage::new(0);
@@ -297,7 +272,7 @@ impl Trial<'_> {
         };
         let more = || {
             left -= 1;
-            left > 0 && clock.elapsed() < options.time
+            left > 0 && clock.cpu() < options.time
         };
         let input = shrink::shrink(input, differs, more);
         Box::new(Difference {

@@ -30,7 +30,7 @@
 //!   than configured, and at most twice as many threads.
 
 use crate::{
-    cpu_time::{ThreadClock, thread_time},
+    cpu_time::{Moment, ThreadClock},
     error::{Error, Result},
 };
 use std::{
@@ -131,13 +131,6 @@ enum Life {
     Left,
 }
 
-/// When a job began, by both clocks.
-#[derive(Debug)]
-struct Moment {
-    wall: Instant,
-    cpu: Option<Duration>,
-}
-
 struct Worker {
     id: u64,
     life: Life,
@@ -154,10 +147,8 @@ impl Worker {
     /// What the job it does has used: processor time, or time where it waits, or no thread's time can be
     /// read.
     fn spent(&self, since: &Moment, waits: bool) -> Duration {
-        match (self.clock.and_then(ThreadClock::time), since.cpu) {
-            (Some(now), Some(then)) if !waits => now.saturating_sub(then),
-            _ => since.wall.elapsed(),
-        }
+        let clock = self.clock.filter(|_| !waits);
+        since.cpu_at(clock.and_then(ThreadClock::time))
     }
 }
 
@@ -471,8 +462,7 @@ impl<W: Work> Pool<W> {
             };
             state = match next {
                 Next::Job(queued) => {
-                    let (job, wall, cpu) = (queued.id, Instant::now(), thread_time());
-                    let since = Moment { wall, cpu };
+                    let (job, since) = (queued.id, Moment::now());
                     let waits = self.work.waits(&queued.job);
                     state.worker(id)?.life = Life::Working { job, since, waits };
                     self.running.fetch_add(1, Relaxed); // A gauge.
@@ -491,7 +481,7 @@ impl<W: Work> Pool<W> {
     }
 
     fn run_job(&self, id: u64, job: W::Job) {
-        let (wall, cpu) = (Instant::now(), thread_time());
+        let begin = Moment::now();
         // Unwind safety: a job's data is dropped after a panic, `Work` is shared and holds none.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&job)));
         // From here on nothing is given up any more: what follows is not the job.
@@ -500,13 +490,12 @@ impl<W: Work> Pool<W> {
         {
             worker.life = Life::Telling;
         }
-        let wall = wall.elapsed();
-        let cpu = match (cpu, thread_time()) {
-            (Some(start), Some(end)) => end.saturating_sub(start),
-            _ => wall,
+        let spent = Spent {
+            wall: begin.wall(),
+            cpu: begin.cpu(),
         };
         let outcome = outcome.map_err(panic_message);
-        let finish = || self.work.finished(job, outcome, Spent { wall, cpu });
+        let finish = || self.work.finished(job, outcome, spent);
         if let Err(payload) = catch_unwind(AssertUnwindSafe(finish)) {
             panic_message(payload);
         }
