@@ -182,12 +182,42 @@ fn an_artifact_that_vanished_is_compiled_afresh() {
     assert_eq!(backend.stats().artifacts_indexed, 0);
 }
 
-/// A store whose `store` says that it was entered and waits to be told to go on.
+/// What a [`Slow`] store waits in.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Load,
+    Store,
+}
+
+/// A store that says that it was entered and waits to be told to go on.
 #[derive(Debug)]
 struct Slow {
     inner: TempArtifactStore,
+    call: Call,
     entered: Mutex<Sender<()>>,
     release: Mutex<Receiver<()>>,
+}
+
+impl Slow {
+    /// The store, what it says, and what lets it go on.
+    fn new(call: Call) -> (Arc<Self>, Receiver<()>, Sender<()>) {
+        let (entered, is_entered) = channel();
+        let (release, wait) = channel();
+        let store = Arc::new(Self {
+            inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
+            call,
+            entered: Mutex::new(entered),
+            release: Mutex::new(wait),
+        });
+        (store, is_entered, release)
+    }
+
+    fn pass(&self, call: Call) {
+        if call == self.call {
+            self.entered.lock().unwrap().send(()).unwrap();
+            let _ = self.release.lock().unwrap().recv();
+        }
+    }
 }
 
 impl ArtifactStore for Slow {
@@ -195,11 +225,11 @@ impl ArtifactStore for Slow {
         self.inner.load_all()
     }
     fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
+        self.pass(Call::Load);
         self.inner.load(key)
     }
     fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        self.entered.lock().unwrap().send(()).unwrap();
-        let _ = self.release.lock().unwrap().recv();
+        self.pass(Call::Store);
         self.inner.store(artifact)
     }
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
@@ -213,13 +243,7 @@ impl ArtifactStore for Slow {
 /// The clear comes while the worker is writing the file, and another artifact waits its turn.
 #[test]
 fn a_clear_takes_what_is_being_stored_and_what_waits() {
-    let (entered, is_entered) = channel();
-    let (release, wait) = channel();
-    let store = Arc::new(Slow {
-        inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
-        entered: Mutex::new(entered),
-        release: Mutex::new(wait),
-    });
+    let (store, is_entered, release) = Slow::new(Call::Store);
     let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
@@ -247,13 +271,7 @@ fn a_clear_takes_what_is_being_stored_and_what_waits() {
 
 #[test]
 fn a_clear_of_the_map_does_not_stop_an_artifact_but_keeps_it_out_of_the_map() {
-    let (entered, is_entered) = channel();
-    let (release, wait) = channel();
-    let store = Arc::new(Slow {
-        inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
-        entered: Mutex::new(entered),
-        release: Mutex::new(wait),
-    });
+    let (store, is_entered, release) = Slow::new(Call::Store);
     let backend = JitBackend::new(with_store(own(store))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
@@ -447,13 +465,7 @@ fn a_full_folder_makes_room() {
 /// stores is the only one that is lost.
 #[test]
 fn a_store_that_hangs_costs_no_program_and_no_worker() {
-    let (entered, is_entered) = channel();
-    let (release, wait) = channel::<()>();
-    let store = Arc::new(Slow {
-        inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
-        entered: Mutex::new(entered),
-        release: Mutex::new(wait),
-    });
+    let (store, is_entered, release) = Slow::new(Call::Store);
     let mut config = with_store(own(store.clone()));
     config.aot = true;
     config.tuning.jit_worker_count = 1;
@@ -481,44 +493,10 @@ fn a_store_that_hangs_costs_no_program_and_no_worker() {
     drop(backend);
 }
 
-/// A store whose artifacts cannot be read for ever, before it is told to go on.
-#[derive(Debug)]
-struct Stuck {
-    inner: TempArtifactStore,
-    entered: Mutex<Sender<()>>,
-    release: Mutex<Receiver<()>>,
-}
-
-impl ArtifactStore for Stuck {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        self.inner.load_all()
-    }
-    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        self.entered.lock().unwrap().send(()).unwrap();
-        let _ = self.release.lock().unwrap().recv();
-        self.inner.load(key)
-    }
-    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        self.inner.store(artifact)
-    }
-    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
-        self.inner.delete(key)
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        self.inner.clear()
-    }
-}
-
 /// A load that does not come back: the contract is compiled, and so are the others, which are not tried.
 #[test]
 fn a_load_that_hangs_is_given_up_and_its_contract_compiled() {
-    let (entered, is_entered) = channel();
-    let (release, wait) = channel::<()>();
-    let store = Arc::new(Stuck {
-        inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
-        entered: Mutex::new(entered),
-        release: Mutex::new(wait),
-    });
+    let (store, is_entered, release) = Slow::new(Call::Load);
     let mut config = with_store(own(store));
     config.tuning.jit_worker_count = 1;
     config.tuning.job_abandon_after = Duration::from_millis(200);
