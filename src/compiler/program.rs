@@ -26,10 +26,8 @@ pub(crate) struct EntryTable {
 impl EntryTable {
     /// A table of entries that are sorted by program counter.
     pub(crate) fn new(entries: &[EntryPoint]) -> Self {
-        let buckets = entries.last().map_or(0, |last| last.pc / 64 + 1);
-        let before = |bucket| entries.partition_point(|entry| entry.pc / 64 < bucket) as u32;
         Self {
-            buckets: (0..=buckets).map(before).collect(),
+            buckets: buckets(entries, |entry| entry.pc).into(),
             entries: entries.into(),
         }
     }
@@ -45,6 +43,14 @@ impl EntryTable {
         let bucket = self.entries.get(first as usize..end as usize)?;
         bucket.iter().find(|entry| entry.pc as usize == pc)
     }
+}
+
+/// For each 64 program counters the number of the first item there, or behind, and then how many items
+/// there are. The items are sorted by program counter.
+pub(super) fn buckets<T>(items: &[T], pc: impl Fn(&T) -> u32) -> Vec<u32> {
+    let count = items.last().map_or(0, |last| pc(last) / 64 + 1);
+    let before = |bucket| items.partition_point(|item| pc(item) / 64 < bucket) as u32;
+    (0..=count).map(before).collect()
 }
 
 /// Bytes of an entry in an [`entry_table`](NativeCode::entry_table).

@@ -356,9 +356,8 @@ impl Emitter<'_> {
 
     /// Makes the frame's stack and gas canonical. The flags stay.
     pub(super) fn settle(&mut self) {
-        self.flush();
-        self.move_top(self.height());
-        self.pay();
+        self.settle_out();
+        self.state.settled();
     }
 
     /// Whether it is.

@@ -17,7 +17,10 @@
 //! A jump reads one cache line of the buckets, which serve a kilobyte of code, and one of the
 //! destinations.
 
-use crate::{compiler::flow::Demand, frame::STACK_LIMIT};
+use crate::{
+    compiler::{flow::Demand, program::buckets},
+    frame::STACK_LIMIT,
+};
 
 /// Bytes in front of the buckets.
 const HEADER: usize = 12;
@@ -25,17 +28,14 @@ const HEADER: usize = 12;
 /// The table for `destinations`: program counters in order, with their offsets in the text and what
 /// they demand. It stands at `at` in the text, a multiple of 16.
 pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
-    let buckets = destinations
-        .last()
-        .map_or(0, |&(pc, ..)| pc as usize / 64 + 1);
-    let first = (HEADER + 4 * (buckets + 1)).next_multiple_of(16);
+    let buckets = buckets(destinations, |&(pc, ..)| pc);
+    let first = (HEADER + 4 * buckets.len()).next_multiple_of(16);
     let mut table = Vec::with_capacity(first + 16 * destinations.len());
-    table.extend_from_slice(&(buckets as u32).to_le_bytes());
+    table.extend_from_slice(&(buckets.len() as u32 - 1).to_le_bytes());
     table.extend_from_slice(&((at + first) as u32).to_le_bytes());
     table.extend_from_slice(&(first as u32).to_le_bytes());
-    for bucket in 0..=buckets {
-        let before = destinations.partition_point(|&(pc, ..)| (pc as usize / 64) < bucket);
-        table.extend_from_slice(&(before as u32).to_le_bytes());
+    for before in buckets {
+        table.extend_from_slice(&before.to_le_bytes());
     }
     table.resize(first, 0);
     for &(pc, offset, demand) in destinations {
