@@ -36,7 +36,10 @@ mod report;
 mod svg;
 
 use alloy_evm::EthEvmFactory;
-use blocks::format::{Block, Folder};
+use blocks::{
+    arguments,
+    format::{Block, Folder},
+};
 use client::{Client, Pass};
 use report::Report;
 use revmc_jit::{CompilationEvent, JitBackend, RuntimeConfig, revm::JitEvmFactory};
@@ -57,32 +60,21 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut parsed = Self {
-            folder: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blocks/mainnet")),
-            passes: 10,
-            svg: None,
-        };
-        let mut folders = 0;
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--repeat" => {
-                    parsed.passes = arguments
-                        .next()?
-                        .parse()
-                        .ok()
-                        .filter(|&passes| passes > 0)?
-                }
-                "--svg" => parsed.svg = Some(arguments.next()?.into()),
-                flag if flag.starts_with('-') => return None,
-                folder if folders == 0 => {
-                    parsed.folder = folder.into();
-                    folders += 1;
-                }
+    fn parse(arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let (mut passes, mut svg) = (10, None);
+        let folder = arguments::folder(arguments, |flag, rest| {
+            match flag {
+                "--repeat" => passes = arguments::number(rest)?,
+                "--svg" => svg = Some(rest.next()?.into()),
                 _ => return None,
             }
-        }
-        Some(parsed)
+            Some(())
+        })?;
+        Some(Self {
+            folder,
+            passes,
+            svg,
+        })
     }
 }
 

@@ -29,6 +29,7 @@ mod check;
 mod report;
 
 use blocks::{
+    arguments,
     format::{Block, Folder},
     native::Native,
     run,
@@ -49,28 +50,21 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut parsed = Self {
-            folder: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blocks/mainnet")),
-            runs: RUNS,
-            interpreter: false,
-        };
-        let mut folders = 0;
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--interpreter" => parsed.interpreter = true,
-                "--runs" => {
-                    parsed.runs = arguments.next()?.parse().ok().filter(|&runs| runs > 0)?
-                }
-                flag if flag.starts_with('-') => return None,
-                folder if folders == 0 => {
-                    parsed.folder = folder.into();
-                    folders += 1;
-                }
+    fn parse(arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let (mut runs, mut interpreter) = (RUNS, false);
+        let folder = arguments::folder(arguments, |flag, rest| {
+            match flag {
+                "--interpreter" => interpreter = true,
+                "--runs" => runs = arguments::number(rest)?,
                 _ => return None,
             }
-        }
-        Some(parsed)
+            Some(())
+        })?;
+        Some(Self {
+            folder,
+            runs,
+            interpreter,
+        })
     }
 }
 

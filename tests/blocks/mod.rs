@@ -2,6 +2,7 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | `arguments` | the command line of a program that runs a folder |
 //! | `json` | hexadecimal fields of JSON |
 //! | `chain` | which fork a block is of, and what the fork does before the first transaction |
 //! | `dao` | the accounts of the one irregular state change |
@@ -23,6 +24,7 @@
 
 #[cfg(feature = "alloy-evm")]
 pub mod alloy;
+pub mod arguments;
 pub mod chain;
 pub mod compare;
 pub mod dao;
