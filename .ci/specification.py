@@ -3,6 +3,8 @@
     specification.py convert FROM TO     the official tests of 2015 in today's form, for every fork
     specification.py fill FILE..         computes the entries of `post` that have no `hash`
     specification.py check FILE..        compares the entries that have one
+    specification.py table FILE..        prints the table of what the entries expect, which
+                                         `statetest --roots` reads (examples/statetest/roots.rs)
 
 A test that the specification needs longer than SECONDS or more than MEMORY for keeps its empty
 entry; `check` passes over it.
@@ -285,6 +287,43 @@ def convert(source, target):
     print(f"{count} tests in {target}")
 
 
+# --- the table of roots --------------------------------------------------------------------------
+
+
+def identity(test):
+    """What a test executes, as eight bytes that name it in the table."""
+    parts = {part: test[part] for part in ["env", "pre", "transaction"]}
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return keccak256(text.encode())[:8].hex()
+
+
+def digest(entry):
+    """Six bytes for the root and the logs; `-` for a transaction that is refused, `?` if not known."""
+    if "expectException" in entry:
+        return "-"
+    if not {"hash", "logs"} <= entry.keys():
+        return "?"
+    return keccak256(bytes.fromhex(data(entry["hash"])[2:] + data(entry["logs"])[2:]))[:6].hex()
+
+
+def table(path):
+    """The lines of a file's tests."""
+    lines = set()
+    for test in json.loads(pathlib.Path(path).read_text()).values():
+        if isinstance(test["transaction"], list):
+            continue
+        for at in range(max(map(len, test["post"].values()))):
+            digests = [
+                digest(entries[at]) if at < len(entries) else "?"
+                for entries in (test["post"].get(fork, []) for fork in FORKS)
+            ]
+            if set(digests) == {"?"}:
+                continue
+            short = ["=" if at and digests[at - 1] == one else one for at, one in enumerate(digests)]
+            lines.add(" ".join([identity(test), str(at), *short]))
+    return lines
+
+
 def main():
     command, arguments = sys.argv[1], sys.argv[2:]
     logging.disable(logging.CRITICAL)
@@ -295,6 +334,9 @@ def main():
         for path in map(pathlib.Path, arguments)
         for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path])
     ]
+    if command == "table":
+        print("# identity of a test, entry of its `post`, then for each fork: " + ", ".join(FORKS))
+        return print("\n".join(sorted(set().union(*map(table, files)))))
     total = {}
     with multiprocessing.Pool(initializer=limit) as pool:
         for counts in pool.imap_unordered({"fill": fill, "check": check}[command], files):

@@ -9,7 +9,11 @@ mod artifact_support;
 mod common;
 #[cfg(target_os = "linux")]
 mod fuzz_seeds;
+#[path = "../fuzz/bodies/programs.rs"]
+mod programs;
 mod resident_model;
+#[path = "../fuzz/bodies/rules.rs"]
+mod rules;
 #[path = "../fuzz/bodies/runtime_ops.rs"]
 mod runtime_ops;
 mod runtime_support;
@@ -53,6 +57,25 @@ fn vs_interpreter() {
         vs_interpreter::run(data);
     });
     assert!(cases > inputs / 2, "only {cases} inputs are programs");
+}
+
+#[test]
+fn programs() {
+    let mut cases = 0;
+    let inputs = replay("programs", 40, |data| {
+        cases += usize::from(programs::program(data).is_some());
+        programs::run(data);
+    });
+    assert!(cases > inputs * 3 / 4, "only {cases} inputs are programs");
+}
+
+#[test]
+fn rules() {
+    let mut cases = 0;
+    let inputs = replay("rules", 40, |data| {
+        cases += usize::from(rules::run(data));
+    });
+    assert!(cases > inputs / 2, "only {cases} inputs are frames");
 }
 
 #[test]

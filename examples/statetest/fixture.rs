@@ -8,6 +8,7 @@
 //! whole transactions that are run one after the other, on every fork, without an expectation.
 //! The sender stands in `sender`: it is not derived from a secret key.
 
+use crate::roots::{Digest, Roots};
 use revm::bytecode::Bytecode;
 use revm::context::{BlockEnv, TxEnv, transaction::AccessList};
 use revm::context_interface::block::BlobExcessGasAndPrice;
@@ -74,6 +75,8 @@ pub enum Expected {
     Refused,
     /// The hashes of the state and, where given, of the logs afterwards.
     Hashes { root: B256, logs: Option<B256> },
+    /// The digest of both, from a table.
+    Digest(Digest),
 }
 
 impl Fixture {
@@ -117,17 +120,17 @@ enum ExcessBlobGas {
     After(u64),
 }
 
-/// Every test in a file's text.
-pub fn parse(text: &str) -> Result<Vec<Fixture>, String> {
+/// Every test in a file's text; what it does not say of an entry, `roots` may.
+pub fn parse(text: &str, roots: &Roots) -> Result<Vec<Fixture>, String> {
     let file: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let tests = file.as_object().ok_or("not an object of tests")?;
     tests
         .iter()
-        .map(|(name, test)| fixture(name, test).map_err(|e| format!("{name}: {e}")))
+        .map(|(name, test)| fixture(name, test, roots).map_err(|e| format!("{name}: {e}")))
         .collect()
 }
 
-fn fixture(name: &str, test: &Value) -> Result<Fixture, String> {
+fn fixture(name: &str, test: &Value, roots: &Roots) -> Result<Fixture, String> {
     let mut skipped = 0;
     let mut cases = Vec::new();
     if let Some(list) = test["transaction"].as_array() {
@@ -181,7 +184,10 @@ fn fixture(name: &str, test: &Value) -> Result<Fixture, String> {
                     index,
                     added,
                     transactions: vec![indexed(&test["transaction"], entry)?.on(spec_id)],
-                    expected: if added { None } else { expected(entry)? },
+                    expected: match added {
+                        true => None,
+                        false => expected(entry)?.or_else(|| roots.expected(test, index, fork)),
+                    },
                 });
             }
         }

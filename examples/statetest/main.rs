@@ -1,7 +1,7 @@
 //! Runs Ethereum's state tests with and without native code.
 //!
 //! ```text
-//! cargo run --release --example statetest -- tests/statetests [PATH ...]
+//! cargo run --release --example statetest -- [--roots=TABLE] tests/statetests [PATH ...]
 //! cargo run --example statetest -- --fill tests/statetests
 //! ```
 //!
@@ -17,18 +17,22 @@
 //! compiled code does anything that the interpreter does not, 2 if a file cannot be read. A test
 //! that all three fail is listed, and not counted as a difference.
 //!
+//! `--roots` names a table (`roots.rs`) of what tests end with whose files do not say.
+//!
 //! `--fill` writes what the interpreter computes into entries of `post` that have no `hash` yet.
 
 #[path = "../../tests/blocks/mod.rs"]
 mod blocks;
 mod fixture;
 mod root;
+mod roots;
 mod run;
 
 use blocks::native::config;
 use fixture::{Case, Fixture};
 use revmc_jit::compiler::Tier;
 use revmc_jit::{JitBackend, RuntimeStatsSnapshot};
+use roots::Roots;
 use run::{Outcome, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,10 +59,23 @@ fn main() -> ExitCode {
         .skip(1)
         .partition(|argument| argument.starts_with("--"));
     let fill = flags == ["--fill"];
-    if paths.is_empty() || !(fill || flags.is_empty()) {
-        eprintln!("statetest [--fill] PATH ...");
+    let table = match &flags[..] {
+        [flag] => flag.strip_prefix("--roots="),
+        _ => None,
+    };
+    if paths.is_empty() || !(fill || flags.is_empty() || table.is_some()) {
+        eprintln!("statetest [--fill | --roots=TABLE] PATH ...");
         return ExitCode::from(2);
     }
+    let roots = match table.map(|table| read(Path::new(table)).and_then(|text| Roots::parse(&text)))
+    {
+        None => Roots::default(),
+        Some(Ok(roots)) => roots,
+        Some(Err(error)) => {
+            eprintln!("{}: {error}", table.unwrap_or_default());
+            return ExitCode::from(2);
+        }
+    };
     let mut files = Vec::new();
     for path in &paths {
         if let Err(error) = collect(Path::new(path), &mut files) {
@@ -86,7 +103,7 @@ fn main() -> ExitCode {
     let mut folders = BTreeMap::<PathBuf, Counts>::new();
     let read = finish(&files, |file| {
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        compare_file(file, &backends, folders.entry(folder).or_default())
+        compare_file(file, &roots, &backends, folders.entry(folder).or_default())
     });
 
     let heads = [
@@ -177,8 +194,13 @@ fn read(file: &Path) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|error| error.to_string())
 }
 
-fn compare_file(file: &Path, backends: &[JitBackend], counts: &mut Counts) -> Result<(), String> {
-    for fixture in fixture::parse(&read(file)?)? {
+fn compare_file(
+    file: &Path,
+    roots: &Roots,
+    backends: &[JitBackend],
+    counts: &mut Counts,
+) -> Result<(), String> {
+    for fixture in fixture::parse(&read(file)?, roots)? {
         counts.skipped += fixture.skipped;
         for case in &fixture.cases {
             let place = format!(
@@ -237,7 +259,7 @@ fn compare(
 fn fill_file(file: &Path) -> Result<(), String> {
     let text = read(file)?;
     let mut json: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    for fixture in fixture::parse(&text)? {
+    for fixture in fixture::parse(&text, &Roots::default())? {
         for case in fixture
             .cases
             .iter()

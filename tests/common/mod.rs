@@ -10,6 +10,7 @@
 pub mod asm;
 pub mod case;
 pub mod database;
+pub mod disturb;
 pub mod engine;
 pub mod generate;
 pub mod programs;

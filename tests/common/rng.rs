@@ -4,16 +4,46 @@
 use super::types::U256;
 
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng {
+    /// What is drawn first, from the end to the beginning.
+    given: Vec<u8>,
+    state: u64,
+}
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self {
+            given: Vec::new(),
+            state: seed,
+        }
+    }
+
+    /// Draws the choices from these bytes, and goes on as seed 0 does when there are no more: so a
+    /// fuzzer that changes a byte changes a choice.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self {
+            given: bytes.iter().rev().copied().collect(),
+            state: 0,
+        }
+    }
+
+    /// So many bytes of those given, or, if there are none, of the generator's.
+    fn draw(&mut self, bytes: usize) -> u64 {
+        if self.given.is_empty() {
+            return self.generate();
+        }
+        (0..bytes).fold(0, |drawn, _| {
+            drawn << 8 | u64::from(self.given.pop().unwrap_or(0))
+        })
     }
 
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.draw(8)
+    }
+
+    fn generate(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -24,7 +54,12 @@ impl Rng {
         if bound == 0 {
             return 0;
         }
-        (self.next_u64() % bound as u64) as usize
+        let bytes = match bound {
+            ..=0x100 => 1,
+            ..=0x1_0000 => 2,
+            _ => 8,
+        };
+        (self.draw(bytes) % bound as u64) as usize
     }
 
     /// True in `percent` of 100 cases.
@@ -37,7 +72,7 @@ impl Rng {
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next_u64() as u8).collect()
+        (0..len).map(|_| self.draw(1) as u8).collect()
     }
 
     pub fn u256(&mut self) -> U256 {

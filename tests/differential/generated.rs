@@ -2,11 +2,10 @@
 
 use crate::common::{
     case::{Case, FORKS},
-    database::Fault,
-    engine::{Engine, Side, TIERS},
+    disturb::{disturb, everywhere},
+    engine::Engine,
     generate,
     rng::Rng,
-    shrink::shrink,
     types::hex,
 };
 use std::env;
@@ -15,31 +14,12 @@ pub fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().expect(name))
 }
 
-/// Runs a seed's program; a failing one is made small first.
+/// Runs a seed's program.
 fn check(engine: &mut Engine, seed: u64) {
-    let program = generate::program(seed);
-    let mut rng = Rng::new(!seed);
-    let mut sides: Vec<Side> = TIERS.map(Side::Native).into();
-    sides.push(Side::Mixed(seed));
-    let mut program = program;
-    if rng.chance(15) {
-        let fault = *rng.pick(&[Fault::Error, Fault::Panic]);
-        program.frame.fault = Some((rng.below(8), fault));
-    }
-    if rng.chance(30) {
-        program.frame.reservoir = rng.below(400_000) as u64;
-    }
-    let case = program.case();
-    for side in sides {
-        if engine.difference(&case, &side).is_none() {
-            continue;
-        }
-        let small = shrink(program, |program| {
-            engine.difference(&program.case(), &side).is_some()
-        });
-        let case = small.case();
-        let difference = engine.difference(&case, &side).unwrap_or_default();
-        panic!("seed {seed}, {side:?}: {difference}\n{case}");
+    let mut program = generate::program(seed);
+    disturb(&mut program, &mut Rng::new(!seed));
+    if let Err(difference) = everywhere(engine, program, seed) {
+        panic!("seed {seed}, {difference}");
     }
 }
 

@@ -1,11 +1,17 @@
 //! The hand-written programs: on every fork, in static calls, with calldata, and at every gas limit.
+//!
+//! `REVMC_JIT_UNITS` says up to which gas limit each unit of gas is tried. 200,000 is what a program
+//! has, so with that every one is swept from its first unit to its last.
 
-use crate::common::{
-    case::{Case, FORKS},
-    engine::Engine,
-    programs::ALL,
-    rng::Rng,
-    types::SpecId,
+use crate::{
+    common::{
+        case::{Case, FORKS},
+        engine::Engine,
+        programs::ALL,
+        rng::Rng,
+        types::SpecId,
+    },
+    generated::number,
 };
 
 /// Names and texts; `turn` of `turns`, so that several tests share the work.
@@ -34,7 +40,9 @@ fn on_every_fork() {
 
 /// Unit by unit up to `units`, and where the program is about to have enough; between them in steps.
 fn sweep(spec_id: SpecId, turn: usize, turns: usize, units: u64) {
+    let units = number("REVMC_JIT_UNITS", units);
     let mut engine = Engine::new();
+    let mut tried = 0u64;
     for (index, (name, text)) in texts(turn, turns).enumerate() {
         let case = Case::asm(text).on(spec_id).gas(200_000);
         let enough = engine.check(name, &case).spent();
@@ -44,11 +52,13 @@ fn sweep(spec_id: SpecId, turn: usize, turns: usize, units: u64) {
             .chain(near..enough + 2);
         for gas in limits {
             engine.check(name, &case.clone().gas(gas));
+            tried += 1;
         }
         if index % 50 == 49 {
             engine.forget();
         }
     }
+    println!("{spec_id:?}: {tried} gas limits");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::vs_interpreter::FORKS;
 use super::{artifact_support, runtime_ops, vs_interpreter};
 use crate::common::asm::asm;
-use crate::common::programs::ALL;
+use crate::common::{programs::ALL, rng::Rng};
 use arbitrary::{Arbitrary, Unstructured};
 use revm::bytecode::opcode::OpCode;
 use revm::primitives::{U256, hex, keccak256};
@@ -18,6 +18,8 @@ use std::path::Path;
 #[ignore = "writes into fuzz/"]
 fn write_seeds() {
     write("vs_interpreter", vs_interpreter_seeds());
+    write("programs", programs_seeds());
+    write("rules", rules_seeds());
     write("map_ops", map_ops_seeds());
     write("artifact_bytes", artifact_bytes_seeds());
     write("runtime_ops", runtime_ops_seeds());
@@ -116,6 +118,42 @@ fn arithmetic_seeds() -> impl Iterator<Item = Vec<u8>> {
             vs_interpreter::input(newest, &calldata, &asm(&text))
         })
     })
+}
+
+/// Choices enough for programs of every size.
+fn programs_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let mut rng = Rng::new(1);
+    let mut choices = |index: usize| rng.bytes(8 + 16 * index);
+    (0..48).map(|index| ("choices", choices(index))).collect()
+}
+
+/// Hand-written programs under rules that change a few of their own opcodes.
+fn rules_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let mut rng = Rng::new(2);
+    let mut seeds = Vec::new();
+    for (index, (name, text)) in ALL.iter().flat_map(|(_, table)| *table).enumerate() {
+        let code = asm(text);
+        if index % 4 != 0 || code.is_empty() || code.len() > 500 {
+            continue;
+        }
+        let (rules, deeds) = (1 + rng.below(3), rng.below(12));
+        let fork = FORKS.len() as u8 - 1 - (index % 3) as u8;
+        let mut seed = vec![fork, 0xff, 0xff, 0x03, rules as u8, deeds as u8];
+        seed.extend(rng.bytes(2));
+        for _ in 0..rules {
+            // A number that is none of the code's opcodes is added, if it is no opcode at all.
+            let opcode = *rng.pick(&code);
+            let kind = match OpCode::new(opcode) {
+                Some(_) => rng.below(3) as u8,
+                None => 3,
+            };
+            seed.extend([opcode, kind, rng.below(200) as u8]);
+        }
+        seed.extend(rng.bytes(2 * deeds));
+        seed.extend(code);
+        seeds.push((*name, seed));
+    }
+    seeds
 }
 
 /// For each hasher and order of the final drops: insertions, lookups of every kind that are kept,

@@ -8,13 +8,15 @@ mod differential;
 mod driver;
 mod edge_programs;
 mod frames;
-#[path = "../common/generate.rs"]
+#[path = "../common/generate/mod.rs"]
 mod generate;
 mod native;
 mod opcodes;
 #[path = "../common/programs.rs"]
 mod programs;
 mod refused;
+// Bytes are drawn from by fuzzers, of today's engine.
+#[allow(dead_code)]
 #[path = "../common/rng.rs"]
 mod rng;
 #[cfg(feature = "revm-10")]
