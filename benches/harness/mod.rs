@@ -38,6 +38,8 @@ impl Effort {
 /// One run of a benchmark.
 pub struct Session {
     pub effort: Effort,
+    /// Where a benchmark that draws a chart of its own puts it.
+    pub svg: Option<PathBuf>,
     report: Report,
 }
 
@@ -67,15 +69,17 @@ pub type Section = (&'static str, fn(&mut Session));
 /// Without `--bench`, which `cargo bench` passes and `cargo test --benches` does not, everything
 /// runs once and for a moment: a check that it works.
 pub fn run(name: &str, sections: &[Section]) -> ExitCode {
-    let (mut wanted, mut json, mut measure) = (Vec::new(), None, false);
+    let (mut wanted, mut measure) = (Vec::new(), false);
+    let (mut json, mut svg) = (None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => measure = true,
-            "--json" => match arguments.next() {
-                Some(file) => json = Some(PathBuf::from(file)),
+            "--json" | "--svg" => match arguments.next().map(PathBuf::from) {
+                Some(file) if argument == "--json" => json = Some(file),
+                Some(file) => svg = Some(file),
                 None => {
-                    eprintln!("--json needs a file");
+                    eprintln!("{argument} needs a file");
                     return ExitCode::from(2);
                 }
             },
@@ -96,6 +100,7 @@ pub fn run(name: &str, sections: &[Section]) -> ExitCode {
                 patience: Duration::ZERO,
             }
         },
+        svg,
         report: Report::new(name),
     };
     let sections: Vec<_> = sections

@@ -17,6 +17,9 @@ mod fixture;
 #[path = "../statetest/root.rs"]
 mod root;
 #[allow(dead_code, reason = "`statetest` uses all of it")]
+#[path = "../statetest/roots.rs"]
+mod roots;
+#[allow(dead_code, reason = "`statetest` uses all of it")]
 #[path = "../statetest/run.rs"]
 mod run;
 
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
     for path in paths {
         let read = fs::read_to_string(&path).map_err(|error| error.to_string());
         let reported = read.and_then(|text| {
-            let fixtures = fixture::parse(&text)?;
+            let fixtures = fixture::parse(&text, &roots::Roots::default())?;
             fixtures.iter().try_for_each(|fixture| {
                 report(fixture).map_err(|error| format!("{}: {error}", fixture.name))
             })

@@ -55,8 +55,8 @@ impl Rng {
             return 0;
         }
         let bytes = match bound {
-            ..=0x100 => 1,
-            ..=0x1_0000 => 2,
+            0..=0x100 => 1,
+            0x101..=0x1_0000 => 2,
             _ => 8,
         };
         (self.draw(bytes) % bound as u64) as usize
