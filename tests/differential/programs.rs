@@ -38,45 +38,50 @@ fn on_every_fork() {
     }
 }
 
-/// Unit by unit up to `units`, and where the program is about to have enough; between them in steps.
-fn sweep(spec_id: SpecId, turn: usize, turns: usize, units: u64) {
-    let units = number("REVMC_JIT_UNITS", units);
-    let mut engine = Engine::new();
-    let mut tried = 0u64;
-    for (index, (name, text)) in texts(turn, turns).enumerate() {
-        let case = Case::asm(text).on(spec_id).gas(200_000);
-        let enough = engine.check(name, &case).spent();
-        let near = enough.saturating_sub(100).max(units);
-        let limits = (0..units.min(enough))
-            .chain((units..near).step_by(997))
-            .chain(near..enough + 2);
-        for gas in limits {
-            engine.check(name, &case.clone().gas(gas));
-            tried += 1;
+/// At every gas limit.
+mod gas_sweeps {
+    use super::*;
+
+    /// Unit by unit up to `units`, and where the program is about to have enough; between them in steps.
+    fn sweep(spec_id: SpecId, turn: usize, turns: usize, units: u64) {
+        let units = number("REVMC_JIT_UNITS", units);
+        let mut engine = Engine::new();
+        let mut tried = 0u64;
+        for (index, (name, text)) in texts(turn, turns).enumerate() {
+            let case = Case::asm(text).on(spec_id).gas(200_000);
+            let enough = engine.check(name, &case).spent();
+            let near = enough.saturating_sub(100).max(units);
+            let limits = (0..units.min(enough))
+                .chain((units..near).step_by(997))
+                .chain(near..enough + 2);
+            for gas in limits {
+                engine.check(name, &case.clone().gas(gas));
+                tried += 1;
+            }
+            if index % 50 == 49 {
+                engine.forget();
+            }
         }
-        if index % 50 == 49 {
-            engine.forget();
-        }
+        println!("{spec_id:?}: {tried} gas limits");
     }
-    println!("{spec_id:?}: {tried} gas limits");
-}
 
-#[test]
-fn at_every_gas_limit_on_the_newest_fork() {
-    sweep(SpecId::AMSTERDAM, 0, 1, 500);
-}
+    #[test]
+    fn on_the_newest_fork() {
+        sweep(SpecId::AMSTERDAM, 0, 1, 500);
+    }
 
-#[test]
-fn at_every_gas_limit_on_osaka() {
-    sweep(SpecId::OSAKA, 0, 2, 1_500);
-}
+    #[test]
+    fn on_osaka() {
+        sweep(SpecId::OSAKA, 0, 2, 1_500);
+    }
 
-#[test]
-fn at_every_gas_limit_on_osaka_too() {
-    sweep(SpecId::OSAKA, 1, 2, 1_500);
-}
+    #[test]
+    fn on_osaka_too() {
+        sweep(SpecId::OSAKA, 1, 2, 1_500);
+    }
 
-#[test]
-fn at_every_gas_limit_on_frontier() {
-    sweep(SpecId::FRONTIER, 0, 1, 300);
+    #[test]
+    fn on_frontier() {
+        sweep(SpecId::FRONTIER, 0, 1, 300);
+    }
 }
