@@ -1,89 +1,34 @@
-//! Single frames through `CompiledProgram::run_frame`: what it refuses, and that instructions of the
-//! client's, whatever they do to the interpreter, are followed as the interpreter follows them.
+//! Single frames through `CompiledProgram::run_frame`: instructions of the client's, whatever they do to the
+//! interpreter, are followed as the interpreter follows them. What is refused: `adapter_refused.rs`.
 
+mod common;
+
+use common::frame::{Context, SPEC, Table, compile, state, table_with};
 use revm::{
     bytecode::Bytecode,
     interpreter::{
-        CallInput, GasTable, Host, InputsImpl, Instruction, InstructionContext,
-        InstructionExecResult, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
-        SharedMemory, Stack,
+        CallInput, Host, Instruction, InstructionExecResult, InstructionResult, Interpreter,
+        InterpreterAction, Stack,
         host::DummyHost,
         instruction_table,
         instructions::gas_table_spec,
-        interpreter::{EthInterpreter, ExtBytecode},
+        interpreter::ExtBytecode,
         interpreter_types::{Jumps, LoopControl},
     },
     primitives::{U256, hex},
 };
 use revmc_jit::{
-    Chain, CompiledProgram, ForkRules, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
+    Chain, CompiledProgram, ForkRules,
     compiler::{CompileError, CompileOptions},
-    primitives::{Bytes, OptimizationLevel, SpecId, keccak256},
-    revm::FrameError,
+    primitives::{Bytes, SpecId},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-const SPEC: SpecId = SpecId::OSAKA;
-
-type Table = InstructionTable<EthInterpreter, DummyHost>;
-type Context<'a> = InstructionContext<'a, DummyHost, EthInterpreter>;
-
-fn key(code: &[u8]) -> RuntimeCacheKey {
-    RuntimeCacheKey {
-        code_hash: keccak256(code),
-        spec_id: SPEC,
-    }
-}
-
-/// The programs of both tiers.
-fn compile(code: &[u8], chain: &Chain) -> Vec<Arc<CompiledProgram>> {
-    let levels = [OptimizationLevel::None, OptimizationLevel::Aggressive];
-    levels
-        .map(|level| {
-            let mut config = RuntimeConfig::default();
-            config.chain = chain.clone();
-            config.tuning.jit_opt_level = level;
-            config.tuning.jit_tiered = false;
-            let backend = JitBackend::new(config).expect("a configuration that works");
-            let (key, code) = (key(code), Bytes::copy_from_slice(code));
-            let request = LookupRequest { key, code };
-            backend.compile_jit_sync(request).expect("compiles");
-            let program = backend.get_compiled(key.code_hash, key.spec_id);
-            program.expect("was just compiled")
-        })
-        .into()
-}
-
 fn frame(code: &[u8], gas: u64) -> Interpreter {
-    let hash = keccak256(code);
-    let code = Bytecode::new_legacy(Bytes::copy_from_slice(code));
-    let input = InputsImpl {
-        input: CallInput::Bytes(Bytes::from_static(&[0x11; 40])),
-        ..InputsImpl::default()
-    };
-    Interpreter::new(
-        SharedMemory::new(),
-        ExtBytecode::new_with_hash(code, hash),
-        input,
-        false,
-        SPEC,
-        gas,
-    )
-}
-
-/// Everything that can be told of a frame.
-fn state(frame: &Interpreter) -> impl PartialEq + std::fmt::Debug + use<> {
-    (
-        frame.bytecode.pc(),
-        frame.gas,
-        frame.stack.data().clone(),
-        frame.memory.context_memory().to_vec(),
-        frame.input.clone(),
-        frame.return_data.0.clone(),
-    )
+    common::frame::frame(SPEC, code, gas)
 }
 
 /// Runs a frame on the interpreter and on both programs, and compares.
@@ -136,15 +81,6 @@ fn compare_programs(
         }
     }
     action
-}
-
-/// Mainnet with another instruction at BALANCE, a boundary instruction, and at 0x0c, which mainnet
-/// does not have and the interpreter steps over.
-fn table_with(f: fn(Context<'_>) -> InstructionExecResult) -> Table {
-    let mut table = instruction_table();
-    table[0x31] = Instruction::new(f);
-    table[0x0c] = Instruction::new(f);
-    table
 }
 
 /// `op` in the middle of other work, more than once: a loop of three rounds around words on the stack,
@@ -516,147 +452,5 @@ fn a_chain_of_its_own_runs_by_its_own_costs() {
     table[0x51] = Instruction::new(mload);
     for gas in (0..4000).step_by(37).chain([1_000_000]) {
         compare(&around(0x15), gas, &chain, &table);
-    }
-}
-
-/// A hash that lies, over code of the same length: machine code must not be led astray, whatever the
-/// result is.
-#[test]
-fn code_under_a_wrong_hash_does_no_harm() {
-    // ADDRESS, BALANCE and its like in the one, LOG4, EXTCODECOPY and their like in the other.
-    let promised: Vec<u8> = [&hex!("5f")[..], &[0x31; 40], &hex!("5000")].concat();
-    for op in [
-        0x50u8, 0x0c, 0x3a, 0x55, 0xa4, 0x3c, 0x20, 0x31, 0x5b, 0x56, 0xf3,
-    ] {
-        let actual: Vec<u8> = [&hex!("5f")[..], &[op; 40], &hex!("5000")].concat();
-        for program in compile(&promised, &Chain::mainnet()) {
-            let mut frame = frame(&actual, 10_000_000);
-            let bytecode = Bytecode::new_legacy(actual.clone().into());
-            frame.bytecode = ExtBytecode::new_with_hash(bytecode, keccak256(&promised));
-            let (table, gas_table) = (instruction_table(), gas_table_spec(SPEC));
-            let mut host = DummyHost::new(SPEC);
-            let action = program.run_frame(&mut frame, &table, &gas_table, &mut host);
-            action.expect("the hash is believed");
-            assert!(frame.stack.len() <= 1024);
-        }
-    }
-}
-
-/// Analysis adds to code what its end needs; to code of the same length with another end it adds less. The
-/// interpreter must not stand behind it.
-#[test]
-fn code_under_a_wrong_hash_is_not_left_at_its_end() {
-    // At the end: a boundary instruction, a native one, one to step over, one with an operand, pushes
-    // whose operands are cut off, a jump to the end.
-    for end in [
-        &hex!("5f31")[..],
-        &hex!("5f15"),
-        &hex!("5f0c"),
-        &hex!("5fe6"),
-        &hex!("5f7f"),
-        &hex!("5f61aa"),
-        &hex!("5ff3"),
-        &hex!("600a565f5b"),
-    ] {
-        let mut promised = vec![0x5b; 11 - end.len()];
-        promised.extend(end);
-        let actual = [vec![0x5b; 10], vec![0x00]].concat();
-        for program in compile(&promised, &Chain::mainnet()) {
-            let mut frame = frame(&actual, 10_000_000);
-            let bytecode = Bytecode::new_legacy(actual.clone().into());
-            assert_eq!(bytecode.bytes_slice().len(), actual.len());
-            frame.bytecode = ExtBytecode::new_with_hash(bytecode, keccak256(&promised));
-            let (table, gas_table) = (table_with(|_| Ok(())), gas_table_spec(SPEC));
-            let mut host = DummyHost::new(SPEC);
-            let action = program.run_frame(&mut frame, &table, &gas_table, &mut host);
-            action.expect("the hash is believed");
-            assert!(
-                frame.bytecode.pc() <= actual.len(),
-                "{}",
-                hex::encode(&promised)
-            );
-        }
-    }
-}
-
-/// What is refused is named, and is as it was.
-#[test]
-fn what_is_not_the_programs_is_refused_untouched() {
-    let code = hex!("600160020100");
-    let (table, gas_table): (Table, GasTable) = (instruction_table(), gas_table_spec(SPEC));
-    for program in compile(&code, &Chain::mainnet()) {
-        let refuse = |frame: &mut Interpreter, gas_table: &GasTable| {
-            let before = state(frame);
-            let mut host = DummyHost::new(SPEC);
-            let refused = program.run_frame(frame, &table, gas_table, &mut host);
-            assert_eq!(state(frame), before);
-            refused.expect_err("refused")
-        };
-        let new = || frame(&code, 100);
-        let hash = keccak256(code);
-
-        let mut other = frame(&[0x00], 100);
-        let frame = Some(keccak256([0x00]));
-        let expected = FrameError::CodeHash {
-            program: hash,
-            frame,
-        };
-        assert_eq!(refuse(&mut other, &gas_table), expected);
-
-        let mut unnamed = new();
-        unnamed.bytecode = ExtBytecode::new(Bytecode::new_legacy(code.into()));
-        let expected = FrameError::CodeHash {
-            program: hash,
-            frame: None,
-        };
-        assert_eq!(refuse(&mut unnamed, &gas_table), expected);
-
-        let mut longer = new();
-        let bytecode = Bytecode::new_legacy(vec![0; 7].into());
-        longer.bytecode = ExtBytecode::new_with_hash(bytecode, hash);
-        let expected = FrameError::CodeLen {
-            program: 6,
-            frame: 7,
-        };
-        assert_eq!(refuse(&mut longer, &gas_table), expected);
-
-        let mut older = new();
-        older.runtime_flag.spec_id = SpecId::CANCUN;
-        let expected = FrameError::Spec {
-            program: SPEC,
-            frame: SpecId::CANCUN,
-        };
-        assert_eq!(refuse(&mut older, &gas_table), expected);
-
-        let mut dearer = gas_table;
-        dearer[0xfe] = 9;
-        let expected = FrameError::GasTable {
-            opcode: 0xfe,
-            program: 0,
-            frame: 9,
-        };
-        assert_eq!(refuse(&mut new(), &dearer), expected);
-
-        let mut ended = new();
-        ended.halt(InstructionResult::Stop);
-        assert_eq!(refuse(&mut ended, &gas_table), FrameError::ActionPending);
-
-        let mut shallow = new();
-        *shallow.stack.data_mut() = Vec::with_capacity(1000);
-        let expected = FrameError::Stack { capacity: 1000 };
-        assert_eq!(refuse(&mut shallow, &gas_table), expected);
-
-        let mut unpaid = new();
-        unpaid.memory.resize(64);
-        let expected = FrameError::Memory { len: 64, words: 0 };
-        assert_eq!(refuse(&mut unpaid, &gas_table), expected);
-
-        let mut outside = new();
-        outside.input.input = CallInput::SharedBuffer(0..1);
-        assert_eq!(refuse(&mut outside, &gas_table), FrameError::Input);
-
-        for error in [expected, FrameError::Input, FrameError::ActionPending] {
-            assert!(!error.to_string().is_empty());
-        }
     }
 }

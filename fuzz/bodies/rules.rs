@@ -11,16 +11,17 @@
 //! | 6, 7 | where the sides change |
 //! | 8.. | three bytes a rule: opcode, kind, price; two a deed; then the code |
 
-use crate::common::case::FORKS;
+use crate::common::{
+    self,
+    case::FORKS,
+    frame::{Context, Table, state},
+};
 use revm::{
-    bytecode::Bytecode,
     interpreter::{
-        CallInput, GasTable, Host, InputsImpl, Instruction, InstructionContext,
-        InstructionExecResult, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
-        SharedMemory, Stack,
+        CallInput, GasTable, Host, Instruction, InstructionExecResult, InstructionResult,
+        Interpreter, InterpreterAction, Stack,
         host::DummyHost,
         instruction_table,
-        interpreter::{EthInterpreter, ExtBytecode},
         interpreter_types::{Jumps, LoopControl},
     },
     primitives::{U256, hex},
@@ -43,9 +44,6 @@ const MAX_CODE_LEN: usize = 2048;
 
 /// Frames that odd instructions run inside of each other.
 const MAX_DEPTH: usize = 2;
-
-type Table = InstructionTable<EthInterpreter, DummyHost>;
-type Context<'a> = InstructionContext<'a, DummyHost, EthInterpreter>;
 
 /// What an odd instruction does, and how much of it.
 #[derive(Clone, Copy, Debug)]
@@ -200,31 +198,7 @@ fn odd(context: Context<'_>) -> InstructionExecResult {
 }
 
 fn frame(case: &Case, gas: u64) -> Interpreter {
-    let code = Bytecode::new_legacy(case.code.clone());
-    let input = InputsImpl {
-        input: CallInput::Bytes(Bytes::from_static(&[0x11; 40])),
-        ..InputsImpl::default()
-    };
-    Interpreter::new(
-        SharedMemory::new(),
-        ExtBytecode::new_with_hash(code, keccak256(&case.code)),
-        input,
-        false,
-        case.spec_id,
-        gas,
-    )
-}
-
-/// Everything that can be told of a frame.
-fn state(frame: &Interpreter) -> impl PartialEq + std::fmt::Debug + use<> {
-    (
-        frame.bytecode.pc(),
-        frame.gas,
-        frame.stack.data().clone(),
-        frame.memory.context_memory().to_vec(),
-        frame.input.clone(),
-        frame.return_data.0.clone(),
-    )
+    common::frame::frame(case.spec_id, &case.code, gas)
 }
 
 /// Runs a frame on the run's side.
@@ -288,6 +262,8 @@ impl Case {
     /// The client's instructions: odd where the chain's are not mainnet's.
     fn table(&self) -> Table {
         let mut table = instruction_table();
+        // DIFFICULTY, which this host does not answer since the merge.
+        table[0x44] = Instruction::new(odd);
         for &(opcode, kind, _) in &self.rules {
             // Without a STOP that ends it, the interpreter runs beyond the code.
             if kind % 4 != 0 && opcode != 0 {

@@ -30,6 +30,7 @@ mod evm;
 mod inspect;
 mod run;
 mod shims;
+mod switch;
 
 #[cfg(feature = "alloy-evm")]
 pub use alloy::{JitAlloyEvm, JitEvmFactory, RevmFactory};

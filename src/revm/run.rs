@@ -3,6 +3,7 @@
 use super::{
     error::FrameError,
     shims::{Context, Eth, load_all, store},
+    switch::{Asking, Never, Switch},
 };
 use crate::{
     CompiledProgram,
@@ -14,39 +15,6 @@ use revm_interpreter::{
     interpreter_types::{Jumps, LegacyBytecode, LoopControl, RuntimeFlag},
 };
 use std::panic::resume_unwind;
-
-/// Decides, where both sides could go on, which one does. Machine code is the same whatever the
-/// answers are, so that tests can show that neither side can tell.
-pub(super) trait Switch {
-    /// Whether anything but `false` is ever the answer.
-    const SWITCHES: bool;
-
-    /// Whether the interpreter goes on here rather than machine code.
-    fn switch(&mut self) -> bool;
-}
-
-/// Machine code wherever there is any.
-struct Never;
-
-impl Switch for Never {
-    const SWITCHES: bool = false;
-
-    #[inline(always)]
-    fn switch(&mut self) -> bool {
-        false
-    }
-}
-
-/// Asks a function.
-struct Asking<F>(F);
-
-impl<F: FnMut() -> bool> Switch for Asking<F> {
-    const SWITCHES: bool = true;
-
-    fn switch(&mut self) -> bool {
-        (self.0)()
-    }
-}
 
 /// Who goes on with a frame.
 enum Next {

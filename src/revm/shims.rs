@@ -30,7 +30,7 @@
 //!   code that it was compiled from, to which analysis adds what its end needs; the frame's may be
 //!   another one of the same length, under a hash that lies.
 
-use super::{error::FrameError, run::Switch};
+use super::{error::FrameError, switch::Switch};
 use crate::{
     compiler::effect,
     frame::{Exit, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word, boundary_parts},

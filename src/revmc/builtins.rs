@@ -28,6 +28,9 @@ use revmc::{
 use revmc_builtins::Builtin;
 use std::{cmp::Ordering, sync::OnceLock};
 
+/// The status of an instruction after which execution goes on.
+pub(super) const CONTINUE: u64 = InstructionResult::Continue as u64;
+
 /// The room's own entries, after revmc's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]

@@ -12,6 +12,7 @@ pub mod case;
 pub mod database;
 pub mod disturb;
 pub mod engine;
+pub mod frame;
 pub mod generate;
 pub mod programs;
 pub mod rng;

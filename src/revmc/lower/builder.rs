@@ -104,6 +104,13 @@ macro_rules! refused {
     };
 }
 
+impl CraneliftBuilder<'_> {
+    fn declare(&mut self, name: &str, callee: Callee) -> Function {
+        self.lowering.callees.push((name.to_owned(), callee));
+        Function(self.lowering.callees.len() - 1)
+    }
+}
+
 impl Builder for CraneliftBuilder<'_> {
     fn create_block(&mut self, name: &str) -> BasicBlock {
         self.lowering.new_basic_block(name)
@@ -554,25 +561,16 @@ impl Builder for CraneliftBuilder<'_> {
         if let Some(function) = self.get_function(name) {
             return function;
         }
-        let callee = match name {
-            "byte" => Callee::Byte,
-            "signextend" => Callee::SignExtend,
-            "calldataload" => Callee::CallDataLoad,
-            _ => {
-                self.lowering.refuse(format!("function {name:?}"));
-                return Function(usize::MAX);
-            }
+        let Some(callee) = Callee::built(name) else {
+            self.lowering.refuse(format!("function {name:?}"));
+            return Function(usize::MAX);
         };
-        self.lowering.callees.push((name.to_owned(), callee));
-        Function(self.lowering.callees.len() - 1)
+        self.declare(name, callee)
     }
 
     fn get_function(&mut self, name: &str) -> Option<Function> {
-        self.lowering
-            .callees
-            .iter()
-            .position(|(known, _)| known == name)
-            .map(Function)
+        let mut callees = self.lowering.callees.iter();
+        callees.position(|(known, _)| known == name).map(Function)
     }
 
     fn add_function(
@@ -587,10 +585,7 @@ impl Builder for CraneliftBuilder<'_> {
             self.lowering.refuse(format!("builtin {name:?}"));
             return Function(usize::MAX);
         };
-        self.lowering
-            .callees
-            .push((name.to_owned(), Callee::Builtin(builtin)));
-        Function(self.lowering.callees.len() - 1)
+        self.declare(name, Callee::Builtin(builtin))
     }
 
     fn add_function_attribute(

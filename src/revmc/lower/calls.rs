@@ -16,9 +16,21 @@ use crate::{
     revmc::builtins::{Helper, stack_effect},
 };
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, Signature, condcodes::IntCC, types};
-use revmc::interpreter::{Contract, InstructionResult};
+use revmc::interpreter::Contract;
 use revmc_builtins::Builtin;
 use std::mem::offset_of;
+
+impl Callee {
+    /// A function that the front end builds itself, and that is one of ours instead.
+    pub(super) fn built(name: &str) -> Option<Self> {
+        Some(match name {
+            "byte" => Self::Byte,
+            "signextend" => Self::SignExtend,
+            "calldataload" => Self::CallDataLoad,
+            _ => return None,
+        })
+    }
+}
 
 impl Lowering {
     pub(super) fn call_function(&mut self, callee: Callee, args: &[Value]) -> Option<Value> {
@@ -277,9 +289,6 @@ impl Lowering {
         )
     }
 }
-
-/// The status of an instruction after which execution goes on.
-pub(super) const CONTINUE: u64 = InstructionResult::Continue as u64;
 
 /// Whether a builtin returns an `InstructionResult`.
 fn status_of(builtin: Builtin) -> bool {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::compiler::limbs::{Limb, Region};
 use crate::revmc::TranslateError;
+use crate::revmc::builtins::CONTINUE;
 use crate::revmc::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;
@@ -360,7 +361,7 @@ impl Lowering {
     pub(super) fn exit_if(&mut self, cond: ir::Value, status: InstructionResult) {
         let ready = self.e.new_block(false);
         let status = self.e.iconst(types::I8, status as u64);
-        let fine = self.e.iconst(types::I8, super::calls::CONTINUE);
+        let fine = self.e.iconst(types::I8, CONTINUE);
         let status = self.e.select_values(cond, status, fine);
         self.exit_unless_continue(status, ready);
         self.e.block = ready;
@@ -374,9 +375,7 @@ impl Lowering {
         let Some(exit) = self.landing() else {
             return self.refuse("an exit before there is a return block");
         };
-        let failed = self
-            .e
-            .icmp_imm(IntCC::NotEqual, status, super::calls::CONTINUE as i64);
+        let failed = self.e.icmp_imm(IntCC::NotEqual, status, CONTINUE as i64);
         let arg = status.into();
         self.e.cursor().ins().brif(failed, exit, &[arg], ready, &[]);
     }

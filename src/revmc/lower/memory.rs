@@ -16,13 +16,12 @@
 
 use super::{
     Lowering,
-    calls::CONTINUE,
     frame::{CHECKPOINT, SHARED_MEMORY},
     param,
     value::{Data, Type, Value},
 };
 use crate::compiler::limbs::{Limb, Region, Word};
-use crate::revmc::builtins::Helper;
+use crate::revmc::builtins::{CONTINUE, Helper};
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;
 
