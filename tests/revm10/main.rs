@@ -12,7 +12,7 @@ mod frames;
 mod generate;
 mod native;
 mod opcodes;
-#[path = "../common/programs.rs"]
+#[path = "../common/programs/mod.rs"]
 mod programs;
 mod refused;
 // Bytes are drawn from by fuzzers, of today's engine.
