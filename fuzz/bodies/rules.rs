@@ -145,7 +145,10 @@ fn odd(context: Context<'_>) -> InstructionExecResult {
         5 => interpreter.input.input = CallInput::Bytes(vec![much; amount].into()),
         6 => {
             let to = amount % run.case.code.len();
-            interpreter.bytecode.absolute_jump(to);
+            // Elsewhere is push data, which may be a push that reads beyond the code and its padding.
+            if interpreter.bytecode.is_valid_legacy_jump(to) {
+                interpreter.bytecode.absolute_jump(to);
+            }
         }
         7 => {
             let results = [
@@ -265,8 +268,9 @@ impl Case {
         // DIFFICULTY, which this host does not answer since the merge.
         table[0x44] = Instruction::new(odd);
         for &(opcode, kind, _) in &self.rules {
-            // Without a STOP that ends it, the interpreter runs beyond the code.
-            if kind % 4 != 0 && opcode != 0 {
+            // The interpreter runs beyond the code without a STOP that ends it, and without a push that
+            // steps over its data.
+            if kind % 4 != 0 && !matches!(opcode, 0x00 | 0x60..=0x7f) {
                 table[usize::from(opcode)] = Instruction::new(odd);
             }
         }
