@@ -10,8 +10,10 @@ use super::{
     decode::Inst,
     effect::{Class, op},
     error::CompileError,
+    fault::{Fault, planted},
     rules::Rules,
 };
+use crate::frame::STACK_LIMIT;
 
 /// A basic block.
 #[derive(Clone, Debug)]
@@ -145,9 +147,15 @@ pub(super) fn run_gas(insts: &[Inst], at: u32, end: u32, rules: &Rules) -> u32 {
     for inst in &insts[at as usize..end as usize] {
         match inst.class {
             Class::Native => gas += u32::from(rules.gas_of(inst.opcode)),
+            Class::Boundary if planted(Fault::BoundaryIsFree) => return gas,
             Class::Boundary => return gas + u32::from(rules.gas_of(inst.opcode)),
             Class::Step | Class::End => return gas,
         }
     }
     gas
+}
+
+/// Whether a stack can hold so many words and have room for so many more.
+pub(super) fn possible(needs: u16, grows: u16) -> bool {
+    usize::from(needs) + usize::from(grows) <= STACK_LIMIT
 }

@@ -9,6 +9,7 @@
 
 use super::{
     effect::{Class, class, decode_pair, decode_single, effect, op},
+    fault::{Fault, planted},
     rules::Rules,
 };
 use alloy_primitives::U256;
@@ -33,6 +34,7 @@ impl Inst {
         let len = (self.opcode - op::PUSH0) as usize;
         let start = (self.pc as usize + 1).min(code.len());
         let data = &code[start..(start + len).min(code.len())];
+        let data = &data[..data.len() - usize::from(data.len() > 1 && planted(Fault::PushIsShort))];
         let mut bytes = [0; 32];
         bytes[32 - len..32 - len + data.len()].copy_from_slice(data);
         U256::from_be_bytes(bytes)
@@ -56,7 +58,13 @@ pub(super) fn decode(code: &[u8], rules: &Rules) -> Vec<Inst> {
             _ => None,
         };
         let (inputs, outputs, len) = match (effect(opcode), with_immediate) {
-            (Some(effect), _) => (effect.inputs, effect.outputs, effect.len as usize),
+            (Some(effect), _) => {
+                let len = match planted(Fault::PushDataIsCode) {
+                    true => 1,
+                    false => effect.len as usize,
+                };
+                (effect.inputs, effect.outputs, len)
+            }
             (None, Some(found)) if class == Class::Native => found,
             (None, _) => {
                 class = Class::Step;

@@ -18,10 +18,10 @@
 //! table, and is the interpreter's.
 
 use super::{
-    blocks::Blocks,
+    blocks::{Blocks, possible},
     decode::Inst,
     effect::{Class, decode_pair, decode_single, op},
-    flow::possible,
+    fault::{Fault, planted},
 };
 
 /// Constant offsets beyond are not followed.
@@ -142,7 +142,7 @@ fn ways(blocks: &Blocks, edges: &[Edges], pushes: &[u32]) -> (Vec<bool>, Vec<boo
                 && block.live
                 && !block.enterable
                 && !dynamic
-                && ways[index] == 1
+                && (ways[index] == 1 || ways[index] == 2 && planted(Fault::TwoWaysAreOne))
                 && possible(block.needs, block.grows);
             (lone, dynamic)
         })
@@ -207,7 +207,8 @@ fn scan(
                 continue;
             }
             op::DUP1..=op::DUP16 if native => {
-                stack.push(top(stack, (inst.opcode - op::DUP1) as usize + 1));
+                let from = usize::from(planted(Fault::ConstantOfTheNext));
+                stack.push(top(stack, (inst.opcode - op::DUP1) as usize + 1 + from));
                 continue;
             }
             op::DUPN if native => {
@@ -232,7 +233,8 @@ fn scan(
             op::MLOAD | op::MSTORE | op::MSTORE8 if native => {
                 let len = if inst.opcode == op::MSTORE8 { 1 } else { 32 };
                 if let Some(offset) = top(stack, 1).filter(|offset| *offset <= MAX_OFFSET) {
-                    reaches = reaches.max((offset + len).next_multiple_of(32) as u32);
+                    let more = 32 * u64::from(planted(Fault::BlockReachesFurther));
+                    reaches = reaches.max((offset + len + more).next_multiple_of(32) as u32);
                 }
             }
             op::JUMP | op::JUMPI if native => {

@@ -4,8 +4,10 @@
 //! if it is. Outside of this crate's unit tests the answer is a constant `false`, and nothing of a
 //! fault is built.
 //!
-//! To add one: name it below, with what goes wrong; ask for it where that goes wrong; and have a test
-//! [`plant`](planting::plant) it around a compilation and see what notices.
+//! To add one: name it below, with what goes wrong; ask for it where that goes wrong; and give it a row
+//! in the table of `src/trial/faults.rs`, which [`plant`](planting::plant)s it around a compilation and
+//! sees whether the comparison with the interpreter notices. A fault that would write out of bounds ends
+//! the tests' process: one beside it that does not shows the same, and bounds of the stack have none.
 //! [`Planted::reached`](planting::Planted) says whether the compilation came by its place, so that a
 //! program that does not reach it cannot pass for one that survives it. What is compiled by a worker is
 //! planted on the worker's thread.
@@ -48,6 +50,154 @@ faults! {
     SumIgnoresCarry,
     /// Cranelift: a loop's counter is not kept in the range that it was taken to have.
     CounterUnchecked,
+    /// x64: what is folded is one more.
+    FoldedIsMore,
+    /// x64: a sum's limbs do not pass their carry on.
+    SumLosesCarry,
+    /// x64: a difference's limbs do not pass their borrow on.
+    DifferenceLosesBorrow,
+    /// x64: the limbs above a difference are zero, whatever was borrowed.
+    DifferenceIsNeverNegative,
+    /// x64: a multiplication by a power of two shifts by one more.
+    ProductByPower,
+    /// x64: a product of two limbs is taken for one limb.
+    ProductIsNarrow,
+    /// x64: a division by a power of two shifts by one more.
+    QuotientByPower,
+    /// x64: a remainder by a power of two keeps that power's bit only.
+    RemainderByPower,
+    /// x64: a quotient by zero is the dividend.
+    DivisionByZeroIsTheDividend,
+    /// x64: the sign of a word whose sign bit may be set is taken for clear.
+    SignBitIsAnother,
+    /// x64: the shared routine is given the operands in the other order.
+    OperandsInTheOtherOrder,
+    /// x64: a signed comparison is made without signs.
+    ComparisonIsUnsigned,
+    /// x64: a comparison looks at the lowest limb only.
+    ComparisonOfOneLimb,
+    /// x64: an equality in limbs looks at the lowest only.
+    EqualityOfOneLimb,
+    /// x64: an equality in vectors asks whether the words share no bit.
+    EqualityOfVectors,
+    /// x64: ISZERO of a comparison is the comparison.
+    FlagsAreNotInverted,
+    /// x64: whether limbs are zero is asked of the lowest only.
+    TestOfOneLimb,
+    /// x64: a mask is left out that would have cleared a byte.
+    MaskLetsMoreThrough,
+    /// x64: a shift by 256 leaves one.
+    ShiftOfAllLeavesOne,
+    /// x64: a left shift does not pass bits from limb to limb.
+    LeftShiftLosesBits,
+    /// x64: a right shift does not pass bits from limb to limb.
+    RightShiftLosesBits,
+    /// x64: an arithmetic shift brings in zeros.
+    ArithmeticShiftIsLogical,
+    /// x64: BYTE counts from the other end.
+    BytesFromTheOtherEnd,
+    /// x64: OR and XOR are taken for each other.
+    OrIsXor,
+    /// x64: AND keeps the lowest limb only.
+    ConjunctionIsNarrow,
+    /// x64: an access at a constant offset is compared as if it ended a byte before.
+    ConstantEndIsShort,
+    /// x64: an access above a known one is not compared, though it reaches a word further.
+    ExtentIsShort,
+    /// x64: a comparison that is to cover more is not changed.
+    WidenedWithoutEffect,
+    /// x64: an offset is bounded by its lowest limb only.
+    OffsetOfOneLimb,
+    /// x64: a run that has seen the memory's size is begun again after it has grown.
+    GrowthIsForgotten,
+    /// x64: MLOAD does not exchange a word's halves.
+    LoadKeepsHalves,
+    /// x64: MSTORE of a short word keeps the memory above it.
+    StoreOfLimbsKeepsOld,
+    /// x64: MSTORE of a short constant keeps the memory above it.
+    StoreOfConstantKeepsOld,
+    /// x64: MSTORE8 of a constant stores another byte of it.
+    ByteOfConstantIsAnother,
+    /// x64: a run that has stored to memory is begun again.
+    StoreCanBeRepeated,
+    /// x64: CALLDATALOAD looks at the lowest limb of the offset only.
+    CalldataOffsetOfOneLimb,
+    /// x64: a conditional jump is taken where it should not be.
+    BranchIsInverted,
+    /// x64: the same where the condition is a constant.
+    KnownConditionIsInverted,
+    /// x64: the same where the target is not known.
+    TableJumpIsInverted,
+    /// x64: the gas of an instruction that the interpreter steps over is not given back.
+    StepIsPaidTwice,
+    /// x64: a jump that the interpreter is to fail costs less.
+    FailedJumpGivesBackMore,
+    /// x64: a run's gas is charged and not compared.
+    GasIsNotCompared,
+    /// x64: the gas of the way ahead is not compared.
+    GasAheadIsNotCompared,
+    /// x64: a leave in the middle of a run writes no word back.
+    LeaveLosesWords,
+    /// x64: a leave in the middle of a run does not move the stack's top.
+    LeaveKeepsTop,
+    /// x64: what a chain of blocks costs is not charged at its end.
+    RestIsNotPaid,
+    /// x64: words that change places are exchanged with another's neighbour.
+    CycleSavesAnother,
+    /// x64: a short word that is written back keeps what was above it.
+    WriteBackKeepsOldLimbs,
+    /// x64: behind a boundary instruction no run is compared.
+    ReserveIsEndless,
+    /// x64: a block that continues another takes the memory for longer than it is.
+    ChainTrustsMemory,
+    /// x64: one side of a branch widens a comparison that is the other's, too.
+    BranchLeavesComparisonOpen,
+    /// x64: all of a run's gas is ahead.
+    NothingIsSpent,
+    /// x64: on a way out of a chain a unit of gas is not charged.
+    WayOutIsNotPaid,
+    /// x64: GAS does not see what is charged ahead.
+    GasIsThatOfTheRun,
+    /// x64: PC is that of the next instruction.
+    CounterIsTheNext,
+    /// x64: DUP takes the word above.
+    DuplicateOfTheNext,
+    /// x64: SWAP takes the word above.
+    SwapWithTheNext,
+    /// x64: ADDRESS is CALLER.
+    AddressIsTheCallers,
+    /// x64: CALLDATASIZE is RETURNDATASIZE.
+    CalldataIsReturned,
+    /// x64: sizes are taken for less than 256.
+    SizesAreBytes,
+    /// Demands: a block does not demand the gas of the way behind it (D3).
+    WayBehindIsFree,
+    /// Demands: a block that an edge leads back to compares nothing (D3).
+    LoopsAreFree,
+    /// Demands: memory is taken to be as long as on the first way (D2).
+    LongestMemoryCounts,
+    /// Edges: a block that two ways lead to continues one of them (C1).
+    TwoWaysAreOne,
+    /// Edges: the target of a jump is followed through another word.
+    ConstantOfTheNext,
+    /// Edges: memory is taken to reach a word further than a block makes it.
+    BlockReachesFurther,
+    /// Blocks: a boundary instruction's static gas is not part of its run.
+    BoundaryIsFree,
+    /// Decoding: the data of a PUSH is code.
+    PushDataIsCode,
+    /// Decoding: the last byte of a PUSH is not its.
+    PushIsShort,
+    /// Cranelift: a run's gas is charged and not compared.
+    ClifGasIsNotCompared,
+    /// Cranelift: a leave keeps the gas of what it leaves to the interpreter.
+    ClifLeaveKeepsGas,
+    /// Cranelift: a leave writes no word back.
+    ClifLeaveLosesWords,
+    /// Cranelift: a loop is entered whatever its counter is.
+    ClifGuessIsBelieved,
+    /// Cranelift: the gas that a loop has used is not written back at its end.
+    ClifLoopKeepsGas,
 }
 
 /// Whether this fault is planted.

@@ -21,9 +21,10 @@ use super::{
     decode::Inst,
     edges::{Edges, Target},
     effect::Class,
+    fault::{Fault, planted},
     rules::Rules,
 };
-use crate::frame::{GAS_AHEAD, STACK_LIMIT};
+use crate::frame::GAS_AHEAD;
 
 /// Words beyond which a block does not take the demands of those that follow it for its own.
 const MAX_HOISTED: u16 = 256;
@@ -163,7 +164,7 @@ fn memory(blocks: &Blocks, flow: &mut [Flow]) {
         least[index] = here;
         let end = here.max(flow[index].edges.reaches);
         for next in flow[index].edges.successors(index) {
-            if end < least[next] {
+            if end < least[next] && (least[next] == ANY || !planted(Fault::LongestMemoryCounts)) {
                 let known = least[next] != ANY;
                 least[next] = end;
                 if known {
@@ -193,7 +194,7 @@ fn gas(insts: &[Inst], blocks: &Blocks, rules: &Rules, flow: &mut [Flow]) {
     let mut looped = vec![false; flow.len()];
     for (index, flow) in flow.iter().enumerate() {
         for next in flow.edges.successors(index) {
-            looped[next] |= turn[next] >= turn[index];
+            looped[next] |= turn[next] >= turn[index] && !planted(Fault::LoopsAreFree);
         }
     }
     for &index in &order {
@@ -208,7 +209,12 @@ fn gas(insts: &[Inst], blocks: &Blocks, rules: &Rules, flow: &mut [Flow]) {
         let run = &insts[block.first as usize..block.end as usize];
         let whole = run.iter().all(|inst| inst.class != Class::Boundary);
         let cost = run_gas(insts, block.first, block.end, rules);
-        let needs = cost + if whole { behind } else { 0 };
+        let needs = cost
+            + if whole && !planted(Fault::WayBehindIsFree) {
+                behind
+            } else {
+                0
+            };
         let flow = &mut flow[index];
         flow.behind = behind;
         if looped[index] || needs > GAS_AHEAD {
@@ -249,9 +255,4 @@ fn order(flow: &[Flow]) -> Vec<usize> {
         }
     }
     order
-}
-
-/// Whether a stack can hold so many words and have room for so many more.
-pub(super) fn possible(needs: u16, grows: u16) -> bool {
-    usize::from(needs) + usize::from(grows) <= STACK_LIMIT
 }

@@ -29,6 +29,8 @@
 mod budget;
 mod calls;
 mod code;
+#[cfg(test)]
+mod faults;
 mod generate;
 mod host;
 mod input;

@@ -128,6 +128,20 @@ pub(crate) fn countdown() -> Bytes {
     asm(text).into()
 }
 
+/// The faults that a trial has to find in a contract, by the calls that it makes up itself.
+pub(super) const FOR_THE_TRIAL: &[Fault] = &[
+    Fault::StubKeepsGas,
+    Fault::LeaveKeepsGas,
+    Fault::RunNotCharged,
+    Fault::BoundaryKeepsBase,
+    Fault::GrowthKeepsBase,
+    Fault::BoundaryLosesWord,
+    Fault::EdgeRaisesTop,
+    Fault::ChainForgetsGas,
+    Fault::SumIgnoresCarry,
+    Fault::CounterUnchecked,
+];
+
 /// The contract and the tier in which a trial is to find a fault.
 fn place(fault: Fault) -> (Bytes, Tier) {
     match fault {
@@ -143,7 +157,7 @@ fn place(fault: Fault) -> (Bytes, Tier) {
 
 #[test]
 fn every_planted_fault_is_found() {
-    for &fault in Fault::ALL {
+    for &fault in FOR_THE_TRIAL {
         let (code, tier) = place(fault);
         let planted = plant(fault, || mainnet(&code, SpecId::OSAKA, tier));
         assert!(planted.reached, "{fault:?} is not in the program");

@@ -7,7 +7,7 @@
 
 use super::{Part, generate::Generator};
 use crate::{
-    compiler::{effect::op, flow::possible},
+    compiler::{blocks::possible, effect::op},
     frame::{LOOP_EXITS, at},
 };
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};

@@ -13,6 +13,7 @@ use crate::{
         decode::Inst,
         edges::Target,
         effect::op,
+        fault::{Fault, planted},
         flow::falls_freely,
         limbs::{Limb, Region},
     },
@@ -88,7 +89,9 @@ impl Generator<'_> {
                     }
                 }
             }
-            if let Limb::Val(above) = above {
+            if let Limb::Val(above) = above
+                && !planted(Fault::ClifGuessIsBelieved)
+            {
                 let pc = self.program.blocks.blocks[index].pc;
                 let leave = self.cold(|this| this.exit(pc.into(), Exit::LEAVE));
                 self.branch(above, leave);
@@ -144,6 +147,9 @@ impl Generator<'_> {
             let above = self.e.union(&limbs, 1);
             let above = self.e.or(high, above);
             let above = self.e.value(above);
+            if planted(Fault::ClifGuessIsBelieved) {
+                continue;
+            }
             let leave = self.leave_at(self.program.blocks.blocks[target].pc, 0);
             self.branch(above, leave);
         }
@@ -174,7 +180,9 @@ impl Generator<'_> {
     fn settle_all(&mut self) {
         self.flush(|_| false);
         self.save_top();
-        if let Some(gas) = self.gas.take() {
+        if let Some(gas) = self.gas.take()
+            && !planted(Fault::ClifLoopKeepsGas)
+        {
             self.store_field(at::GAS, gas);
         }
     }

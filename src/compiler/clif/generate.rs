@@ -8,11 +8,11 @@ use super::{
 use crate::{
     compiler::{
         Program,
-        blocks::{Block, run_gas},
+        blocks::{Block, possible, run_gas},
         decode::Inst,
         effect::{Class, op},
         error::CompileError,
-        flow::possible,
+        fault::{Fault, planted},
         limbs::{Emit, Limb, Region, Word},
     },
     frame::{Exit, at},
@@ -411,7 +411,9 @@ impl Generator<'_> {
             let needs = self.e.iconst(types::I64, needs.into());
             let lacks = self.e.icmp(IntCC::UnsignedLessThan, gas, needs);
             let leave = self.leave_at(self.run.pc, 0);
-            self.branch(lacks, leave);
+            if !planted(Fault::ClifGasIsNotCompared) {
+                self.branch(lacks, leave);
+            }
         }
         if self.run.gas == 0 {
             return;
@@ -436,8 +438,13 @@ impl Generator<'_> {
 
     /// A cold block that leaves to `pc` with the stack that is now and gas given back.
     pub(super) fn leave_at(&mut self, pc: u32, back: u32) -> ir::Block {
+        let back = if planted(Fault::ClifLeaveKeepsGas) {
+            0
+        } else {
+            back
+        };
         self.cold(|this| {
-            this.emit_moves(|_| false);
+            this.emit_moves(|_| planted(Fault::ClifLeaveLosesWords));
             let height = this.state.height();
             if this.gas.is_some() || height != this.state.saved_top {
                 let (top, position) = this.top();

@@ -12,10 +12,10 @@
 
 use crate::compiler::{
     Program,
-    blocks::Blocks,
+    blocks::{Blocks, possible},
     edges::Target,
     effect::{Class, decode_pair, decode_single, op},
-    flow::{falls_freely, possible},
+    flow::falls_freely,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

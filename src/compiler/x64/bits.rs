@@ -7,7 +7,10 @@ use super::{
     state::{Limbs, Val},
     words::limbs_of,
 };
-use crate::frame::arithmetic::{Operator, evaluate};
+use crate::{
+    compiler::fault::{Fault, planted},
+    frame::arithmetic::{Operator, evaluate},
+};
 use alloy_primitives::U256;
 
 impl Emitter<'_> {
@@ -30,12 +33,18 @@ impl Emitter<'_> {
             // A mask that lets the value through.
             if let Some(mask) = self.known(mask)
                 && (mask.wrapping_add(U256::ONE) & mask).is_zero()
-                && self.state.at(value).bits as usize <= mask.bit_len()
+                && self.state.at(value).bits as usize
+                    <= mask.bit_len() + 8 * usize::from(planted(Fault::MaskLetsMoreThrough))
             {
                 return self.replace_two(|emitter| emitter.state.push(value));
             }
         }
         let bits = self.state.at(a).bits.min(self.state.at(b).bits);
+        let bits = if planted(Fault::ConjunctionIsNarrow) {
+            bits.min(64)
+        } else {
+            bits
+        };
         if bits == 0 {
             return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
         }
@@ -63,10 +72,11 @@ impl Emitter<'_> {
         let bits = self.state.at(a).bits.max(self.state.at(b).bits);
         self.prepare(2, 6, 1);
         if bits <= 64 || self.in_limbs(a) || self.in_limbs(b) {
+            let or = or != planted(Fault::OrIsXor);
             return self.limbwise(if or { Alu::Or } else { Alu::Xor }, bits);
         }
         self.vectorwise(bits, |emitter, to, left, right| {
-            if or {
+            if or != planted(Fault::OrIsXor) {
                 emitter.asm.vpor(to, left, right);
             } else {
                 emitter.asm.vpxor(to, left, right);
@@ -163,6 +173,11 @@ impl Emitter<'_> {
         };
         self.replace_two(|emitter| {
             emitter.state.push(value);
+            let at = if planted(Fault::BytesFromTheOtherEnd) {
+                31 - at
+            } else {
+                at
+            };
             emitter.push_constant(U256::from(8 * (31 - at)));
             emitter.shr();
             emitter.push_constant(U256::from(0xff));
@@ -188,7 +203,8 @@ impl Emitter<'_> {
             return self.replace_two(|emitter| emitter.state.push(value));
         }
         if by == 256 {
-            return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
+            let all = U256::from(u8::from(planted(Fault::ShiftOfAllLeavesOne)));
+            return self.replace_two(|emitter| emitter.push_constant(all));
         }
         let bits = (self.state.at(value).bits + by).min(256);
         self.prepare(2, 6, 0);
@@ -209,7 +225,7 @@ impl Emitter<'_> {
             if part == 0 {
                 continue;
             }
-            if i == whole {
+            if i == whole || planted(Fault::LeftShiftLosesBits) {
                 self.asm.shift_imm(4, *reg, part);
             } else {
                 let below = self.limb(value, i - whole - 1);
@@ -273,7 +289,7 @@ impl Emitter<'_> {
             } else {
                 Limb::Constant(0)
             };
-            if above == Limb::Constant(0) {
+            if above == Limb::Constant(0) || planted(Fault::RightShiftLosesBits) {
                 self.asm.shift_imm(5, *reg, part);
             } else {
                 let above = self.in_register(above);
@@ -291,7 +307,7 @@ impl Emitter<'_> {
 
     pub(super) fn sar(&mut self) {
         let value = self.state.stack[self.state.stack.len() - 2];
-        if self.state.at(value).bits < 256 {
+        if self.state.at(value).bits < 256 || planted(Fault::ArithmeticShiftIsLogical) {
             self.shr();
         } else {
             self.helper(Operator::Sar, 2, 256);

@@ -48,7 +48,7 @@ impl Emitter<'_> {
         if let Some(condition) = self.known(condition) {
             let popped = self.state.pop();
             self.state.unpin(popped);
-            return if condition.is_zero() {
+            return if condition.is_zero() != planted(Fault::KnownConditionIsInverted) {
                 self.fall(index)
             } else {
                 self.go(target)
@@ -64,6 +64,11 @@ impl Emitter<'_> {
         };
         let popped = self.state.pop();
         self.state.unpin(popped);
+        let taken = if planted(Fault::BranchIsInverted) {
+            taken.not()
+        } else {
+            taken
+        };
         self.branch(index, taken, target);
     }
 
@@ -77,7 +82,12 @@ impl Emitter<'_> {
         if conditional {
             self.asm.vload(SCRATCH, Mem::at(RBP, -64));
             self.asm.vptest(SCRATCH, SCRATCH);
-            self.asm.jcc(Cond::Equal, end);
+            let zero = if planted(Fault::TableJumpIsInverted) {
+                Cond::NotEqual
+            } else {
+                Cond::Equal
+            };
+            self.asm.jcc(zero, end);
         }
         self.asm.mov_imm(RSI, inst.pc.into());
         self.asm.jmp(stub);
@@ -108,7 +118,9 @@ impl Emitter<'_> {
         ] {
             if used {
                 self.asm.bind(label);
-                self.asm.mov_imm(Gpr(10), self.rules.gas_of(opcode).into());
+                let gas = u64::from(self.rules.gas_of(opcode))
+                    + u64::from(planted(Fault::FailedJumpGivesBackMore));
+                self.asm.mov_imm(Gpr(10), gas);
                 self.asm.lea_table(RDI);
                 self.asm.jmp_mem(Mem::at(R15, routine as i32));
             }
@@ -193,7 +205,9 @@ impl Emitter<'_> {
     /// The same for one whose gas was charged.
     fn step_here(&mut self, inst: &Inst) {
         self.save_flags();
-        self.give_back(self.rules.gas_of(inst.opcode).into());
+        if !planted(Fault::StepIsPaidTwice) {
+            self.give_back(self.rules.gas_of(inst.opcode).into());
+        }
         self.step(inst);
     }
 }

@@ -273,7 +273,9 @@ impl Emitter<'_> {
         if needs == cost {
             self.asm.alu_imm(Alu::Sub, R12, cost as i32);
             let stub = self.stub();
-            self.asm.jcc(Cond::Below, stub);
+            if !planted(Fault::GasIsNotCompared) {
+                self.asm.jcc(Cond::Below, stub);
+            }
             return;
         }
         let leave = self.asm.label();
@@ -283,7 +285,9 @@ impl Emitter<'_> {
         self.asm.jmp_mem(routine!(leave));
         self.asm.section(section);
         self.asm.alu_imm(Alu::Cmp, R12, needs as i32);
-        self.asm.jcc(Cond::Below, leave);
+        if !planted(Fault::GasAheadIsNotCompared) {
+            self.asm.jcc(Cond::Below, leave);
+        }
         if cost > 0 {
             self.asm.alu_imm(Alu::Sub, R12, cost as i32);
         }
@@ -323,8 +327,12 @@ impl Emitter<'_> {
 
     /// Leaves to `inst`, whose operands are still on the virtual stack.
     pub(super) fn leave_here(&mut self, inst: &Inst) {
-        self.emit_moves();
-        self.move_top(self.height());
+        if !planted(Fault::LeaveLosesWords) {
+            self.emit_moves();
+        }
+        if !planted(Fault::LeaveKeepsTop) {
+            self.move_top(self.height());
+        }
         let cost = u32::from(self.rules.gas_of(inst.opcode));
         if !planted(Fault::LeaveKeepsGas) {
             self.give_back(self.ahead() + i64::from(cost));
@@ -349,7 +357,7 @@ impl Emitter<'_> {
     /// Charges what of the run's gas has not been. The flags stay.
     fn pay(&mut self) {
         let due = self.run.gas - self.run.charged;
-        if due > 0 {
+        if due > 0 && !planted(Fault::RestIsNotPaid) {
             self.asm.lea(R12, Mem::at(R12, -(due as i32)));
         }
     }
@@ -393,7 +401,10 @@ impl Emitter<'_> {
     pub(super) fn emit_moves(&mut self) {
         for step in self.state.moves() {
             match step {
-                Move::Save { slot } => self.asm.vload(CYCLE, self.slot(slot)),
+                Move::Save { slot } => {
+                    let slot = slot - i32::from(planted(Fault::CycleSavesAnother));
+                    self.asm.vload(CYCLE, self.slot(slot));
+                }
                 Move::Store { slot, from } => self.store(self.slot(slot), from),
             }
         }
@@ -422,7 +433,7 @@ impl Emitter<'_> {
                 SCRATCH
             }
             Source::Limbs(limbs) => {
-                if limbs.count < 4 {
+                if limbs.count < 4 && !planted(Fault::WriteBackKeepsOldLimbs) {
                     self.asm.vstore(to, ZERO);
                 }
                 for (i, reg) in limbs.used().iter().enumerate() {

@@ -38,7 +38,8 @@ impl Emitter<'_> {
             if end > MAX_CONSTANT_END {
                 return None;
             }
-            if end > self.run.memory {
+            let end_before = end - u64::from(planted(Fault::ConstantEndIsShort));
+            if end_before > self.run.memory {
                 if !self.widen(None, end) {
                     let compared = self.asm.cmp_wide(field(at::MEMORY_LEN), end as i32);
                     let grown = self.grow(inst, Cond::Below, Some(end));
@@ -61,7 +62,8 @@ impl Emitter<'_> {
         let index = self.narrow(base);
         let end = u64::from(disp) + u64::from(len);
         let known = self.run.extents.iter().rposition(|(of, _)| *of == base);
-        if known.is_none_or(|known| self.run.extents[known].1 < end) {
+        let slack = 32 * u64::from(planted(Fault::ExtentIsShort));
+        if known.is_none_or(|known| self.run.extents[known].1 + slack < end) {
             let bytes = i32::try_from(end).ok()?;
             if known.is_none() || !self.widen(Some(base), end) {
                 let computed = self.asm.lea_wide(RDI, index, bytes);
@@ -91,7 +93,8 @@ impl Emitter<'_> {
         let Some(open) = self.run.open.filter(|open| open.base == base) else {
             return false;
         };
-        for place in open.places.into_iter().flatten() {
+        let places = open.places.into_iter().flatten();
+        for place in places.filter(|_| !planted(Fault::WidenedWithoutEffect)) {
             self.asm.patch(place, end as u32);
         }
         true
@@ -109,6 +112,9 @@ impl Emitter<'_> {
             self.asm.shift_imm(5, RDI, 32);
             let count = limbs_of(self.state.at(value).bits).min(limbs.count.into());
             for reg in &limbs.regs[1..count.max(1)] {
+                if planted(Fault::OffsetOfOneLimb) {
+                    continue;
+                }
                 self.asm.alu(Alu::Or, RDI, *reg);
             }
         } else {
@@ -144,7 +150,7 @@ impl Emitter<'_> {
         self.asm.jmp(back);
         self.asm.section(section);
         // What looked at gas or memory before would see another value if it ran again.
-        if self.run.observed {
+        if self.run.observed && !planted(Fault::GrowthIsForgotten) {
             self.run.restartable = false;
         }
         place
@@ -160,7 +166,12 @@ impl Emitter<'_> {
         };
         let offset = self.state.pop();
         let to = self.state.take_vector();
-        self.asm.vpermq(to, from, 0x4e);
+        let halves = if planted(Fault::LoadKeepsHalves) {
+            0xe4
+        } else {
+            0x4e
+        };
+        self.asm.vpermq(to, from, halves);
         self.asm.vpshufb(to, to, SWAP);
         let word = self.state.value(256);
         self.state.set_ymm(word, to);
@@ -181,7 +192,7 @@ impl Emitter<'_> {
         if let Some(constant) = self.known(value) {
             self.store_constant(to, constant);
         } else if let Some(limbs) = self.state.at(value).limbs {
-            if limbs.count < 4 {
+            if limbs.count < 4 && !planted(Fault::StoreOfLimbsKeepsOld) {
                 self.asm.vstore(to, ZERO);
             }
             for (i, reg) in limbs.used().iter().enumerate() {
@@ -194,7 +205,7 @@ impl Emitter<'_> {
             self.asm.vstore(to, SCRATCH);
         }
         self.done(&[offset, value]);
-        self.run.restartable = false;
+        self.run.restartable &= planted(Fault::StoreCanBeRepeated);
         true
     }
 
@@ -205,7 +216,9 @@ impl Emitter<'_> {
             self.asm.vstore(to, SCRATCH);
             return;
         }
-        self.asm.vstore(to, ZERO);
+        if !planted(Fault::StoreOfConstantKeepsOld) {
+            self.asm.vstore(to, ZERO);
+        }
         if !constant.is_zero() {
             let low = constant.as_limbs()[0] as u32;
             self.asm.mov32_store_imm(to.plus(28), low.swap_bytes());
@@ -222,7 +235,8 @@ impl Emitter<'_> {
         };
         let (offset, value) = (self.state.pop(), self.state.pop());
         if let Some(constant) = self.known(value) {
-            self.asm.mov8_store_imm(to, constant.byte(0));
+            let byte = usize::from(planted(Fault::ByteOfConstantIsAnother));
+            self.asm.mov8_store_imm(to, constant.byte(byte));
         } else {
             let byte = self.low_limb(value);
             self.asm.mov8_store(to, byte);
@@ -258,7 +272,7 @@ impl Emitter<'_> {
         if let Some(constant) = self.known(offset) {
             self.asm
                 .mov_imm(RDI, u64::try_from(constant).unwrap_or(u64::MAX));
-        } else if count > 1 {
+        } else if count > 1 && !planted(Fault::CalldataOffsetOfOneLimb) {
             // Any bit above: so far behind the end as can be.
             let limb = self.limb(offset, 1);
             self.load(RAX, limb);

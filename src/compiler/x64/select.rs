@@ -11,6 +11,7 @@ use crate::{
     compiler::{
         decode::Inst,
         effect::{decode_pair, decode_single, op},
+        fault::{Fault, planted},
     },
     frame::{arithmetic::Operator, at},
 };
@@ -26,10 +27,15 @@ impl Emitter<'_> {
                 self.state.unpin(value);
             }
             op::PUSH0..=op::PUSH32 => self.push_constant(inst.pushed(self.code)),
-            op::DUP1..=op::DUP16 => self.state.dup((inst.opcode - op::DUP1) as usize + 1),
-            op::SWAP1..=op::SWAP16 => {
+            op::DUP1..=op::DUP16 => {
+                let n = (inst.opcode - op::DUP1) as usize + 1;
                 self.state
-                    .exchange(0, (inst.opcode - op::SWAP1) as usize + 1);
+                    .dup(n - usize::from(n > 1 && planted(Fault::DuplicateOfTheNext)));
+            }
+            op::SWAP1..=op::SWAP16 => {
+                let n = (inst.opcode - op::SWAP1) as usize + 1;
+                self.state
+                    .exchange(0, n - usize::from(n > 1 && planted(Fault::SwapWithTheNext)));
             }
             op::DUPN => {
                 if let Some(n) = decode_single(inst.immediate) {
@@ -46,16 +52,32 @@ impl Emitter<'_> {
                     self.state.exchange(n.into(), m.into());
                 }
             }
-            op::PC => self.push_constant(U256::from(inst.pc)),
+            op::PC => {
+                let pc = inst.pc + u32::from(planted(Fault::CounterIsTheNext));
+                self.push_constant(U256::from(pc));
+            }
             op::CODESIZE => self.push_constant(U256::from(self.code.len())),
             op::GAS => self.gas(),
             op::MSIZE => {
                 self.observe();
                 self.counter(at::MEMORY_LEN);
             }
-            op::CALLDATASIZE => self.counter(at::CALLDATA_LEN),
+            op::CALLDATASIZE => {
+                let of = match planted(Fault::CalldataIsReturned) {
+                    true => at::RETURNDATA_LEN,
+                    false => at::CALLDATA_LEN,
+                };
+                self.counter(of);
+            }
             op::RETURNDATASIZE => self.counter(at::RETURNDATA_LEN),
-            op::ADDRESS => self.frame_word(at::ADDRESS, 160),
+            op::ADDRESS => {
+                let of = if planted(Fault::AddressIsTheCallers) {
+                    at::CALLER
+                } else {
+                    at::ADDRESS
+                };
+                self.frame_word(of, 160);
+            }
             op::CALLER => self.frame_word(at::CALLER, 160),
             op::CALLVALUE => self.frame_word(at::CALLVALUE, 256),
             op::CALLDATALOAD => self.calldataload(),
@@ -135,7 +157,7 @@ impl Emitter<'_> {
         let reg = self.state.take_gpr();
         let ahead = self.ahead();
         self.asm.mov(reg, R12);
-        if ahead != 0 {
+        if ahead != 0 && !planted(Fault::GasIsThatOfTheRun) {
             self.asm.alu_imm(Alu::Add, reg, ahead as i32);
         }
         let value = self.state.in_limbs(64, Limbs::one(reg));
@@ -148,6 +170,11 @@ impl Emitter<'_> {
         let reg = self.state.take_gpr();
         self.asm.mov_load(reg, field(offset));
         let bits = if offset == at::MEMORY_LEN { 48 } else { 62 };
+        let bits = if planted(Fault::SizesAreBytes) {
+            8
+        } else {
+            bits
+        };
         let value = self.state.in_limbs(bits, Limbs::one(reg));
         self.state.push(value);
     }

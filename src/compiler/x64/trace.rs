@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     compiler::{
-        blocks::run_gas,
+        blocks::{possible, run_gas},
         effect::{Class, op},
         error::CompileError,
         fault::{Fault, planted},
-        flow::{falls_freely, possible},
+        flow::falls_freely,
     },
     frame::x64::RESERVE,
 };
@@ -128,6 +128,9 @@ impl Emitter<'_> {
         }
         self.state.extend(block.needs, block.grows);
         self.run.memory = self.run.memory.max(memory);
+        if planted(Fault::ChainTrustsMemory) {
+            self.run.memory += 64;
+        }
         if !planted(Fault::ChainForgetsGas) {
             self.run.gas += run_gas(self.insts, block.first, block.end, self.rules);
         }
@@ -138,7 +141,7 @@ impl Emitter<'_> {
         let block = &self.blocks.blocks[index];
         for at in block.first..block.end {
             let inst = self.insts[at as usize];
-            if inst.class == Class::Native {
+            if inst.class == Class::Native && !planted(Fault::NothingIsSpent) {
                 self.run.spent += u32::from(self.rules.gas_of(inst.opcode));
             }
             match inst.class {
@@ -157,7 +160,12 @@ impl Emitter<'_> {
                     let rest = &self.insts[at as usize + 1..block.end as usize];
                     let last = rest.iter().all(|inst| inst.class != Class::Boundary);
                     let needs = self.run.gas + if last { self.flow[index].behind } else { 0 };
-                    self.charge(Some(needs).filter(|needs| *needs > RESERVE));
+                    let reserve = if planted(Fault::ReserveIsEndless) {
+                        u32::MAX
+                    } else {
+                        RESERVE
+                    };
+                    self.charge(Some(needs).filter(|needs| *needs > reserve));
                 }
                 Class::Step | Class::End => return self.step(&inst),
             }
@@ -212,7 +220,9 @@ impl Emitter<'_> {
         let behind = index + 1;
         let freely = falls_freely(self.blocks, self.flow, index);
         // A comparison that one side widens would be the other's, too.
-        self.run.open = None;
+        if !planted(Fault::BranchLeavesComparisonOpen) {
+            self.run.open = None;
+        }
         let inherit = (self.inherits(target), freely && self.inherits(behind));
         let likely = !self.flow[target].edges.cold && self.flow[behind].edges.cold;
         match inherit {
@@ -267,6 +277,9 @@ impl Emitter<'_> {
         let section = self.asm.section(Section::Cold);
         self.asm.bind(out);
         self.settle_out();
+        if planted(Fault::WayOutIsNotPaid) {
+            self.give_back(1);
+        }
         self.asm.jmp(self.labels[to]);
         self.asm.section(section);
     }

@@ -45,7 +45,8 @@ impl Emitter<'_> {
         let Some([a, b]) = self.constants() else {
             return false;
         };
-        self.push_constant(f(a, b));
+        let folded = f(a, b);
+        self.push_constant(folded.wrapping_add(U256::from(u8::from(planted(Fault::FoldedIsMore)))));
         true
     }
 
@@ -89,7 +90,8 @@ impl Emitter<'_> {
             let limb = self.limb(a, i);
             self.load(*reg, limb);
             let limb = self.limb(b, i);
-            self.combine(if i == 0 { Alu::Add } else { Alu::Adc }, *reg, limb);
+            let first = i == 0 || planted(Fault::SumLosesCarry);
+            self.combine(if first { Alu::Add } else { Alu::Adc }, *reg, limb);
         }
         let sum = self.state.in_limbs(
             bits,
@@ -129,12 +131,16 @@ impl Emitter<'_> {
             let limb = self.limb(a, i);
             self.load(*reg, limb);
             let limb = self.limb(b, i);
-            self.combine(if i == 0 { Alu::Sub } else { Alu::Sbb }, *reg, limb);
+            let first = i == 0 || planted(Fault::DifferenceLosesBorrow);
+            self.combine(if first { Alu::Sub } else { Alu::Sbb }, *reg, limb);
         }
         if count < 4 {
             // All limbs above are the borrow's.
             let borrow = self.state.take_gpr();
             self.asm.alu(Alu::Sbb, borrow, borrow);
+            if planted(Fault::DifferenceIsNeverNegative) {
+                self.asm.alu32(Alu::Xor, borrow, borrow);
+            }
             regs[count..].fill(borrow);
         }
         let difference = self.state.in_limbs(256, Limbs { count: 4, regs });
@@ -164,7 +170,7 @@ impl Emitter<'_> {
             if let Some(value) = self.known(constant)
                 && value.count_ones() == 1
             {
-                let by = value.trailing_zeros();
+                let by = value.trailing_zeros() + usize::from(planted(Fault::ProductByPower));
                 return self.replace_two(|emitter| {
                     emitter.state.push(other);
                     emitter.push_constant(U256::from(by));
@@ -178,7 +184,7 @@ impl Emitter<'_> {
         }
         self.prepare(2, 5, 0);
         let (a, b) = self.two();
-        let product = if bits <= 64 {
+        let product = if bits <= 64 || planted(Fault::ProductIsNarrow) {
             let to = self.state.take_gpr();
             let limb = self.limb(a, 0);
             self.load(to, limb);
@@ -219,7 +225,7 @@ impl Emitter<'_> {
                 return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
             }
             if value.count_ones() == 1 {
-                let by = value.trailing_zeros();
+                let by = value.trailing_zeros() + usize::from(planted(Fault::QuotientByPower));
                 return self.replace_two(|emitter| {
                     emitter.state.push(dividend);
                     emitter.push_constant(U256::from(by));
@@ -243,7 +249,8 @@ impl Emitter<'_> {
             }
             if value.count_ones() == 1 {
                 return self.replace_two(|emitter| {
-                    emitter.push_constant(value - U256::ONE);
+                    let less = U256::from(u8::from(!planted(Fault::RemainderByPower)));
+                    emitter.push_constant(value - less);
                     emitter.state.push(dividend);
                     emitter.and();
                 });
@@ -278,7 +285,9 @@ impl Emitter<'_> {
             // Nothing is divided by zero: quotient and remainder are zero then.
             let section = self.asm.section(super::asm::Section::Cold);
             self.asm.bind(zero);
-            self.asm.alu32(Alu::Xor, RAX, RAX);
+            if !planted(Fault::DivisionByZeroIsTheDividend) {
+                self.asm.alu32(Alu::Xor, RAX, RAX);
+            }
             self.asm.jmp(end);
             self.asm.section(section);
             self.asm.test(by, by);
@@ -311,7 +320,7 @@ impl Emitter<'_> {
             let clear = u16::try_from(at)
                 .ok()
                 .and_then(|at| at.checked_mul(8))
-                .map(|at| at + 7);
+                .map(|at| at + 7 + u16::from(planted(Fault::SignBitIsAnother)));
             if at >= U256::from(31) || clear.is_some_and(|at| self.state.at(value).bits <= at) {
                 return self.replace_two(|emitter| emitter.state.push(value));
             }
@@ -338,6 +347,10 @@ impl Emitter<'_> {
         let taken: Vec<Val> = (0..operands).map(|_| self.state.pop()).collect();
         for (i, &value) in taken.iter().enumerate() {
             let from = self.state.source(value);
+            let i = match planted(Fault::OperandsInTheOtherOrder) {
+                true => operands - 1 - i,
+                false => i,
+            };
             self.store(field(at::SCRATCH + 32 * i as i32), from);
         }
         self.asm.mov_imm(RDI, operator as u64);
@@ -381,8 +394,13 @@ impl Emitter<'_> {
         };
         let bits = self.state.at(a).bits.max(self.state.at(b).bits);
         // Without the sign bit both orders are one.
-        let signed = signed && bits == 256;
+        let signed = signed && bits == 256 && !planted(Fault::ComparisonIsUnsigned);
         let count = if signed { 4 } else { limbs_of(bits).max(1) };
+        let count = if planted(Fault::ComparisonOfOneLimb) {
+            1
+        } else {
+            count
+        };
         for i in 0..count {
             let alu = if i == 0 { Alu::Cmp } else { Alu::Sbb };
             let left = self.limb(a, i);
@@ -425,7 +443,12 @@ impl Emitter<'_> {
         if bits <= 64 || in_limbs(self, a) || in_limbs(self, b) {
             let (a, b) = self.two();
             // The first difference into `rax`, the others over it.
-            for i in 0..limbs_of(bits).max(1) {
+            let count = if planted(Fault::EqualityOfOneLimb) {
+                1
+            } else {
+                limbs_of(bits).max(1)
+            };
+            for i in 0..count {
                 let to = if i == 0 { RAX } else { RDI };
                 let left = self.limb(a, i);
                 let right = self.limb(b, i);
@@ -458,6 +481,9 @@ impl Emitter<'_> {
             let left = self.vector(a);
             let right = self.vector_rm(b, super::state::CYCLE);
             self.asm.vpxor(SCRATCH, left, right);
+            if planted(Fault::EqualityOfVectors) {
+                self.asm.vpand(SCRATCH, left, right);
+            }
             self.asm.vptest(SCRATCH, SCRATCH);
             self.done(&[a, b]);
         }
@@ -486,7 +512,12 @@ impl Emitter<'_> {
             let value = self.state.pop();
             self.state.drop_flags();
             self.state.unpin(value);
-            return self.push_flags(cond.not());
+            let cond = if planted(Fault::FlagsAreNotInverted) {
+                cond
+            } else {
+                cond.not()
+            };
+            return self.push_flags(cond);
         }
         self.prepare(1, 2, 0);
         self.test_zero();
@@ -508,6 +539,10 @@ impl Emitter<'_> {
             }
             self.asm.mov(RAX, limbs.regs[0]);
             for reg in &limbs.used()[1..] {
+                if planted(Fault::TestOfOneLimb) {
+                    self.asm.test(RAX, RAX);
+                    continue;
+                }
                 self.asm.alu(Alu::Or, RAX, *reg);
             }
             return;
