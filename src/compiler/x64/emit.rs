@@ -1,10 +1,10 @@
 //! Blocks and runs, flushes and leaves.
 
 use super::{
-    asm::{Alu, Assembler, Cond, Label, Mem, Place, R12, RAX, RBP, RBX, RSI, Section, Ymm},
-    state::{CYCLE, Limbs, Move, Source, State, Val},
+    asm::{Alu, Assembler, Cond, Label, Mem, R12, RAX, RBP, RBX, RSI, Section, Ymm},
+    run::{Run, Way},
+    state::{CYCLE, Limbs, Move, Source, State},
     table::table,
-    trace::Way,
 };
 use crate::{
     compiler::{
@@ -44,41 +44,6 @@ macro_rules! routine {
     };
 }
 pub(super) use routine;
-
-/// The run being emitted.
-#[derive(Clone)]
-pub(super) struct Run {
-    /// Where it leaves to while nothing was written.
-    pub(super) pc: u32,
-    /// Its static gas, as far as the end of the block, or the boundary instruction, that it is in.
-    pub(super) gas: u32,
-    /// What of it has been charged, at the run's start.
-    charged: u32,
-    /// The part of it that belongs to instructions that are done, the current one included.
-    pub(super) spent: u32,
-    /// Whether a leave can go back to its start.
-    pub(super) restartable: bool,
-    /// Whether it has looked at the gas or the size of memory.
-    pub(super) observed: bool,
-    /// Its leave, once there is a use for it.
-    stub: Option<Label>,
-    /// The memory is at least so long.
-    pub(super) memory: u64,
-    /// Known extents above values: those were compared with the memory's length.
-    pub(super) extents: Vec<(Val, u64)>,
-    /// The last comparison, as long as it can be made to cover more: nothing since can leave, or tell
-    /// when the memory has grown.
-    pub(super) open: Option<Open>,
-}
-
-/// A comparison of an access's end with the memory's length.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Open {
-    /// Above this value; `None` for constant offsets.
-    pub(super) base: Option<Val>,
-    /// Where the end stands in the code.
-    pub(super) places: [Option<Place>; 2],
-}
 
 /// Emits a program.
 pub(super) struct Emitter<'a> {
@@ -164,24 +129,6 @@ pub(in crate::compiler) fn emit(
     emitter.entry();
     emitter.blocks(max_len)?;
     emitter.finish(program)
-}
-
-impl Run {
-    /// A run at a canonical point, of which nothing has been charged.
-    pub(super) fn new(pc: u32, gas: u32, memory: u64) -> Self {
-        Self {
-            pc,
-            gas,
-            charged: 0,
-            spent: 0,
-            restartable: true,
-            observed: false,
-            stub: None,
-            memory,
-            extents: Vec::new(),
-            open: None,
-        }
-    }
 }
 
 impl Emitter<'_> {

@@ -6,8 +6,9 @@
 
 use super::{
     asm::{Alu, Cond, Gpr, Mem, Place, R13, RAX, RDI, Section},
-    emit::{Emitter, OFFSET_MASK, Open, SCRATCH, SWAP, ZERO, field, routine},
+    emit::{Emitter, OFFSET_MASK, SCRATCH, SWAP, ZERO, field, routine},
     operand::Limb,
+    run::Open,
     state::Val,
     words::limbs_of,
 };

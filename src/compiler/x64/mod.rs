@@ -17,7 +17,8 @@
 //! | `asm` | encodings |
 //! | `state` | where words are |
 //! | `trace` | blocks, and which follows which |
-//! | `emit` | runs, leaves, flushes |
+//! | `run` | the run that is emitted, and ways on which another block takes it over |
+//! | `emit` | charges, leaves, flushes |
 //! | `operand` | words as operands |
 //! | `select` | which instruction is whose |
 //! | `words` | arithmetic and comparison |
@@ -32,6 +33,7 @@ mod control;
 mod emit;
 mod memory;
 mod operand;
+mod run;
 mod select;
 mod state;
 mod table;

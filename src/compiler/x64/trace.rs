@@ -16,7 +16,8 @@
 
 use super::{
     asm::{Cond, RSI, Section},
-    emit::{Emitter, Run, routine},
+    emit::{Emitter, routine},
+    run::{Left, Way},
     state::State,
 };
 use crate::{
@@ -35,22 +36,6 @@ const MAX_DEFERRED: usize = 16;
 
 /// Values of a state that is kept or handed on, at most.
 const MAX_VALUES: usize = 256;
-
-/// A block, and how control comes to it.
-pub(super) struct Way {
-    block: usize,
-    left: Left,
-}
-
-/// What the block before leaves.
-enum Left {
-    /// A canonical frame.
-    Canonical,
-    /// The emitter's state and run.
-    Here,
-    /// These.
-    Kept(Box<(State, Run)>),
-}
 
 impl Emitter<'_> {
     /// Emits all blocks; those that lead to failures last.
