@@ -154,7 +154,8 @@ fn scan_all(code: &[u8], insts: &[Inst], blocks: &Blocks, continues: &[bool]) ->
     let mut found: Vec<Option<Edges>> = vec![None; continues.len()];
     let mut work: Vec<(usize, Vec<Option<u64>>)> = Vec::new();
     for root in 0..continues.len() {
-        if continues[root] {
+        // What nothing leads to falls into blocks, too, and none of it is ever on their stacks.
+        if continues[root] || !blocks.blocks[root].live {
             continue;
         }
         work.push((root, Vec::new()));
@@ -326,6 +327,18 @@ mod tests {
         assert!(!at(12).continues && target(at(12)).is_none());
         assert!(at(5).dynamic && at(11).dynamic);
         assert!(!at(12).dynamic, "each push of it is a jump's");
+    }
+
+    #[test]
+    fn code_that_nothing_leads_to_hands_nothing_on() {
+        // 0: CALLVALUE, PUSH1 11, JUMPI; 4: PUSH1 11, JUMP; 7: PUSH1 17 (dead); 9: JUMPDEST, JUMP;
+        // 11: JUMPDEST, PUSH1 18, PUSH1 9, JUMP; 17, 18: JUMPDEST
+        let at = edges(&[
+            0x34, 0x60, 11, 0x57, 0x60, 11, 0x56, 0x60, 17, 0x5b, 0x56, 0x5b, 0x60, 18, 0x60, 9,
+            0x56, 0x5b, 0x5b,
+        ]);
+        assert!(at(9).continues);
+        assert_eq!(target(at(9)), Some(6));
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl Writer<'_> {
 
     /// Stack at entry: .. back args; at exit: .. results.
     pub(super) fn subroutine(&mut self, routine: Subroutine) {
+        if self.rng.chance(30) {
+            // Nothing leads here, and it falls into the subroutine.
+            let anywhere = 1 + self.rng.below(self.labels as usize) as u32;
+            self.push_label(anywhere);
+        }
         self.place(routine.label);
         self.height = routine.args;
         let count = self.rng.below(4);

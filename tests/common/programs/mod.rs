@@ -287,6 +287,14 @@ pub const MEMORY: &[Program] = &[
 ];
 
 pub const CONTROL: &[Program] = &[
+    (
+        "JUMP behind code that nothing leads to and that pushes a target",
+        "CALLVALUE @b JUMPI @b JUMP @w t: JUMP b: 7 @v @t JUMP w: 1 0 MSTORE STOP v: 2 0 MSTORE",
+    ),
+    (
+        "JUMPI behind code that nothing leads to and that pushes a target",
+        "CALLVALUE @b JUMPI @b JUMP @w t: JUMPI STOP b: 1 @v @t JUMP w: 1 0 MSTORE STOP v: 2 0 MSTORE",
+    ),
     ("nothing", "STOP"),
     ("run off the end", "1 2 ADD"),
     ("INVALID", "1 INVALID"),

@@ -1,0 +1,440 @@
+//! The passes against a naive machine: it reads bytes, keeps a stack of numbers, and knows nothing of
+//! blocks. Where it goes, and what it has there, has to be what the passes promise.
+//!
+//! | promise | what is looked at |
+//! |---|---|
+//! | decoding | machine code's next instruction is where the machine's is, and a jump is followed where it sees a JUMPDEST |
+//! | runs | no instruction of a block that was entered with its demand met underflows or overflows |
+//! | C1 | one way, always the same, leads to a block that continues another, and it is a static edge |
+//! | C2 | a jump with a known target goes there |
+//! | D1 | on static edges the stack is not looked at, and holds |
+//! | D2 | the memory is as long as a block's demand says |
+//! | D3 | gas for what was compared reaches to the next comparison |
+//!
+//! `REVMC_JIT_PROGRAMS` says how many programs; one has some eighty instructions and is run six times.
+
+use super::{
+    Passes, Rules,
+    edges::Target,
+    effect::{Class, op},
+    fault::{Fault, planting::plant},
+    flow::{Demand, falls_freely},
+};
+use crate::frame::{STACK_LIMIT, x64::RESERVE};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// SplitMix64.
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// A program of fragments that push labels, call, loop, use memory and shuffle the stack.
+fn program(rng: &mut Rng) -> Vec<u8> {
+    let mut code = Vec::new();
+    let (mut places, mut uses) = (Vec::new(), Vec::new());
+    let labels = 3 + rng.below(8);
+    for _ in 0..20 + rng.below(60) {
+        let label = rng.below(labels);
+        match rng.below(17) {
+            0..=2 => {
+                places.push((label, code.len()));
+                code.push(op::JUMPDEST);
+            }
+            3..=5 => {
+                uses.push((label, code.len() + 1));
+                code.extend([op::PUSH1 + 1, 0, 0]);
+                code.extend([op::JUMP, op::JUMPI].get(rng.below(4) as usize));
+            }
+            6 => code.extend([op::PUSH1, rng.below(100) as u8]),
+            7 => code.extend([op::PUSH1, 32 * rng.below(6) as u8, op::MSTORE]),
+            8 => code.extend([op::PUSH1, 32 * rng.below(6) as u8, op::MLOAD]),
+            9 => code.push(op::DUP1 + rng.below(5) as u8),
+            10 => code.push(op::SWAP1 + rng.below(5) as u8),
+            11 => code.push(op::CALLER),
+            12 => code.extend([op::CALLER, op::BALANCE]),
+            13 => code.push(
+                *[op::POP, op::ADD, op::JUMP, op::JUMPI]
+                    .get(rng.below(4) as usize)
+                    .unwrap_or(&op::POP),
+            ),
+            14 => code.push(
+                *[op::STOP, op::CALL, 0x0c, op::PUSH32]
+                    .get(rng.below(4) as usize)
+                    .unwrap_or(&op::STOP),
+            ),
+            // One of two labels, as it lies.
+            15 => {
+                for label in [label, rng.below(labels)] {
+                    uses.push((label, code.len() + 1));
+                    code.extend([op::PUSH1 + 1, 0, 0]);
+                }
+                code.extend([op::DUP1 + rng.below(2) as u8, op::JUMP]);
+            }
+            _ => code.push(op::CALLDATASIZE),
+        }
+    }
+    for (label, at) in uses {
+        let places: Vec<usize> = places
+            .iter()
+            .filter(|place| place.0 == label)
+            .map(|place| place.1)
+            .collect();
+        if !places.is_empty() {
+            let place = places[rng.below(places.len() as u64) as usize] as u16;
+            code[at..at + 2].copy_from_slice(&place.to_be_bytes());
+        }
+    }
+    code
+}
+
+/// Where a jump may lead, read off the bytes.
+fn destinations(code: &[u8]) -> Vec<bool> {
+    let mut found = vec![false; code.len()];
+    let mut pc = 0;
+    while pc < code.len() {
+        found[pc] = code[pc] == op::JUMPDEST;
+        pc += match code[pc] {
+            push @ op::PUSH1..=op::PUSH32 => usize::from(push - op::PUSH1) + 2,
+            _ => 1,
+        };
+    }
+    found
+}
+
+/// How a block was come by.
+#[derive(Clone, Copy)]
+enum Way {
+    Static(usize),
+    Dynamic,
+}
+
+struct Machine<'a> {
+    code: &'a [u8],
+    rules: &'a Rules,
+    passes: &'a Passes,
+    destinations: Vec<bool>,
+    /// The block that begins, and the instruction that stands, at each program counter.
+    starts: HashMap<u32, usize>,
+    insts: HashMap<u32, usize>,
+    stack: Vec<u64>,
+    memory: u64,
+    /// Gas that was compared with and not used.
+    gas: i64,
+    /// The one way into each block that continues another.
+    ways: HashMap<usize, usize>,
+    rng: Rng,
+    /// Blocks that machine code has run.
+    ran: usize,
+}
+
+impl Machine<'_> {
+    fn meets(&self, demand: Demand) -> bool {
+        let height = self.stack.len();
+        height >= usize::from(demand.needs)
+            && height + usize::from(demand.grows) <= STACK_LIMIT
+            && self.memory >= u64::from(demand.memory)
+    }
+
+    /// Enters a block by machine code, if it would be.
+    fn enter(&mut self, block: usize, way: Way) -> bool {
+        let program = self.passes.program(self.code, self.rules);
+        let flow = program.flow[block];
+        match way {
+            Way::Static(from) => {
+                assert!(
+                    self.memory >= u64::from(flow.demand.memory),
+                    "D2 at block {block}"
+                );
+                if flow.edges.continues {
+                    let before = *self.ways.entry(block).or_insert(from);
+                    assert_eq!(before, from, "C1 at block {block}");
+                }
+            }
+            Way::Dynamic => {
+                let known = program.is_entered(block);
+                if !known || !self.meets(flow.demand) {
+                    return false;
+                }
+                self.gas = i64::from(flow.demand.gas);
+            }
+        }
+        if let Some(needs) = flow.compares {
+            self.gas = needs.into();
+        }
+        self.ran += 1;
+        true
+    }
+
+    fn any(&mut self) -> u64 {
+        let jumpdests: Vec<u32> = self.passes.blocks.jumpdests.iter().map(|at| at.0).collect();
+        match jumpdests.len() as u64 {
+            count @ 1.. if self.rng.below(3) == 0 => {
+                jumpdests[self.rng.below(count) as usize].into()
+            }
+            _ => self.rng.below(70),
+        }
+    }
+
+    /// Runs from the start; machine code wherever it can be.
+    fn run(&mut self) {
+        let mut pc = 0u32;
+        let mut native: Option<usize> = None;
+        let mut next = Some(Way::Dynamic);
+        for _ in 0..400 {
+            if let Some(way) = next.take()
+                && let Some(&block) = self.starts.get(&pc)
+            {
+                // Only what machine code has left it to comes by a static edge.
+                native = self.enter(block, way).then_some(block);
+            }
+            let Some(&opcode) = self.code.get(pc as usize) else {
+                return;
+            };
+            let inst = self.insts.get(&pc).map(|&at| self.passes.insts[at]);
+            if native.is_some() {
+                let inst = inst.expect("machine code stands at an instruction");
+                assert_eq!((inst.pc, inst.opcode), (pc, opcode));
+            }
+            let class = inst.map_or(Class::Step, |inst| inst.class);
+            if matches!(class, Class::Step | Class::End) {
+                // The interpreter's; here the frame ends, or is entered behind.
+                if class == Class::End || opcode == op::CALL {
+                    return;
+                }
+                (native, next) = (None, Some(Way::Dynamic));
+                pc += 1;
+                continue;
+            }
+            let cost = i64::from(self.rules.gas_of(opcode));
+            let inputs = inst.map_or(0, |inst| usize::from(inst.inputs));
+            if native.is_some() {
+                self.gas -= cost;
+                assert!(self.gas >= 0, "D3 at {pc}");
+                assert!(self.stack.len() >= inputs, "underflow at {pc}");
+            } else if self.stack.len() < inputs || self.stack.len() >= STACK_LIMIT - 2 {
+                return;
+            }
+            let mut pop = || self.stack.pop().unwrap_or(0);
+            let mut to = None;
+            let mut len = 1;
+            match opcode {
+                op::JUMPDEST => {}
+                op::POP => drop(pop()),
+                op::PUSH1..=op::PUSH32 => {
+                    let width = usize::from(opcode - op::PUSH1) + 1;
+                    let start = pc as usize + 1;
+                    let byte = |i: usize| u64::from(self.code.get(start + i).copied().unwrap_or(0));
+                    // Longer ones are no numbers here; what they push is beyond all code.
+                    let value = (0..width).fold(0u64, |value, i| {
+                        value.saturating_mul(256).saturating_add(byte(i))
+                    });
+                    self.stack.push(value);
+                    len += width as u32;
+                }
+                op::DUP1..=op::DUP16 => {
+                    let n = usize::from(opcode - op::DUP1) + 1;
+                    self.stack.push(self.stack[self.stack.len() - n]);
+                }
+                op::SWAP1..=op::SWAP16 => {
+                    let top = self.stack.len() - 1;
+                    self.stack
+                        .swap(top, top - usize::from(opcode - op::SWAP1) - 1);
+                }
+                op::ADD => {
+                    let sum = pop().saturating_add(pop());
+                    self.stack.push(sum);
+                }
+                op::MLOAD | op::MSTORE => {
+                    let offset = pop();
+                    if offset > 4096 {
+                        return;
+                    }
+                    self.memory = self.memory.max((offset + 32).next_multiple_of(32));
+                    if opcode == op::MSTORE {
+                        pop();
+                    } else {
+                        let word = self.any();
+                        self.stack.push(word);
+                    }
+                }
+                op::JUMP => to = Some(pop()),
+                op::JUMPI => {
+                    let target = pop();
+                    to = (pop() != 0).then_some(target);
+                }
+                _ => {
+                    // What it computes is nobody's here.
+                    self.stack.truncate(self.stack.len() - inputs);
+                    for _ in 0..inst.map_or(0, |inst| inst.outputs) {
+                        let word = self.any();
+                        self.stack.push(word);
+                    }
+                }
+            }
+            if native.is_some() {
+                assert!(self.stack.len() <= STACK_LIMIT, "overflow at {pc}");
+            }
+            let from = native;
+            if let Some(block) = from
+                && class == Class::Boundary
+            {
+                self.after_boundary(block, pc);
+            }
+            if let Some(to) = to {
+                let valid =
+                    usize::try_from(to).is_ok_and(|to| self.destinations.get(to) == Some(&true));
+                let block = u32::try_from(to)
+                    .ok()
+                    .and_then(|to| self.passes.blocks.target(to));
+                assert_eq!(valid, block.is_some(), "a jump to {to}");
+                let Some(block) = block else { return };
+                let target = from.map(|from| self.passes.flow[from].edges.target);
+                if let Some(Target::Block(known)) = target {
+                    assert_eq!(known, block, "C2 at {pc}");
+                }
+                next = Some(match target {
+                    Some(Target::Block(_)) => Way::Static(from.unwrap_or_default()),
+                    _ => Way::Dynamic,
+                });
+                pc = to as u32;
+                continue;
+            }
+            pc += len;
+            if let Some(&behind) = self.starts.get(&pc) {
+                // Falls into the next block: freely, or after a comparison of the stack.
+                next = Some(match from {
+                    Some(from) if falls_freely(&self.passes.blocks, &self.passes.flow, from) => {
+                        Way::Static(from)
+                    }
+                    Some(from) if self.meets(self.passes.flow[behind].demand) => Way::Static(from),
+                    _ => Way::Dynamic,
+                });
+            }
+        }
+    }
+
+    /// Behind a boundary instruction at least the reserve is left, and what was compared with.
+    fn after_boundary(&mut self, block: usize, pc: u32) {
+        let block_end = self.passes.blocks.blocks[block].end as usize;
+        let first = self.insts[&pc] + 1;
+        let mut cost = 0;
+        let mut last = true;
+        for inst in &self.passes.insts[first..block_end] {
+            if matches!(inst.class, Class::Step | Class::End) {
+                break;
+            }
+            cost += u32::from(self.rules.gas_of(inst.opcode));
+            if inst.class == Class::Boundary {
+                last = false;
+                break;
+            }
+        }
+        let behind = if last {
+            self.passes.flow[block].behind
+        } else {
+            0
+        };
+        self.gas = i64::from(RESERVE.max(cost + behind));
+    }
+}
+
+/// What programs have shown.
+#[derive(Default)]
+struct Shown {
+    /// Blocks that machine code has run.
+    ran: u64,
+    /// Blocks that continue another.
+    continued: u64,
+}
+
+/// Compares the passes' results for the program of a seed.
+fn compare(seed: u64, shown: &mut Shown) {
+    let mut rng = Rng(seed);
+    let code = program(&mut rng);
+    let mut gas = [0; 256];
+    for gas in &mut gas {
+        *gas = rng.below(60) as u16;
+    }
+    let rules = Rules::new(gas, 0..=255);
+    let passes = Passes::run(&code, &rules).unwrap();
+    let continue_another = passes.flow.iter().filter(|flow| flow.edges.continues);
+    shown.continued += continue_another.count() as u64;
+    let blocks = passes.blocks.blocks.iter().enumerate();
+    let insts = passes.insts.iter().enumerate();
+    let mut machine = Machine {
+        code: &code,
+        rules: &rules,
+        passes: &passes,
+        destinations: destinations(&code),
+        starts: blocks.map(|(index, block)| (block.pc, index)).collect(),
+        insts: insts.map(|(index, inst)| (inst.pc, index)).collect(),
+        stack: Vec::new(),
+        memory: 0,
+        gas: 0,
+        ways: HashMap::new(),
+        rng,
+        ran: 0,
+    };
+    for _ in 0..6 {
+        machine.stack.clear();
+        machine.memory = 0;
+        machine.run();
+    }
+    shown.ran += machine.ran as u64;
+}
+
+#[test]
+fn they_keep_their_promises() {
+    let programs = std::env::var("REVMC_JIT_PROGRAMS").map_or(4000, |n| n.parse().unwrap());
+    let mut shown = Shown::default();
+    for seed in 0..programs {
+        let run = catch_unwind(AssertUnwindSafe(|| compare(seed, &mut shown)));
+        assert!(run.is_ok(), "seed {seed}");
+    }
+    let Shown { ran, continued } = shown;
+    assert!(
+        ran > 10 * programs && continued > programs,
+        "{ran} {continued}"
+    );
+    println!("{programs} programs, {ran} blocks run, {continued} that continue another");
+}
+
+/// Faults of the passes, and the promise that the machine finds broken.
+#[test]
+fn broken_promises_are_found() {
+    for (fault, promise) in [
+        (Fault::PushDataIsCode, ""),
+        (Fault::WayBehindIsFree, "D3"),
+        (Fault::LoopsAreFree, "D3"),
+        (Fault::BoundaryIsFree, "D3"),
+        (Fault::LongestMemoryCounts, "D2"),
+        (Fault::BlockReachesFurther, "D2"),
+        (Fault::TwoWaysAreOne, "C1"),
+        (Fault::ConstantOfTheNext, "C2"),
+    ] {
+        let planted = plant(fault, || {
+            let mut shown = Shown::default();
+            (0..4000).find_map(|seed| {
+                let run = catch_unwind(AssertUnwindSafe(|| compare(seed, &mut shown)));
+                run.err().map(|panic| (seed, panic))
+            })
+        });
+        let (seed, panic) = planted
+            .result
+            .unwrap_or_else(|| panic!("{fault:?} is not found"));
+        let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+        assert!(text.contains(promise), "{fault:?}, seed {seed}: {text}");
+        println!("{fault:?}: seed {seed}: {text}");
+    }
+}
