@@ -20,8 +20,8 @@ mod harness;
 mod svg;
 
 use blocks::{
-    format::{Block, Folder},
-    native::Native,
+    format::{Block, Folder, OWN},
+    native::{Native, times},
     run::{self, Plain},
     step::Runs,
 };
@@ -40,7 +40,7 @@ use revmc_jit::compiler::Tier;
 use std::{
     hint::black_box,
     marker::PhantomData,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -57,7 +57,7 @@ const REPEATS: u32 = 5;
 fn folder() -> PathBuf {
     match std::env::var_os("REVMC_JIT_BLOCKS") {
         Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocks/mainnet"),
+        None => OWN.into(),
     }
 }
 
@@ -147,22 +147,13 @@ struct Line {
 
 fn line(block: &Block, tiers: &mut [Native; 2], rounds: usize) -> Line {
     compiled(tiers, block);
-    let mut least = [Duration::MAX; 3];
-    let mut shares = Vec::new();
-    for _ in 0..rounds {
-        let mut plain = run::evm(block, block.state.clone());
-        least[0] = least[0].min(run::time(&mut plain, block));
-        for (least, tier) in least[1..].iter_mut().zip(&*tiers) {
-            let mut evm = tier.evm(block, block.state.clone());
-            *least = (*least).min(run::time(&mut evm, block));
-        }
-        shares.push(in_frames(block));
-    }
-    let seconds = least.map(|time| time.as_secs_f64());
+    let times = times(block, tiers, rounds);
+    let faster = |tier: usize| times[0].as_secs_f64() / times[tier].as_secs_f64();
+    let shares: Vec<f64> = (0..rounds).map(|_| in_frames(block)).collect();
     Line {
         name: block.header.number.to_string(),
-        interpreter: least[0],
-        faster: [seconds[0] / seconds[1], seconds[0] / seconds[2]],
+        interpreter: times[0],
+        faster: [faster(1), faster(2)],
         in_frames: Spread::of(&shares).median,
     }
 }

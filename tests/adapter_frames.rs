@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::frame::{Context, SPEC, Table, compile, state, table_with};
+use common::frame::{Context, SPEC, Table, compile, state, table_with, tosses};
 use revm::{
     bytecode::Bytecode,
     interpreter::{
@@ -61,15 +61,10 @@ fn compare_programs(
             hex::encode(code)
         );
         for seed in 1..20u64 {
-            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let switch = || {
-                random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                random >> 63 == 1
-            };
             let mut found = frame(code, gas);
             let mut host = DummyHost::new(SPEC);
             let same = program
-                .run_frame_switching(&mut found, table, &gas_table, &mut host, switch)
+                .run_frame_switching(&mut found, table, &gas_table, &mut host, tosses(seed))
                 .expect("the program is for this frame");
             assert_eq!(same, action, "{tier} {} {seed}", hex::encode(code));
             assert_eq!(

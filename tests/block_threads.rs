@@ -5,7 +5,7 @@ mod blocks;
 
 use blocks::{
     compare::difference,
-    format::{Block, Folder},
+    format::{Block, Folder, OWN},
     native::config,
     receipts::Totals,
     run,
@@ -29,8 +29,7 @@ const ROUNDS: usize = 4;
 const TURNS: usize = 40;
 
 fn blocks() -> Vec<Block> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocks/mainnet");
-    let folder = Folder::open(&path).unwrap();
+    let folder = Folder::open(Path::new(OWN)).unwrap();
     let files = folder.files.iter();
     files.map(|file| folder.read(file).unwrap()).collect()
 }

@@ -13,17 +13,14 @@
 mod blocks;
 mod common;
 
-use blocks::format::Folder;
+use blocks::format::{Folder, OWN};
 use common::generate;
 use revmc_jit::{
     Chain,
     compiler::{self, CompileError, CompileOptions, Tier},
     primitives::SpecId,
 };
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 /// Cranelift for the loops only; for everything by its one allocator; by the other.
 const WAYS: [(Tier, bool); 3] = [
@@ -92,11 +89,10 @@ fn of_generated_programs_is_right() {
 
 #[test]
 fn of_real_contracts_is_right() {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocks/mainnet");
     // Of the crate's own the small ones: a debug build takes its time.
     let (folder, max_len) = match env::var_os("REVMC_JIT_BLOCKS") {
         Some(folder) => (PathBuf::from(folder), usize::MAX),
-        None => (own, 4096),
+        None => (OWN.into(), 4096),
     };
     let folder = Folder::open(&folder).expect("a folder of blocks");
     let codes = folder.codes.values().map(|code| code.original_byte_slice());

@@ -9,7 +9,7 @@ use alloy_primitives::Bloom;
 use blocks::{
     chain::Network,
     compare::difference,
-    format::{Block, Folder},
+    format::{Block, Folder, OWN},
     native::Native,
     receipts::Totals,
     run,
@@ -23,8 +23,7 @@ use revmc_jit::compiler::Tier;
 use std::path::Path;
 
 fn folder() -> Folder {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocks/mainnet");
-    Folder::open(&path).unwrap()
+    Folder::open(Path::new(OWN)).unwrap()
 }
 
 fn blocks() -> Vec<Block> {

@@ -6,7 +6,7 @@ mod blocks;
 use alloy_evm::{EthEvmFactory, Evm, EvmFactory, eth::EthEvmContext};
 use blocks::{
     alloy::{self, Factory},
-    format::{Block, Folder},
+    format::{Block, Folder, OWN},
     native::Native,
     receipts::Totals,
     run,
@@ -27,8 +27,7 @@ use revmc_jit::{
 use std::{collections::BTreeMap, fmt::Debug, path::Path};
 
 fn blocks() -> Vec<Block> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocks/mainnet");
-    let folder = Folder::open(&path).unwrap();
+    let folder = Folder::open(Path::new(OWN)).unwrap();
     let files = folder.files.iter();
     files.map(|file| folder.read(file).unwrap()).collect()
 }

@@ -30,14 +30,13 @@ mod report;
 
 use blocks::{
     arguments,
-    format::{Block, Folder},
-    native::Native,
-    run,
+    format::Folder,
+    native::{Native, times},
 };
 use check::Checked;
 use report::Report;
 use revmc_jit::compiler::Tier;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 /// How often each way is timed.
 const RUNS: usize = 9;
@@ -105,18 +104,4 @@ fn replay(arguments: &Arguments) -> Result<usize, String> {
     }
     let ratios: Vec<f64> = tiers.iter().map(Native::ratio).collect();
     Ok(report.finish(&ratios))
-}
-
-/// The least time that each way takes, the interpreter first.
-fn times(block: &Block, tiers: &[Native], runs: usize) -> Vec<Duration> {
-    let mut least = vec![Duration::MAX; 1 + tiers.len()];
-    for _ in 0..runs {
-        let mut evm = run::evm(block, block.state.clone());
-        least[0] = least[0].min(run::time(&mut evm, block));
-        for (least, tier) in least[1..].iter_mut().zip(tiers) {
-            let mut evm = tier.evm(block, block.state.clone());
-            *least = (*least).min(run::time(&mut evm, block));
-        }
-    }
-    least
 }

@@ -8,7 +8,7 @@
 //! whole transactions that are run one after the other, on every fork, without an expectation.
 //! The sender stands in `sender`: it is not derived from a secret key.
 
-use crate::roots::{Digest, Roots};
+use crate::roots::{self, Digest, Roots};
 use revm::bytecode::Bytecode;
 use revm::context::{BlockEnv, TxEnv, transaction::AccessList};
 use revm::context_interface::block::BlobExcessGasAndPrice;
@@ -175,8 +175,9 @@ fn fixture(name: &str, test: &Value, roots: &Roots) -> Result<Fixture, String> {
                 }
             }
         }
-        for (fork, entries, added) in found {
-            let (fork, spec_id) = FORKS[fork];
+        let known = roots.of(test);
+        for (number, entries, added) in found {
+            let (fork, spec_id) = FORKS[number];
             for (index, entry) in entries.iter().enumerate() {
                 cases.push(Case {
                     fork,
@@ -186,7 +187,9 @@ fn fixture(name: &str, test: &Value, roots: &Roots) -> Result<Fixture, String> {
                     transactions: vec![indexed(&test["transaction"], entry)?.on(spec_id)],
                     expected: match added {
                         true => None,
-                        false => expected(entry)?.or_else(|| roots.expected(test, index, fork)),
+                        false => {
+                            expected(entry)?.or_else(|| roots::expected(known?, index, number))
+                        }
                     },
                 });
             }

@@ -15,12 +15,16 @@ use std::collections::HashMap;
 /// What is known of a state and its logs.
 pub type Digest = [u8; 6];
 
-/// The table.
+/// The table: by test, then by the entry's place in its `post`.
 #[derive(Default)]
-pub struct Roots(HashMap<(u64, usize), Vec<Known>>);
+pub struct Roots(HashMap<u64, Entries>);
 
+/// What is known of a test's entries, for each of [`FORKS`].
+pub type Entries = HashMap<usize, Vec<Known>>;
+
+/// What a word of a line says.
 #[derive(Clone, Copy)]
-enum Known {
+pub enum Known {
     Nothing,
     Refused,
     Digest(Digest),
@@ -49,22 +53,28 @@ impl Roots {
                 continue;
             }
             let (key, known) = entry(line).ok_or_else(|| format!("line {}: {line}", index + 1))?;
-            if tests.insert(key, known).is_some() {
+            let (test, at) = key;
+            let entries: &mut Entries = tests.entry(test).or_default();
+            if entries.insert(at, known).is_some() {
                 return Err(format!("line {}: a second one for its test", index + 1));
             }
         }
         Ok(Self(tests))
     }
 
-    /// What an entry of a test ends with on a fork.
-    pub fn expected(&self, test: &Value, index: usize, fork: &str) -> Option<Expected> {
-        let known = self.0.get(&(identity(test), index))?;
-        let fork = FORKS.iter().position(|(name, _)| *name == fork)?;
-        match known.get(fork)? {
-            Known::Nothing => None,
-            Known::Refused => Some(Expected::Refused),
-            Known::Digest(digest) => Some(Expected::Digest(*digest)),
-        }
+    /// What is known of a test.
+    pub fn of(&self, test: &Value) -> Option<&Entries> {
+        // Most runs are without a table, and a test's identity is all of it, written and hashed.
+        (!self.0.is_empty()).then(|| self.0.get(&identity(test)))?
+    }
+}
+
+/// What an entry ends with on a fork, by its place among [`FORKS`].
+pub fn expected(entries: &Entries, index: usize, fork: usize) -> Option<Expected> {
+    match entries.get(&index)?.get(fork)? {
+        Known::Nothing => None,
+        Known::Refused => Some(Expected::Refused),
+        Known::Digest(digest) => Some(Expected::Digest(*digest)),
     }
 }
 

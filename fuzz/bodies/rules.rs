@@ -14,7 +14,7 @@
 use crate::common::{
     self,
     case::FORKS,
-    frame::{Context, Table, state},
+    frame::{Context, LEVELS, Table, config, program, state, tosses},
 };
 use revm::{
     interpreter::{
@@ -27,8 +27,7 @@ use revm::{
     primitives::{U256, hex},
 };
 use revmc_jit::{
-    Chain, CompiledProgram, Error, ForkRules, JitBackend, LookupRequest, RuntimeCacheKey,
-    RuntimeConfig,
+    Chain, CompiledProgram, Error, ForkRules,
     primitives::{Bytes, OptimizationLevel, SpecId, keccak256},
     trial::Budget,
 };
@@ -214,11 +213,7 @@ fn go(run: &Run, frame: &mut Interpreter) -> InterpreterAction {
             .run_frame(frame, table, gas_table, &mut host)
             .expect("the program is for this frame"),
         Side::Mixed(program) => {
-            let mut random = run.case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let switch = || {
-                random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                random >> 63 == 1
-            };
+            let switch = tosses(run.case.seed);
             program
                 .run_frame_switching(frame, table, gas_table, &mut host, switch)
                 .expect("the program is for this frame")
@@ -278,21 +273,12 @@ impl Case {
     }
 
     fn program(&self, chain: &Chain, level: OptimizationLevel) -> Option<Arc<CompiledProgram>> {
-        let mut config = RuntimeConfig::default();
-        config.chain = chain.clone();
-        config.tuning.jit_opt_level = level;
-        config.tuning.jit_tiered = false;
+        let mut config = config(chain, level);
         config.tuning.jit_worker_count = 1;
         // What is compiled is compared here.
         config.tuning.trial = Budget::Off;
-        let backend = JitBackend::new(config).expect("the configuration is valid");
-        let key = RuntimeCacheKey {
-            code_hash: keccak256(&self.code),
-            spec_id: self.spec_id,
-        };
-        let code = self.code.clone();
-        match backend.compile_jit_sync(LookupRequest { key, code }) {
-            Ok(()) => backend.get_compiled(key.code_hash, key.spec_id),
+        match program(config, self.spec_id, &self.code) {
+            Ok(program) => Some(program),
             Err(Error::Ineligible(_)) => None,
             Err(error) => panic!("{error}\n{}", hex::encode(&self.code)),
         }
@@ -317,7 +303,7 @@ pub fn run(data: &[u8]) -> bool {
         gas_table: *chain.rules(case.spec_id).gas(),
     };
     let expected = end(run(Side::Interpreter));
-    for level in [OptimizationLevel::None, OptimizationLevel::Aggressive] {
+    for level in LEVELS {
         let Some(program) = case.program(&chain, level) else {
             return false;
         };

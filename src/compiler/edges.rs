@@ -168,7 +168,7 @@ fn scan_all(code: &[u8], insts: &[Inst], blocks: &Blocks, continues: &[bool]) ->
             work.extend(nexts.map(|next| (next, stack.clone())));
         }
     }
-    // What only leads around among itself is never come by.
+    // What nothing leads to, or only leads around among itself, is never come by.
     let none = |index| scan(code, insts, blocks, index, &mut Vec::new());
     let found = found.into_iter().enumerate();
     found

@@ -26,18 +26,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
+#[allow(dead_code)]
+#[path = "../../tests/common/rng.rs"]
+mod rng;
+/// As `tests/common/types.rs`, from what the crate itself depends on.
+mod types {
+    pub(super) use alloy_primitives::U256;
 }
+use rng::Rng;
 
 /// A program of fragments that push labels, call, loop, use memory and shuffle the stack.
 fn program(rng: &mut Rng) -> Vec<u8> {
@@ -54,7 +50,7 @@ fn program(rng: &mut Rng) -> Vec<u8> {
             3..=5 => {
                 uses.push((label, code.len() + 1));
                 code.extend([op::PUSH1 + 1, 0, 0]);
-                code.extend([op::JUMP, op::JUMPI].get(rng.below(4) as usize));
+                code.extend([op::JUMP, op::JUMPI].get(rng.below(4)));
             }
             6 => code.extend([op::PUSH1, rng.below(100) as u8]),
             7 => code.extend([op::PUSH1, 32 * rng.below(6) as u8, op::MSTORE]),
@@ -63,16 +59,8 @@ fn program(rng: &mut Rng) -> Vec<u8> {
             10 => code.push(op::SWAP1 + rng.below(5) as u8),
             11 => code.push(op::CALLER),
             12 => code.extend([op::CALLER, op::BALANCE]),
-            13 => code.push(
-                *[op::POP, op::ADD, op::JUMP, op::JUMPI]
-                    .get(rng.below(4) as usize)
-                    .unwrap_or(&op::POP),
-            ),
-            14 => code.push(
-                *[op::STOP, op::CALL, 0x0c, op::PUSH32]
-                    .get(rng.below(4) as usize)
-                    .unwrap_or(&op::STOP),
-            ),
+            13 => code.push(*rng.pick(&[op::POP, op::ADD, op::JUMP, op::JUMPI])),
+            14 => code.push(*rng.pick(&[op::STOP, op::CALL, 0x0c, op::PUSH32])),
             // One of two labels, as it lies.
             15 => {
                 for label in [label, rng.below(labels)] {
@@ -91,7 +79,7 @@ fn program(rng: &mut Rng) -> Vec<u8> {
             .map(|place| place.1)
             .collect();
         if !places.is_empty() {
-            let place = places[rng.below(places.len() as u64) as usize] as u16;
+            let place = *rng.pick(&places) as u16;
             code[at..at + 2].copy_from_slice(&place.to_be_bytes());
         }
     }
@@ -178,11 +166,9 @@ impl Machine<'_> {
 
     fn any(&mut self) -> u64 {
         let jumpdests: Vec<u32> = self.passes.blocks.jumpdests.iter().map(|at| at.0).collect();
-        match jumpdests.len() as u64 {
-            count @ 1.. if self.rng.below(3) == 0 => {
-                jumpdests[self.rng.below(count) as usize].into()
-            }
-            _ => self.rng.below(70),
+        match !jumpdests.is_empty() && self.rng.below(3) == 0 {
+            true => (*self.rng.pick(&jumpdests)).into(),
+            false => self.rng.below(70) as u64,
         }
     }
 
@@ -285,8 +271,7 @@ impl Machine<'_> {
             if native.is_some() {
                 assert!(self.stack.len() <= STACK_LIMIT, "overflow at {pc}");
             }
-            let from = native;
-            if let Some(block) = from
+            if let Some(block) = native
                 && class == Class::Boundary
             {
                 self.after_boundary(block, pc);
@@ -299,12 +284,12 @@ impl Machine<'_> {
                     .and_then(|to| self.passes.blocks.target(to));
                 assert_eq!(valid, block.is_some(), "a jump to {to}");
                 let Some(block) = block else { return };
-                let target = from.map(|from| self.passes.flow[from].edges.target);
+                let target = native.map(|from| self.passes.flow[from].edges.target);
                 if let Some(Target::Block(known)) = target {
                     assert_eq!(known, block, "C2 at {pc}");
                 }
-                next = Some(match target {
-                    Some(Target::Block(_)) => Way::Static(from.unwrap_or_default()),
+                next = Some(match (native, target) {
+                    (Some(from), Some(Target::Block(_))) => Way::Static(from),
                     _ => Way::Dynamic,
                 });
                 pc = to as u32;
@@ -313,11 +298,12 @@ impl Machine<'_> {
             pc += len;
             if let Some(&behind) = self.starts.get(&pc) {
                 // Falls into the next block: freely, or after a comparison of the stack.
-                next = Some(match from {
-                    Some(from) if falls_freely(&self.passes.blocks, &self.passes.flow, from) => {
+                let demand = self.passes.flow[behind].demand;
+                let (blocks, flow) = (&self.passes.blocks, &self.passes.flow);
+                next = Some(match native {
+                    Some(from) if falls_freely(blocks, flow, from) || self.meets(demand) => {
                         Way::Static(from)
                     }
-                    Some(from) if self.meets(self.passes.flow[behind].demand) => Way::Static(from),
                     _ => Way::Dynamic,
                 });
             }
@@ -360,7 +346,7 @@ struct Shown {
 
 /// Compares the passes' results for the program of a seed.
 fn compare(seed: u64, shown: &mut Shown) {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::new(seed);
     let code = program(&mut rng);
     let mut gas = [0; 256];
     for gas in &mut gas {

@@ -1,5 +1,6 @@
 //! The command line of a program that runs a folder of blocks.
 
+use super::format::OWN;
 use std::path::PathBuf;
 
 /// The folder that is named; without one, the blocks that come with the crate. `flag` takes each flag,
@@ -16,8 +17,7 @@ pub fn folder(
             return None;
         }
     }
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blocks/mainnet");
-    Some(folder.unwrap_or_else(|| own.into()))
+    Some(folder.unwrap_or_else(|| OWN.into()))
 }
 
 /// A number that is not zero.

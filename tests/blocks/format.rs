@@ -25,6 +25,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The folder of the blocks that come with the crate.
+pub const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blocks/mainnet");
+
 /// The type of a deposit of an Optimism chain: not the EVM's to check or to charge.
 const DEPOSIT: u8 = 0x7e;
 

@@ -8,7 +8,7 @@
 //! | `dao` | the accounts of the one irregular state change |
 //! | `format` | a block and the state before it, from a folder |
 //! | `step` | a transaction on an EVM, with everything that it did |
-//! | `native` | the contracts compiled in one tier |
+//! | `native` | the contracts compiled in one tier, and how long blocks take with them |
 //! | `run` | an EVM for a block; a block run on an EVM, with everything kept or with a clock |
 //! | `alloy` (feature `alloy-evm`) | a block run on an EVM that a factory of alloy-evm has made |
 //! | `receipts` | gas used, logs bloom and receipts root, against the header |

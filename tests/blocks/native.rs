@@ -117,3 +117,18 @@ impl Native {
         JitEvm::new(run::evm(block, db), self.backend.clone())
     }
 }
+
+/// The least time that a block takes in so many runs of each way, which take turns: the interpreter first,
+/// then each tier.
+pub fn times(block: &Block, tiers: &[Native], runs: usize) -> Vec<Duration> {
+    let mut least = vec![Duration::MAX; 1 + tiers.len()];
+    for _ in 0..runs {
+        let mut evm = run::evm(block, block.state.clone());
+        least[0] = least[0].min(run::time(&mut evm, block));
+        for (least, tier) in least[1..].iter_mut().zip(tiers) {
+            let mut evm = tier.evm(block, block.state.clone());
+            *least = (*least).min(run::time(&mut evm, block));
+        }
+    }
+    least
+}

@@ -12,7 +12,7 @@ use revm::{
     },
 };
 use revmc_jit::{
-    Chain, CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
+    Chain, CompiledProgram, Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
     primitives::{Bytes, OptimizationLevel, SpecId, keccak256},
 };
 use std::sync::Arc;
@@ -32,30 +32,48 @@ pub fn table_with(f: fn(Context<'_>) -> InstructionExecResult) -> Table {
     table
 }
 
-pub fn key(code: &[u8]) -> RuntimeCacheKey {
-    RuntimeCacheKey {
-        code_hash: keccak256(code),
-        spec_id: SPEC,
-    }
+/// A backend that compiles for a chain, at one level.
+pub fn config(chain: &Chain, level: OptimizationLevel) -> RuntimeConfig {
+    let mut config = RuntimeConfig::default();
+    config.chain = chain.clone();
+    config.tuning.jit_opt_level = level;
+    config.tuning.jit_tiered = false;
+    config
 }
+
+/// The program of a backend of its own.
+pub fn program(
+    config: RuntimeConfig,
+    spec_id: SpecId,
+    code: &[u8],
+) -> Result<Arc<CompiledProgram>, Error> {
+    let backend = JitBackend::new(config).expect("a configuration that works");
+    let key = RuntimeCacheKey {
+        code_hash: keccak256(code),
+        spec_id,
+    };
+    let code = Bytes::copy_from_slice(code);
+    backend.compile_jit_sync(LookupRequest { key, code })?;
+    let program = backend.get_compiled(key.code_hash, key.spec_id);
+    Ok(program.expect("was just compiled"))
+}
+
+pub const LEVELS: [OptimizationLevel; 2] = [OptimizationLevel::None, OptimizationLevel::Aggressive];
 
 /// The programs of both tiers.
 pub fn compile(code: &[u8], chain: &Chain) -> Vec<Arc<CompiledProgram>> {
-    let levels = [OptimizationLevel::None, OptimizationLevel::Aggressive];
-    levels
-        .map(|level| {
-            let mut config = RuntimeConfig::default();
-            config.chain = chain.clone();
-            config.tuning.jit_opt_level = level;
-            config.tuning.jit_tiered = false;
-            let backend = JitBackend::new(config).expect("a configuration that works");
-            let (key, code) = (key(code), Bytes::copy_from_slice(code));
-            let request = LookupRequest { key, code };
-            backend.compile_jit_sync(request).expect("compiles");
-            let program = backend.get_compiled(key.code_hash, key.spec_id);
-            program.expect("was just compiled")
-        })
+    LEVELS
+        .map(|level| program(config(chain, level), SPEC, code).expect("compiles"))
         .into()
+}
+
+/// Tosses that follow from a seed, for [`CompiledProgram::run_frame_switching`].
+pub fn tosses(seed: u64) -> impl FnMut() -> bool {
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    move || {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        random >> 63 == 1
+    }
 }
 
 pub fn frame(spec_id: SpecId, code: &[u8], gas: u64) -> Interpreter {

@@ -7,6 +7,12 @@ use super::super::{
 use super::{Subroutine, Writer};
 
 impl Writer<'_> {
+    /// Goes to a label if the word on top is not zero.
+    pub(super) fn jump_if(&mut self, label: u32) {
+        self.push_label(label);
+        self.op(op::JUMPI, 2, 0);
+    }
+
     pub(super) fn condition(&mut self) {
         self.operand();
         match self.rng.below(4) {
@@ -28,8 +34,7 @@ impl Writer<'_> {
     pub(super) fn branch(&mut self, nesting: usize) {
         let (other, end) = (self.label(), self.label());
         self.condition();
-        self.push_label(other);
-        self.op(op::JUMPI, 2, 0);
+        self.jump_if(other);
         let before = self.height;
         let count = self.rng.below(4);
         self.statements(count, nesting + 1);
@@ -66,25 +71,29 @@ impl Writer<'_> {
         }
     }
 
+    /// Up to `most` statements of a loop, which leave the stack as high as it is, and what is on it there.
+    pub(super) fn loop_body(&mut self, most: usize, nesting: usize) {
+        let height = self.height;
+        self.loops += 1;
+        let outer_floor = std::mem::replace(&mut self.floor, height);
+        let count = 1 + self.rng.below(most);
+        self.statements(count, nesting + 1);
+        self.floor = outer_floor;
+        self.loops -= 1;
+        self.level(height);
+    }
+
     pub(super) fn bounded_loop(&mut self, nesting: usize) {
         let top = self.label();
         let rounds = 1 + self.rng.below(9);
         self.push_number(rounds);
-        let at_top = self.height;
         self.place(top);
-        self.loops += 1;
-        let outer_floor = std::mem::replace(&mut self.floor, at_top);
-        let count = 1 + self.rng.below(4);
-        self.statements(count, nesting + 1);
-        self.floor = outer_floor;
-        self.loops -= 1;
-        self.level(at_top);
+        self.loop_body(4, nesting);
         self.push_number(1);
         self.op(op::SWAP1, 0, 0);
         self.op(op::SUB, 2, 1);
         self.op(op::DUP1, 0, 1);
-        self.push_label(top);
-        self.op(op::JUMPI, 2, 0);
+        self.jump_if(top);
         if self.rng.chance(90) {
             self.op(op::POP, 1, 0);
         }
@@ -186,8 +195,7 @@ impl Writer<'_> {
     pub(super) fn early_end(&mut self) {
         let skip = self.label();
         self.condition();
-        self.push_label(skip);
-        self.op(op::JUMPI, 2, 0);
+        self.jump_if(skip);
         let before = self.height;
         self.end();
         self.place(skip);

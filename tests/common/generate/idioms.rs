@@ -20,11 +20,6 @@ impl Writer<'_> {
         self.height = self.height.saturating_sub(inputs) + outputs;
     }
 
-    fn jump_if(&mut self, label: u32) {
-        self.push_label(label);
-        self.op(op::JUMPI, 2, 0);
-    }
-
     /// The low `bits` ones.
     fn mask(bits: usize) -> U256 {
         (U256::from(1) << bits) - U256::from(1)
@@ -357,17 +352,10 @@ impl Writer<'_> {
             self.push_number(rounds);
         }
         self.push_number(0);
-        let at_head = self.height;
         self.place(head);
         self.ops(&[op::DUP2, op::DUP2, op::LT, op::ISZERO], 0, 1);
         self.jump_if(end);
-        self.loops += 1;
-        let outer = std::mem::replace(&mut self.floor, at_head);
-        let count = 1 + self.rng.below(3);
-        self.statements(count, nesting + 1);
-        self.floor = outer;
-        self.loops -= 1;
-        self.level(at_head);
+        self.loop_body(3, nesting);
         self.push_number(1);
         self.op(op::ADD, 2, 1);
         self.push_label(head);
