@@ -27,6 +27,8 @@ const ROUNDS: usize = 4;
 
 /// What the disturbing thread does, at least.
 const TURNS: usize = 40;
+/// After so many turns the backend is enabled and not paused; the next one waits until native code has run.
+const CYCLE: usize = 5;
 
 fn blocks() -> Vec<Block> {
     let folder = Folder::open(Path::new(OWN)).unwrap();
@@ -64,8 +66,19 @@ fn execute(config: RuntimeConfig, disturb: impl Fn(&JitBackend, &[LookupRequest]
     let (over, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let disturber = scope.spawn(|| {
+            let mut hits = 0;
             while !over.load(Relaxed) {
-                disturb(&backend, &requests, turns.load(Relaxed));
+                let turn = turns.load(Relaxed);
+                // Native code has to run between two clears, however slow the machine compiles.
+                if turn % CYCLE == 0 {
+                    let found = backend.stats().hits;
+                    if found == hits {
+                        thread::yield_now();
+                        continue;
+                    }
+                    hits = found;
+                }
+                disturb(&backend, &requests, turn);
                 turns.fetch_add(1, Relaxed);
             }
         });
@@ -120,7 +133,7 @@ fn with_clears_and_switches() {
     let mut config = config(Tier::Optimized);
     config.tuning.jit_hot_threshold = 2;
     execute(config, |backend, requests, turn| {
-        match turn % 5 {
+        match turn % CYCLE {
             0 => backend.clear_resident().unwrap(),
             1 => backend.set_enabled(false).unwrap(),
             2 => backend.set_enabled(true).unwrap(),
