@@ -33,10 +33,10 @@ mod rng;
 mod types {
     pub(super) use alloy_primitives::U256;
 }
-use rng::Rng;
+pub(super) use rng::Rng;
 
 /// A program of fragments that push labels, call, loop, use memory and shuffle the stack.
-fn program(rng: &mut Rng) -> Vec<u8> {
+pub(super) fn program(rng: &mut Rng) -> Vec<u8> {
     let mut code = Vec::new();
     let (mut places, mut uses) = (Vec::new(), Vec::new());
     let labels = 3 + rng.below(8);

@@ -195,6 +195,12 @@ impl Assembler {
         }
     }
 
+    /// Bytes of the two sections.
+    #[cfg(test)]
+    pub(super) fn code_len(&self) -> usize {
+        self.hot.len() + self.cold.len()
+    }
+
     /// Bytes of code so far.
     pub(super) fn len(&self) -> usize {
         self.hot.len() + self.cold.len() + self.pool.len() * 32 + self.tail.len()

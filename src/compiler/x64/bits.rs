@@ -146,13 +146,13 @@ impl Emitter<'_> {
             self.state.unpin(top);
             return self.push_constant(!value);
         }
-        self.push_constant(U256::MAX);
+        // Before the mask is on the virtual stack: what is written back has no room for another word.
         let limbs = self.in_limbs(top);
+        self.prepare(1, if limbs { 6 } else { 1 }, 1);
+        self.push_constant(U256::MAX);
         if limbs {
-            self.prepare(2, 6, 1);
             return self.limbwise(Alu::Xor, 256);
         }
-        self.prepare(2, 1, 1);
         self.vectorwise(256, |emitter, to, left, right| {
             emitter.asm.vpxor(to, left, right)
         });

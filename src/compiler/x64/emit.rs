@@ -75,6 +75,9 @@ pub(super) struct Emitter<'a> {
     pub(super) deferred: Vec<Way>,
     /// Blocks with a use for their label.
     pub(super) asked: Vec<u32>,
+    /// Where the code of instructions begins.
+    #[cfg(test)]
+    pub(super) marks: Vec<super::check::Mark<Label>>,
 }
 
 /// Emits a program: its text and entry points.
@@ -83,6 +86,15 @@ pub(in crate::compiler) fn emit(
     loops: Option<LoopCode>,
     max_len: usize,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
+    let emitted = emit_all(program, loops, max_len)?;
+    Ok((emitted.text, emitted.entries))
+}
+
+pub(super) fn emit_all(
+    program: &Program<'_>,
+    loops: Option<LoopCode>,
+    max_len: usize,
+) -> Result<Emitted, CompileError> {
     let Program {
         code,
         insts,
@@ -125,10 +137,24 @@ pub(in crate::compiler) fn emit(
         after: None,
         deferred: Vec::new(),
         asked: Vec::new(),
+        #[cfg(test)]
+        marks: Vec::new(),
     };
     emitter.entry();
     emitter.blocks(max_len)?;
     emitter.finish(program)
+}
+
+/// What the emitter gives.
+pub(super) struct Emitted {
+    pub(super) text: Vec<u8>,
+    pub(super) entries: Vec<EntryPoint>,
+    /// By their offsets in the text.
+    #[cfg(test)]
+    pub(super) marks: Vec<super::check::Mark<usize>>,
+    /// Where the constants begin.
+    #[cfg(test)]
+    pub(super) code_len: usize,
 }
 
 impl Emitter<'_> {
@@ -141,9 +167,11 @@ impl Emitter<'_> {
         self.asm.jmp_mem(Mem::at(RAX, enter));
     }
 
-    fn finish(mut self, program: &Program<'_>) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
+    fn finish(mut self, program: &Program<'_>) -> Result<Emitted, CompileError> {
         self.table_jumps();
         self.loop_exits();
+        #[cfg(test)]
+        let code_len = self.asm.code_len();
         let (labels, blocks, flow) = (self.labels, self.blocks, self.flow);
         let needs_table = self.uses_table != [false; 2];
         let offset = |assembled: &super::asm::Assembled, block: usize| {
@@ -180,7 +208,24 @@ impl Emitter<'_> {
                 demand: flow[index].demand,
             })
             .collect();
-        Ok((assembled.text, entries))
+        #[cfg(test)]
+        let at = |mark: &super::check::Mark<Label>| mark.placed(assembled.offset(mark.place));
+        Ok(Emitted {
+            #[cfg(test)]
+            marks: self.marks.iter().map(at).collect(),
+            #[cfg(test)]
+            code_len,
+            text: assembled.text,
+            entries,
+        })
+    }
+
+    /// Says to the checker that the code of an instruction begins here.
+    #[cfg(test)]
+    pub(super) fn mark(&mut self, at: u32, begins: Option<super::check::Begin>) {
+        let place = self.asm.label();
+        self.asm.bind(place);
+        self.marks.push(super::check::Mark { place, at, begins });
     }
 
     pub(super) fn begin_run(&mut self, at: u32, block: &Block) {

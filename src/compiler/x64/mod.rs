@@ -29,6 +29,8 @@
 
 mod asm;
 mod bits;
+#[cfg(test)]
+mod check;
 mod control;
 mod emit;
 mod memory;

@@ -93,7 +93,22 @@ impl Emitter<'_> {
         let block = &self.blocks.blocks[index];
         self.emitted[index] = true;
         self.asm.bind(self.labels[index]);
+        #[cfg(test)]
+        {
+            let inherits = !matches!(way.left, Left::Canonical);
+            let begin = super::check::Begin {
+                block: index,
+                inherits,
+            };
+            self.mark(block.first, Some(begin));
+        }
+        #[cfg(test)]
+        let len = self.asm.len();
         if self.enter_loop(index) {
+            // Blocks in the middle of a loop have no code here.
+            #[cfg(test)]
+            self.marks
+                .truncate(self.marks.len() - usize::from(len == self.asm.len()));
             return;
         }
         if !possible(block.needs, block.grows) {
@@ -126,6 +141,8 @@ impl Emitter<'_> {
         let block = &self.blocks.blocks[index];
         for at in block.first..block.end {
             let inst = self.insts[at as usize];
+            #[cfg(test)]
+            self.mark(at, None);
             if inst.class == Class::Native && !planted(Fault::NothingIsSpent) {
                 self.run.spent += u32::from(self.rules.gas_of(inst.opcode));
             }
