@@ -225,7 +225,14 @@ impl Emitter<'_> {
     pub(super) fn mark(&mut self, at: u32, begins: Option<super::check::Begin>) {
         let place = self.asm.label();
         self.asm.bind(place);
-        self.marks.push(super::check::Mark { place, at, begins });
+        let top = self.state.stack.last();
+        let bits = top.map_or(256, |&value| self.state.at(value).bits);
+        self.marks.push(super::check::Mark {
+            place,
+            at,
+            begins,
+            bits,
+        });
     }
 
     pub(super) fn begin_run(&mut self, at: u32, block: &Block) {

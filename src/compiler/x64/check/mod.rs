@@ -17,6 +17,8 @@
 //! * **K5** A block that continues another has one way into it (T1), and a jump whose target the run has
 //!   pushed leads there (C2).
 //! * **K6** All code is come by.
+//! * **K7** Words are in the ranges that they are taken to be in: looked at by running expressions, over
+//!   edge words, with no machine code at all.
 //!
 //! Words are followed by where they come from: a slot at the run's start, a constant, a field of the
 //! frame, or the instruction that has made them. So a word that was computed wrongly is not seen here
@@ -28,8 +30,21 @@
 
 mod bytecode;
 mod machine;
+mod ranges;
 mod tests;
 mod walk;
+
+/// What the other tests' programs are made with.
+#[allow(dead_code, unused_imports, unreachable_pub)]
+#[path = "../../../../tests/common"]
+mod common {
+    pub mod asm;
+    pub mod case;
+    pub mod database;
+    pub mod generate;
+    pub mod rng;
+    pub mod types;
+}
 
 /// Where the code of an instruction begins: a label, then an offset.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +54,8 @@ pub(super) struct Mark<P> {
     pub(super) at: u32,
     /// The block that begins, in front of its first instruction's own mark.
     pub(super) begins: Option<Begin>,
+    /// The word on top is taken for less than 2^bits.
+    pub(super) bits: u16,
 }
 
 /// How a block begins.
@@ -56,6 +73,7 @@ impl<P> Mark<P> {
             place: offset.expect("a mark is bound"),
             at: self.at,
             begins: self.begins,
+            bits: self.bits,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     super::emit::{Emitted, emit_all},
+    common,
     machine::Wrong,
     walk::check,
 };
@@ -13,21 +14,10 @@ use crate::compiler::{
 use alloy_primitives::hex;
 use std::{env, fs, path::Path};
 
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../../../../tests/common"]
-mod common {
-    pub mod asm;
-    pub mod case;
-    pub mod database;
-    pub mod generate;
-    pub mod rng;
-    pub mod types;
-}
-
 const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
 /// Costs that are not multiples of one another, so that sums are hardly alike by chance.
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     Rules::new(
         std::array::from_fn(|opcode| 1 + (opcode as u16 * 37) % 101),
         0..=255,
