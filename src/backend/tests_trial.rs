@@ -238,14 +238,19 @@ fn the_dump_has_all_that_shows_it_again() {
     let Err(Error::Miscompiled(difference)) = event(&events).outcome else {
         panic!("it is miscompiled");
     };
-    let name = format!("miscompiled-{}-OSAKA-baseline.txt", contract.0.code_hash);
-    let text = fs::read_to_string(dir.path().join(name)).unwrap();
+    let name = format!("{}-OSAKA-baseline", contract.0.code_hash);
+    let folder = dir.path().join(name);
+    let text = fs::read_to_string(folder.join("difference.txt")).unwrap();
     for part in [
         difference.to_string(),
         format!("{:#?}", difference.input),
         hex::encode(&contract.1),
     ] {
         assert!(text.contains(&part), "{part} is not in {text}");
+    }
+    // Beside what the compiler has found.
+    for name in ["bytecode.hex", "passes.txt"] {
+        assert!(folder.join(name).is_file(), "{name}");
     }
 }
 

@@ -2,16 +2,18 @@
 
 use super::{
     asm::{Alu, Assembler, Cond, Label, Mem, R12, RAX, RBP, RBX, RSI, Section, Ymm},
+    layout::{Assembled, Purpose},
     run::{Run, Way},
     state::{CYCLE, Limbs, Move, Source, State},
     table::table,
 };
 use crate::{
     compiler::{
-        EntryPoint, Program, Rules,
+        CompileOptions, EntryPoint, Program, Rules,
         blocks::{Block, Blocks, run_gas},
         clif::LoopCode,
         decode::Inst,
+        dump,
         error::CompileError,
         fault::{Fault, planted},
         flow::{Demand, Flow},
@@ -81,7 +83,7 @@ pub(super) struct Emitter<'a> {
 pub(in crate::compiler) fn emit(
     program: &Program<'_>,
     loops: Option<LoopCode>,
-    max_len: usize,
+    options: &CompileOptions,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
     let Program {
         code,
@@ -101,6 +103,7 @@ pub(in crate::compiler) fn emit(
         }
     }
     let mut asm = Assembler::new();
+    asm.marks.wanted = options.dump_dir.is_some();
     let looped = asm.label();
     let labels: Vec<Label> = blocks.blocks.iter().map(|_| asm.label()).collect();
     let (jump, jumpi) = (asm.label(), asm.label());
@@ -127,8 +130,8 @@ pub(in crate::compiler) fn emit(
         asked: Vec::new(),
     };
     emitter.entry();
-    emitter.blocks(max_len)?;
-    emitter.finish(program)
+    emitter.blocks(options.max_native_len)?;
+    emitter.finish(program, options)
 }
 
 impl Emitter<'_> {
@@ -141,12 +144,17 @@ impl Emitter<'_> {
         self.asm.jmp_mem(Mem::at(RAX, enter));
     }
 
-    fn finish(mut self, program: &Program<'_>) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
+    fn finish(
+        mut self,
+        program: &Program<'_>,
+        options: &CompileOptions,
+    ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
+        self.asm.mark(Purpose::Shared);
         self.table_jumps();
         self.loop_exits();
-        let (labels, blocks, flow) = (self.labels, self.blocks, self.flow);
+        let (labels, blocks, flow) = (&self.labels, self.blocks, self.flow);
         let needs_table = self.uses_table != [false; 2];
-        let offset = |assembled: &super::asm::Assembled, block: usize| {
+        let offset = |assembled: &Assembled, block: usize| {
             assembled.offset(labels[block]).unwrap_or(0) as u32
         };
         let assembled = self
@@ -169,6 +177,7 @@ impl Emitter<'_> {
                 }
             })
             .map_err(|what| CompileError::Codegen(what.into()))?;
+        dump::file(options, "code.s", || assembled.listing(program, labels))?;
         let entries = blocks
             .blocks
             .iter()

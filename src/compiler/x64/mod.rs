@@ -15,6 +15,7 @@
 //! | file | job |
 //! |---|---|
 //! | `asm` | encodings |
+//! | `layout` | where everything stands in the text |
 //! | `state` | where words are |
 //! | `trace` | blocks, and which follows which |
 //! | `run` | the run that is emitted, and ways on which another block takes it over |
@@ -31,6 +32,7 @@ mod asm;
 mod bits;
 mod control;
 mod emit;
+mod layout;
 mod memory;
 mod operand;
 mod run;

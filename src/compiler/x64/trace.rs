@@ -17,6 +17,7 @@
 use super::{
     asm::{Cond, RSI, Section},
     emit::{Emitter, routine},
+    layout::Purpose,
     run::{Left, Way},
     state::State,
 };
@@ -92,6 +93,7 @@ impl Emitter<'_> {
         let index = way.block;
         let block = &self.blocks.blocks[index];
         self.emitted[index] = true;
+        self.asm.mark(Purpose::Inst(block.first));
         self.asm.bind(self.labels[index]);
         if self.enter_loop(index) {
             return;
@@ -126,6 +128,7 @@ impl Emitter<'_> {
         let block = &self.blocks.blocks[index];
         for at in block.first..block.end {
             let inst = self.insts[at as usize];
+            self.asm.mark(Purpose::Inst(at));
             if inst.class == Class::Native && !planted(Fault::NothingIsSpent) {
                 self.run.spent += u32::from(self.rules.gas_of(inst.opcode));
             }

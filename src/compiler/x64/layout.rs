@@ -1,0 +1,173 @@
+//! Where everything stands in the text, and what it is for.
+
+use super::asm::{Assembler, Label, Section, TAIL_ALIGN, Target};
+use crate::compiler::{
+    Program,
+    dump::{self, instruction_label},
+};
+use std::collections::HashSet;
+
+/// What code is for, from a place in its section on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    section: Section,
+    at: usize,
+    what: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For no instruction alone.
+    #[default]
+    Shared,
+    /// For this instruction, by its number.
+    Inst(u32),
+}
+
+/// Marks, where somebody wants a listing.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    pub(super) wanted: bool,
+    what: Purpose,
+    marks: Vec<Mark>,
+}
+
+/// What the assembler makes.
+pub(super) struct Assembled {
+    pub(super) text: Vec<u8>,
+    labels: Vec<Option<(Section, usize)>>,
+    cold: usize,
+    /// Where constants, table and what stands behind everything begin.
+    data: [usize; 3],
+    marks: Vec<Mark>,
+}
+
+impl Assembled {
+    /// The label's offset in the text.
+    pub(super) fn offset(&self, label: Label) -> Option<usize> {
+        let (section, at) = self.labels[label.0 as usize]?;
+        Some(self.place(section, at))
+    }
+
+    fn place(&self, section: Section, at: usize) -> usize {
+        match section {
+            Section::Hot => at,
+            Section::Cold => self.cold + at,
+        }
+    }
+
+    /// The text with what it is for; `blocks` are the labels of the program's.
+    pub(super) fn listing(&self, program: &Program<'_>, blocks: &[Label]) -> String {
+        let mut labels = vec![dump::Label::code(0, "entry")];
+        for (index, label) in blocks.iter().enumerate() {
+            if let Some(at) = self.offset(*label) {
+                let first = &program.insts[program.blocks.blocks[index].first as usize];
+                let name = instruction_label(&format!("block_{index}"), first);
+                labels.push(dump::Label::code(at, name));
+            }
+        }
+        // A disassembler shows one name for each place.
+        let named: HashSet<usize> = labels.iter().map(|label| label.at).collect();
+        let mut last = None;
+        for mark in &self.marks {
+            let prefix = match mark.section {
+                Section::Hot => "at",
+                Section::Cold => "rare",
+            };
+            let name = match mark.what {
+                Purpose::Shared => format!("{prefix}_shared"),
+                Purpose::Inst(at) => instruction_label(prefix, &program.insts[at as usize]),
+            };
+            let at = self.place(mark.section, mark.at);
+            if last != Some((mark.section, mark.what)) && !named.contains(&at) {
+                labels.push(dump::Label::code(at, name));
+            }
+            last = Some((mark.section, mark.what));
+        }
+        let [pool, table, tail] = self.data;
+        for (at, end, name) in [(pool, table, "constants"), (table, tail, "jump_table")] {
+            if at < end {
+                let (name, data) = (name.into(), true);
+                labels.push(dump::Label { at, name, data });
+            }
+        }
+        if tail < self.text.len() {
+            labels.push(dump::Label::code(tail, "loops"));
+        }
+        labels.sort_by_key(|label| label.at);
+        dump::assembly(&self.text, &labels)
+    }
+}
+
+impl Assembler {
+    /// Goes on in a section, and returns the one before.
+    pub(super) fn section(&mut self, section: Section) -> Section {
+        let before = std::mem::replace(&mut self.section, section);
+        self.mark(self.marks.what);
+        before
+    }
+
+    /// Says what the code that follows is for.
+    pub(super) fn mark(&mut self, what: Purpose) {
+        if self.marks.wanted {
+            let (section, at) = (self.section, self.out().len());
+            self.marks.what = what;
+            // What has no code has no mark.
+            let marks = &mut self.marks.marks;
+            marks.pop_if(|last| (last.section, last.at) == (section, at));
+            marks.push(Mark { section, at, what });
+        }
+    }
+
+    /// Lays everything out, `table` (a function of the labels' offsets and of its own) behind it, and fills in the
+    /// displacements. All labels that are referred to are bound.
+    pub(super) fn finish(
+        mut self,
+        table: impl FnOnce(&Assembled, usize) -> Vec<u8>,
+    ) -> Result<Assembled, &'static str> {
+        let cold = self.hot.len();
+        let mut assembled = Assembled {
+            text: std::mem::take(&mut self.hot),
+            labels: std::mem::take(&mut self.labels),
+            cold,
+            data: [0; 3],
+            marks: std::mem::take(&mut self.marks.marks),
+        };
+        assembled.text.append(&mut self.cold);
+        let pool_at = assembled.text.len().next_multiple_of(32);
+        let table_at = pool_at + 32 * self.pool.len();
+        let table = table(&assembled, table_at);
+        if !self.pool.is_empty() || !table.is_empty() {
+            assembled.text.resize(pool_at, 0xcc);
+            assembled.text.extend(self.pool.iter().flatten());
+            assembled.text.extend(table);
+        }
+        let data_end = assembled.text.len();
+        let tail_at = data_end.next_multiple_of(TAIL_ALIGN);
+        if !self.tail.is_empty() {
+            assembled.text.resize(tail_at, 0xcc);
+            assembled.text.append(&mut self.tail);
+        }
+        assembled.data = [
+            pool_at.min(data_end),
+            table_at.min(data_end),
+            tail_at.min(assembled.text.len()),
+        ];
+        for fixup in &self.fixups {
+            let at = match fixup.section {
+                Section::Hot => fixup.at,
+                Section::Cold => cold + fixup.at,
+            };
+            let target = match fixup.target {
+                Target::Label(label) => assembled.offset(label).ok_or("a label is not bound")?,
+                Target::Pool(index) => pool_at + 32 * index as usize,
+                Target::Table => table_at,
+                Target::Tail => tail_at,
+            };
+            let from = at + 4 + fixup.tail as usize;
+            let delta = i32::try_from(target as i64 - from as i64).map_err(|_| "out of reach")?;
+            assembled.text[at..at + 4].copy_from_slice(&delta.to_le_bytes());
+        }
+        Ok(assembled)
+    }
+}
