@@ -38,7 +38,7 @@ pub(super) trait Compiler: Send + Sync + 'static {
 pub(super) struct Engine {
     tuning: RuntimeTuning,
     debug_assertions: bool,
-    dumps: Option<DumpDir>,
+    pub(super) dumps: Option<DumpDir>,
     chain: Chain,
     front_end: FrontEnd,
     /// What trials have in common. Nobody can make a contract for the seed.

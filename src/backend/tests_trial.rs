@@ -254,6 +254,29 @@ fn the_dump_has_all_that_shows_it_again() {
     }
 }
 
+#[test]
+fn a_full_dump_leaves_contracts_out_but_not_differences() {
+    let dir = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let (mut config, _) = config();
+    config.dump_dir = Some(dir.path().to_owned());
+    let fault = Some((Fault::SumIgnoresCarry, Tier::Baseline));
+    let mut bench = Bench::with_engine(config, |mut engine| {
+        (engine.trial.seed, engine.trial.runs) = (7, 3000);
+        engine.dumps.as_ref().expect("it was asked for").fill();
+        Faulty { engine, fault }
+    });
+    let contract = keyed(contract());
+    bench.observe(&contract);
+    bench.settle();
+    assert!(is_refused(&bench, &contract));
+    let name = format!("{}-OSAKA-baseline", contract.0.code_hash);
+    let files = fs::read_dir(dir.path().join(name)).unwrap();
+    let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["difference.txt"]);
+    let stats = bench.stats();
+    assert_eq!((stats.dumps_left_out, stats.dump_errors), (1, 0));
+}
+
 /// Behind a hash that only real calls have, a sum that is longer than its operands.
 fn guarded(hash: &[u8]) -> Bytes {
     let text = format!(

@@ -90,6 +90,13 @@ impl DumpDir {
         Ok(())
     }
 
+    /// Leaves no room.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.bytes = MAX_BYTES;
+    }
+
     /// Writes down all that it takes to see a difference again, also where [`begin`](Self::begin) had no room
     /// for the contract. False if there is none for this either.
     pub(crate) fn difference(
@@ -168,7 +175,7 @@ mod tests {
         dump::write(&folder, "another", "123").unwrap();
         dumps.filled(&folder).unwrap();
         assert_eq!(dumps.filled.lock().unwrap().bytes, 8);
-        dumps.filled.lock().unwrap().bytes = MAX_BYTES;
+        dumps.fill();
         let second = dumps.begin(&key(1), Tier::Baseline).unwrap();
         assert_eq!(second, Turn::Full);
         let mut filled = dumps.filled.lock().unwrap();
