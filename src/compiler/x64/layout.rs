@@ -1,9 +1,12 @@
 //! Where everything stands in the text, and what it is for.
 
-use super::asm::{Assembler, Label, Section, TAIL_ALIGN, Target};
+use super::{
+    asm::{Assembler, Label, Section, TAIL_ALIGN, Target},
+    disassemble,
+};
 use crate::compiler::{
     Program,
-    dump::{self, instruction_label},
+    dump::{self, Content, instruction_label},
 };
 use std::collections::HashSet;
 
@@ -58,16 +61,16 @@ impl Assembled {
 
     /// The text with what it is for; `blocks` are the labels of the program's.
     pub(super) fn listing(&self, program: &Program<'_>, blocks: &[Label]) -> String {
-        let mut labels = vec![dump::Label::code(0, "entry")];
+        let mut labels = vec![dump::Label::new(0, Content::Code, "entry")];
         for (index, label) in blocks.iter().enumerate() {
             if let Some(at) = self.offset(*label) {
                 let first = &program.insts[program.blocks.blocks[index].first as usize];
                 let name = instruction_label(&format!("block_{index}"), first);
-                labels.push(dump::Label::code(at, name));
+                labels.push(dump::Label::new(at, Content::Code, name));
             }
         }
         // A disassembler shows one name for each place.
-        let named: HashSet<usize> = labels.iter().map(|label| label.at).collect();
+        let named: HashSet<usize> = labels.iter().map(dump::Label::at).collect();
         let mut last = None;
         for mark in &self.marks {
             let prefix = match mark.section {
@@ -80,22 +83,21 @@ impl Assembled {
             };
             let at = self.place(mark.section, mark.at);
             if last != Some((mark.section, mark.what)) && !named.contains(&at) {
-                labels.push(dump::Label::code(at, name));
+                labels.push(dump::Label::new(at, Content::Code, name));
             }
             last = Some((mark.section, mark.what));
         }
         let [pool, table, tail] = self.data;
         for (at, end, name) in [(pool, table, "constants"), (table, tail, "jump_table")] {
             if at < end {
-                let (name, data) = (name.into(), true);
-                labels.push(dump::Label { at, name, data });
+                labels.push(dump::Label::new(at, Content::Data, name));
             }
         }
         if tail < self.text.len() {
-            labels.push(dump::Label::code(tail, "loops"));
+            labels.push(dump::Label::new(tail, Content::Other, "loops"));
         }
-        labels.sort_by_key(|label| label.at);
-        dump::assembly(&self.text, &labels)
+        labels.sort_by_key(dump::Label::at);
+        dump::assembly(&self.text, &labels, disassemble::instruction)
     }
 }
 

@@ -15,6 +15,7 @@
 //! | file | job |
 //! |---|---|
 //! | `asm` | encodings |
+//! | `disassemble` | encodings, read |
 //! | `layout` | where everything stands in the text |
 //! | `state` | where words are |
 //! | `trace` | blocks, and which follows which |
@@ -31,6 +32,7 @@
 mod asm;
 mod bits;
 mod control;
+mod disassemble;
 mod emit;
 mod layout;
 mod memory;
