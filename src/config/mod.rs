@@ -59,13 +59,14 @@ pub struct RuntimeConfig {
     /// The numbers.
     pub tuning: RuntimeTuning,
     /// Whether programs are named for `perf report`, after code hash, rules and tier: a line each in
-    /// `perf-PID.map`. It is written by a worker before the program can be run, at most 2^20 lines for a
+    /// `perf-PID.map`. It is written by a worker before a caller can run the program, at most 2^20 lines for a
     /// process (150 MB); what cannot be written is counted
     /// ([`perf_map_errors`](crate::RuntimeStatsSnapshot::perf_map_errors)).
     ///
-    /// perf reads the map when it reports, so nothing has to be set up before it records. Lines stay:
-    /// a program that is evicted leaves its address to another one, whose line comes later. To be sure
-    /// whose samples they are, keep programs while you record
+    /// perf reads the map when it reports; the file stays when the process ends, and is yours to remove. Lines
+    /// stay, too: a program that is evicted leaves its address to another one, whose line comes later,
+    /// and perf has one name for an address, whenever its samples were taken (perf 6.1: the first of two).
+    /// To be sure whose samples they are, keep programs while you record
     /// ([`idle_evict_duration`](crate::RuntimeTuning::idle_evict_duration): `None`, room in the cache).
     /// perf takes names from the map for anonymous memory only: artifacts are mapped files, whose lines
     /// are for other tools.
@@ -81,7 +82,7 @@ pub struct RuntimeConfig {
     /// |---|---|
     /// | `bytecode.hex` | the bytecode |
     /// | `passes.txt` | what the passes have found: blocks with their bytes, instructions, heights, demands on stack, memory and gas, edges |
-    /// | `code.s` | the machine code by bytecode instruction, for an assembler: `as code.s -o code.o && objdump -d code.o` disassembles it |
+    /// | `code.s` | the machine code by bytecode instruction, disassembled; an assembler takes it |
     /// | `function.clif`, `function.asm` | what Cranelift was given, and its listing: of loops in the optimised tier; of everything where this crate has no emitter, and by another front end |
     /// | `difference.txt` | of a [miscompiled](crate::trial) program: the input, and all that it takes to see the difference again |
     ///

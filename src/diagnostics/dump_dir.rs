@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `bytecode.hex` | the bytecode |
 //! | `passes.txt` | blocks, instructions, heights, demands, edges |
-//! | `code.s` | the machine code by instruction, to assemble and disassemble |
+//! | `code.s` | the machine code by bytecode instruction, disassembled |
 //! | `function.clif`, `function.asm` | what Cranelift was given, and its listing, where it had a part |
 //! | `difference.txt` | of a miscompiled program: all that it takes to see the difference again |
 

@@ -4,8 +4,9 @@
 //! START SIZE symbol       in hexadecimal, without 0x
 //! ```
 //!
-//! A line is written before anybody can run the program. It stays when the program goes: where another
-//! one gets its address, a later line says so.
+//! A line is written before a caller can run the program. It stays when the program goes: where another
+//! one gets its address, a later line says so. The format has no times, so that perf takes one of them for
+//! all samples (perf 6.1: of two lines the first).
 
 use super::name;
 use crate::{config::RuntimeConfig, files, program::CompiledProgram};

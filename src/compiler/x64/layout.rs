@@ -71,8 +71,19 @@ impl Assembled {
         }
         // A disassembler shows one name for each place.
         let named: HashSet<usize> = labels.iter().map(dump::Label::at).collect();
+        let marks = self.marks.iter();
+        let mut marks: Vec<(usize, &Mark)> = marks
+            .map(|mark| (self.place(mark.section, mark.at), mark))
+            .collect();
+        // Stable: of those at one place the last one has the code.
+        marks.sort_by_key(|(at, mark)| (*at, mark.section == Section::Cold));
         let mut last = None;
-        for mark in &self.marks {
+        for (index, (at, mark)) in marks.iter().enumerate() {
+            let is_empty = marks.get(index + 1).is_some_and(|(next, _)| next == at);
+            if is_empty || last == Some((mark.section, mark.what)) {
+                continue;
+            }
+            last = Some((mark.section, mark.what));
             let prefix = match mark.section {
                 Section::Hot => "at",
                 Section::Cold => "rare",
@@ -81,11 +92,9 @@ impl Assembled {
                 Purpose::Shared => format!("{prefix}_shared"),
                 Purpose::Inst(at) => instruction_label(prefix, &program.insts[at as usize]),
             };
-            let at = self.place(mark.section, mark.at);
-            if last != Some((mark.section, mark.what)) && !named.contains(&at) {
-                labels.push(dump::Label::new(at, Content::Code, name));
+            if !named.contains(at) {
+                labels.push(dump::Label::new(*at, Content::Code, name));
             }
-            last = Some((mark.section, mark.what));
         }
         let [pool, table, tail] = self.data;
         for (at, end, name) in [(pool, table, "constants"), (table, tail, "jump_table")] {
