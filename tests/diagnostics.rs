@@ -163,3 +163,22 @@ fn a_contract_has_a_folder_with_all_that_was_made_of_it() {
     dumped(config(), dir.path());
     assert_eq!(read("bytecode.hex"), hex::encode(&code));
 }
+
+#[cfg(feature = "revmc")]
+#[test]
+fn another_front_end_is_named_and_dumped_the_same_way() {
+    let (names, dumps) = (folder(), folder());
+    let mut config = config();
+    config.front_end = revmc_jit::revmc::front_end();
+    config.perf_map = true;
+    config.perf_map_dir = Some(names.path().to_owned());
+    let (_backend, folder) = dumped(config, dumps.path());
+    let [(start, len, name)] = &lines(names.path())[..] else {
+        panic!("one program was made");
+    };
+    assert_eq!(Some(name.as_str()), folder.file_name().unwrap().to_str());
+    assert!(is_code(*start, *len));
+    for file in ["bytecode.hex", "function.clif", "function.asm"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+}

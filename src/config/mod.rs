@@ -89,7 +89,7 @@ pub struct RuntimeConfig {
     /// At most 4096 such folders, 16 MiB a file, and none begun beyond 1 GiB in a run of the backend; what has
     /// no room is counted ([`dumps_left_out`](crate::RuntimeStatsSnapshot::dumps_left_out)), and so is
     /// what cannot be written ([`dump_errors`](crate::RuntimeStatsSnapshot::dump_errors)). A file that is there
-    /// already is replaced; a symbolic link is not followed. What an artifact loads is not compiled, and not dumped.
+    /// already is replaced; a symbolic link is not followed. A file system that hangs holds up the worker. What an artifact loads is not compiled, and not dumped.
     pub dump_dir: Option<PathBuf>,
     /// Whether compiled code checks the compiler's own assumptions as it runs.
     pub debug_assertions: bool,

@@ -27,7 +27,7 @@ use std::{
 /// Folders that a backend fills; as many more if programs are miscompiled.
 const MAX_FOLDERS: usize = 4096;
 
-/// Bytes beyond which it begins no other one. Each of the files is bounded ([`dump`]).
+/// Bytes beyond which it begins no other one. Each of the files has an end.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// What is to be done about a contract.

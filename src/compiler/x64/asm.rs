@@ -4,7 +4,6 @@
 //! hot one, and the constants behind both. References between them are to labels, with 32-bit
 //! displacements that [`Assembler::finish`] fills in. Encodings follow the Intel SDM, volume 2.
 
-use super::layout::Marks;
 use std::collections::HashMap;
 
 /// A general-purpose register, by its number.
@@ -152,6 +151,31 @@ pub(super) struct Fixup {
     pub(super) target: Target,
 }
 
+/// What code is for, from a place in its section on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) section: Section,
+    pub(super) at: usize,
+    pub(super) what: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For no instruction alone.
+    #[default]
+    Shared,
+    /// For this instruction, by its number.
+    Inst(u32),
+}
+
+/// Marks, where somebody wants a listing.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    pub(super) wanted: bool,
+    pub(super) what: Purpose,
+    pub(super) marks: Vec<Mark>,
+}
+
 /// Two sections of code and a pool of 32-byte constants.
 pub(super) struct Assembler {
     pub(super) hot: Vec<u8>,
@@ -185,6 +209,25 @@ impl Assembler {
     /// Bytes of code so far.
     pub(super) fn len(&self) -> usize {
         self.hot.len() + self.cold.len() + self.pool.len() * 32 + self.tail.len()
+    }
+
+    /// Goes on in a section, and returns the one before.
+    pub(super) fn section(&mut self, section: Section) -> Section {
+        let before = std::mem::replace(&mut self.section, section);
+        self.mark(self.marks.what);
+        before
+    }
+
+    /// Says what the code that follows is for.
+    pub(super) fn mark(&mut self, what: Purpose) {
+        if self.marks.wanted {
+            let (section, at) = (self.section, self.out().len());
+            self.marks.what = what;
+            // What has no code has no mark.
+            let marks = &mut self.marks.marks;
+            marks.pop_if(|last| (last.section, last.at) == (section, at));
+            marks.push(Mark { section, at, what });
+        }
     }
 
     pub(super) fn label(&mut self) -> Label {

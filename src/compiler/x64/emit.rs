@@ -1,8 +1,8 @@
 //! Blocks and runs, flushes and leaves.
 
 use super::{
-    asm::{Alu, Assembler, Cond, Label, Mem, R12, RAX, RBP, RBX, RSI, Section, Ymm},
-    layout::{Assembled, Purpose},
+    asm::{Alu, Assembler, Cond, Label, Mem, Purpose, R12, RAX, RBP, RBX, RSI, Section, Ymm},
+    layout::Assembled,
     run::{Run, Way},
     state::{CYCLE, Limbs, Move, Source, State},
     table::table,

@@ -1,7 +1,7 @@
 //! Where everything stands in the text, and what it is for.
 
 use super::{
-    asm::{Assembler, Label, Section, TAIL_ALIGN, Target},
+    asm::{Assembler, Label, Mark, Purpose, Section, TAIL_ALIGN, Target},
     disassemble,
 };
 use crate::compiler::{
@@ -9,31 +9,6 @@ use crate::compiler::{
     dump::{self, Content, instruction_label},
 };
 use std::collections::HashSet;
-
-/// What code is for, from a place in its section on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
-    section: Section,
-    at: usize,
-    what: Purpose,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// For no instruction alone.
-    #[default]
-    Shared,
-    /// For this instruction, by its number.
-    Inst(u32),
-}
-
-/// Marks, where somebody wants a listing.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
-    pub(super) wanted: bool,
-    what: Purpose,
-    marks: Vec<Mark>,
-}
 
 /// What the assembler makes.
 pub(super) struct Assembled {
@@ -111,25 +86,6 @@ impl Assembled {
 }
 
 impl Assembler {
-    /// Goes on in a section, and returns the one before.
-    pub(super) fn section(&mut self, section: Section) -> Section {
-        let before = std::mem::replace(&mut self.section, section);
-        self.mark(self.marks.what);
-        before
-    }
-
-    /// Says what the code that follows is for.
-    pub(super) fn mark(&mut self, what: Purpose) {
-        if self.marks.wanted {
-            let (section, at) = (self.section, self.out().len());
-            self.marks.what = what;
-            // What has no code has no mark.
-            let marks = &mut self.marks.marks;
-            marks.pop_if(|last| (last.section, last.at) == (section, at));
-            marks.push(Mark { section, at, what });
-        }
-    }
-
     /// Lays everything out, `table` (a function of the labels' offsets and of its own) behind it, and fills in the
     /// displacements. All labels that are referred to are bound.
     pub(super) fn finish(

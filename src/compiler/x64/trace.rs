@@ -15,9 +15,8 @@
 //!   for it, and no way is made longer by it.
 
 use super::{
-    asm::{Cond, RSI, Section},
+    asm::{Cond, Purpose, RSI, Section},
     emit::{Emitter, routine},
-    layout::Purpose,
     run::{Left, Way},
     state::State,
 };
