@@ -1,8 +1,7 @@
 //! A disassembler for the instructions that `asm` encodes, in the syntax of Intel's manual and of
 //! `objdump -M intel`, with which a test compares it.
 
-use super::asm::Cond;
-use crate::compiler::dump::Decoded;
+use super::{asm::Cond, listing::Decoded};
 
 /// One instruction, as far as it is read.
 struct Reader<'a> {

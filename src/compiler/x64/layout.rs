@@ -3,11 +3,9 @@
 use super::{
     asm::{Assembler, Label, Mark, Purpose, Section, TAIL_ALIGN, Target},
     disassemble,
+    listing::{self, Content, instruction_label},
 };
-use crate::compiler::{
-    Program,
-    dump::{self, Content, instruction_label},
-};
+use crate::compiler::Program;
 use std::collections::HashSet;
 
 /// What the assembler makes.
@@ -36,16 +34,16 @@ impl Assembled {
 
     /// The text with what it is for; `blocks` are the labels of the program's.
     pub(super) fn listing(&self, program: &Program<'_>, blocks: &[Label]) -> String {
-        let mut labels = vec![dump::Label::new(0, Content::Code, "entry")];
+        let mut labels = vec![listing::Label::new(0, Content::Code, "entry")];
         for (index, label) in blocks.iter().enumerate() {
             if let Some(at) = self.offset(*label) {
                 let first = &program.insts[program.blocks.blocks[index].first as usize];
                 let name = instruction_label(&format!("block_{index}"), first);
-                labels.push(dump::Label::new(at, Content::Code, name));
+                labels.push(listing::Label::new(at, Content::Code, name));
             }
         }
         // A disassembler shows one name for each place.
-        let named: HashSet<usize> = labels.iter().map(dump::Label::at).collect();
+        let named: HashSet<usize> = labels.iter().map(listing::Label::at).collect();
         let marks = self.marks.iter();
         let mut marks: Vec<(usize, &Mark)> = marks
             .map(|mark| (self.place(mark.section, mark.at), mark))
@@ -68,20 +66,20 @@ impl Assembled {
                 Purpose::Inst(at) => instruction_label(prefix, &program.insts[at as usize]),
             };
             if !named.contains(at) {
-                labels.push(dump::Label::new(*at, Content::Code, name));
+                labels.push(listing::Label::new(*at, Content::Code, name));
             }
         }
         let [pool, table, tail] = self.data;
         for (at, end, name) in [(pool, table, "constants"), (table, tail, "jump_table")] {
             if at < end {
-                labels.push(dump::Label::new(at, Content::Data, name));
+                labels.push(listing::Label::new(at, Content::Data, name));
             }
         }
         if tail < self.text.len() {
-            labels.push(dump::Label::new(tail, Content::Other, "loops"));
+            labels.push(listing::Label::new(tail, Content::Other, "loops"));
         }
-        labels.sort_by_key(dump::Label::at);
-        dump::assembly(&self.text, &labels, disassemble::instruction)
+        labels.sort_by_key(listing::Label::at);
+        listing::assembly(&self.text, &labels, disassemble::instruction)
     }
 }
 

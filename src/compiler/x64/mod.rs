@@ -17,6 +17,7 @@
 //! | `asm` | encodings |
 //! | `disassemble` | encodings, read |
 //! | `layout` | where everything stands in the text |
+//! | `listing` | the text, for a person to read |
 //! | `state` | where words are |
 //! | `trace` | blocks, and which follows which |
 //! | `run` | the run that is emitted, and ways on which another block takes it over |
@@ -35,6 +36,7 @@ mod control;
 mod disassemble;
 mod emit;
 mod layout;
+mod listing;
 mod memory;
 mod operand;
 mod run;
