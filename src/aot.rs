@@ -247,7 +247,7 @@ pub fn load(
         bytecode_len,
         entries,
         entry,
-        library.mapped_len(),
+        [library.text_len(), library.mapped_len()],
         Box::new(library),
     ))
 }

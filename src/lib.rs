@@ -33,7 +33,7 @@
 //! | [`Chain`] | the rules of a chain other than mainnet |
 //! | [`artifact`], [`aot`] | native code that outlives the process, and what may be loaded |
 //!
-//! This crate writes no log and knows no metrics library. `examples/metrics.rs` wires
+//! This crate writes no log and knows no metrics library. `examples/metrics` wires
 //! [`RuntimeStatsSnapshot::values`] to an exporter, `examples/logging.rs` the `on_compilation`
 //! callback to a log.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
@@ -55,9 +55,13 @@ pub mod config;
 #[cfg(not(loom))]
 mod cpu_time;
 #[cfg(not(loom))]
+mod diagnostics;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(not(loom))]
+mod files;
 #[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]

@@ -29,10 +29,18 @@ pub enum ProgramKind {
 /// Keeps a program's machine code mapped.
 enum Backing {
     Jit(#[expect(dead_code, reason = "held for its Drop")] CodeMemory),
-    Aot(#[expect(dead_code, reason = "held for its Drop")] Box<dyn Any + Send + Sync>),
+    Aot {
+        text_len: usize,
+        #[expect(dead_code, reason = "held for its Drop")]
+        library: Box<dyn Any + Send + Sync>,
+    },
     /// Another front end's, which knows the type.
     #[cfg(feature = "revmc")]
-    Other(Box<dyn Any + Send + Sync>),
+    Other {
+        /// Where its machine code is.
+        address: usize,
+        machine: Box<dyn Any + Send + Sync>,
+    },
 }
 
 /// A contract compiled to native code for the rules of one fork.
@@ -144,7 +152,7 @@ impl CompiledProgram {
         })
     }
 
-    /// Wraps code that an artifact's loader has verified and mapped; dropping `backing` unmaps it.
+    /// Wraps code that an artifact's loader has verified and mapped; dropping `library` unmaps it.
     #[expect(
         clippy::too_many_arguments,
         reason = "what an artifact's manifest says"
@@ -156,8 +164,8 @@ impl CompiledProgram {
         bytecode_len: usize,
         entries: Vec<EntryPoint>,
         entry: Entry,
-        mapped_len: usize,
-        backing: Box<dyn Any + Send + Sync>,
+        [text_len, mapped_len]: [usize; 2],
+        library: Box<dyn Any + Send + Sync>,
     ) -> Self {
         Self {
             entry,
@@ -169,18 +177,19 @@ impl CompiledProgram {
             mapped_len,
             entries: EntryTable::new(&entries),
             rules,
-            backing: Arc::new(Backing::Aot(backing)),
+            backing: Arc::new(Backing::Aot { text_len, library }),
         }
     }
 
-    /// Wraps another front end's program, of which only its [`machine`](Self::machine) is native code.
+    /// Wraps another front end's program, of which only its [`machine`](Self::machine) is native code, at
+    /// `address`.
     #[cfg(feature = "revmc")]
     pub(crate) fn other(
         key: RuntimeCacheKey,
         rules: Arc<Rules>,
         tier: Tier,
         bytecode_len: usize,
-        [native_len, mapped_len]: [usize; 2],
+        [address, native_len, mapped_len]: [usize; 3],
         machine: Box<dyn Any + Send + Sync>,
     ) -> Self {
         use crate::frame::{Exit, NativeFrame};
@@ -197,7 +206,7 @@ impl CompiledProgram {
             mapped_len,
             entries: EntryTable::new(&[]),
             rules,
-            backing: Arc::new(Backing::Other(machine)),
+            backing: Arc::new(Backing::Other { address, machine }),
         }
     }
 
@@ -205,7 +214,7 @@ impl CompiledProgram {
     #[cfg(feature = "revmc")]
     pub(crate) fn machine<T: Any>(&self) -> Option<&T> {
         match &*self.backing {
-            Backing::Other(machine) => machine.downcast_ref(),
+            Backing::Other { machine, .. } => machine.downcast_ref(),
             _ => None,
         }
     }
@@ -234,6 +243,17 @@ impl CompiledProgram {
     /// The raw entry point.
     pub(crate) fn entry_point(&self) -> Entry {
         self.entry
+    }
+
+    /// Where its machine code is, and how many bytes.
+    pub(crate) fn text(&self) -> (usize, usize) {
+        let entry = self.entry as usize;
+        match *self.backing {
+            Backing::Jit(_) => (entry, self.native_len),
+            Backing::Aot { text_len, .. } => (entry, text_len),
+            #[cfg(feature = "revmc")]
+            Backing::Other { address, .. } => (address, self.native_len),
+        }
     }
 
     /// The operand with which a frame enters that stands at `pc`, with `words` on its stack,

@@ -60,6 +60,9 @@
 //! | `artifacts_displaced` | counter | artifacts that a full store removed for others |
 //! | `store_errors` | counter | failures of the store |
 //! | `store_full` | counter | artifacts not stored because the store was full |
+//! | `perf_map_errors` | counter | programs that could not be named in the perf map |
+//! | `dump_errors` | counter | dumps that could not be written, or not all of them |
+//! | `dumps_left_out` | counter | dumps for which there was no room |
 //! | `map_capacity` | gauge | slots of the map |
 //! | `map_max_probe` | gauge | longest probe in the map |
 //! | `map_tombstones` | gauge | slots of the map that once held an entry |
@@ -217,6 +220,12 @@ stats! {
         store_errors,
         /// Artifacts that were not stored because the store was full, or had just said so.
         store_full,
+        /// Programs that could not be named in the [perf map](crate::RuntimeConfig::perf_map).
+        perf_map_errors,
+        /// [Dumps](crate::RuntimeConfig::dump_dir) that could not be written, or not all of them.
+        dump_errors,
+        /// Dumps for which there was no room.
+        dumps_left_out,
         /// Slots of the map.
         map_capacity,
         /// Longest probe in the map.

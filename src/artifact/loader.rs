@@ -102,6 +102,7 @@ pub struct LoadedLibrary {
     /// Given back after the object is unmapped.
     _place: Place,
     entry: *const u8,
+    text_len: usize,
     mapped_len: usize,
 }
 
@@ -115,6 +116,11 @@ impl LoadedLibrary {
     /// First instruction of the program; valid while `self` lives.
     pub fn entry(&self) -> *const u8 {
         self.entry
+    }
+
+    /// Bytes of machine code, from [`entry`](Self::entry) on.
+    pub fn text_len(&self) -> usize {
+        self.text_len
     }
 
     /// Bytes of address space that the object takes.
@@ -250,6 +256,7 @@ mod linux {
             _object: object,
             _place: place,
             entry,
+            text_len: text.len(),
             mapped_len: layout.mapped_len(),
         })
     }

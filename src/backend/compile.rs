@@ -9,9 +9,10 @@ use super::{
 };
 use crate::{
     chain::Chain,
-    compiler::{self, CompileOptions, NativeCode},
+    compiler::{self, CompileError, CompileOptions, NativeCode, Rules},
     config::{OnCompilation, RuntimeConfig, RuntimeTuning},
     cpu_time::Moment,
+    diagnostics::{DumpDir, PerfMap, Turn},
     error::{Error, Result},
     event::{CompilationEvent, CompilationKind},
     front_end::FrontEnd,
@@ -19,13 +20,10 @@ use crate::{
     stats, trial,
     worker::{Spent, Work, panic_message},
 };
-use alloy_primitives::hex;
 use std::{
     collections::hash_map::RandomState,
-    fs,
     hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
     sync::{Arc, mpsc::SyncSender},
     time::{Duration, Instant},
 };
@@ -40,7 +38,7 @@ pub(super) trait Compiler: Send + Sync + 'static {
 pub(super) struct Engine {
     tuning: RuntimeTuning,
     debug_assertions: bool,
-    dump_dir: Option<PathBuf>,
+    pub(super) dumps: Option<DumpDir>,
     chain: Chain,
     front_end: FrontEnd,
     /// What trials have in common. Nobody can make a contract for the seed.
@@ -61,7 +59,7 @@ impl Engine {
         Self {
             tuning,
             debug_assertions,
-            dump_dir: dump_dir.clone(),
+            dumps: dump_dir.as_deref().map(DumpDir::new),
             chain: chain.clone(),
             front_end,
             trial: trial::Options {
@@ -86,12 +84,17 @@ impl Compiler for Engine {
             max_native_len: self.tuning.native_len(job.code.len()),
             portable: false,
             debug_assertions: self.debug_assertions,
-            dump_dir: self.dump_dir.clone(),
+            dump_dir: None,
         };
         let rules = self.chain.rules(job.key.spec_id);
+        let begin = Moment::now();
+        self.dump(job, rules, &options);
+        let dumped = begin.cpu();
         if let Some(translator) = self.front_end.translator() {
             let program = translator.compile(job.key, rules, &job.code, &options)?;
-            return Ok(program.into());
+            let mut made = Made::from(program);
+            made.beside = dumped;
+            return Ok(made);
         }
         let begin = Moment::now();
         let code = compiler::compile(&job.code, rules, &options)?;
@@ -107,12 +110,56 @@ impl Compiler for Engine {
             program.into()
         };
         made.trial = trial;
+        made.beside += dumped;
         made.beside += trial.map_or(Duration::ZERO, |trial| trial.time);
         Ok(made)
     }
 }
 
 impl Engine {
+    /// Compiles once more, for a person to read what comes out: before the program is made, so that
+    /// what breaks the compiler is there to be read, and apart from it, so that budgets are as without.
+    fn dump(&self, job: &Job, rules: &Arc<Rules>, options: &CompileOptions) {
+        let Some(dumps) = &self.dumps else {
+            return;
+        };
+        let folder = match dumps.begin(&job.key, job.tier) {
+            Ok(Turn::Now(folder)) => folder,
+            Ok(Turn::Before) => return,
+            Ok(Turn::Full) => return self.count_dump(Ok(false)),
+            Err(error) => return self.count_dump(Err(error)),
+        };
+        let options = CompileOptions {
+            dump_dir: Some(folder.clone()),
+            ..options.clone()
+        };
+        let outcome = match self.front_end.translator() {
+            Some(translator) => translator
+                .compile(job.key, rules, &job.code, &options)
+                .map(drop),
+            None => compiler::compile(&job.code, rules, &options)
+                .map(drop)
+                .map_err(Error::from),
+        };
+        // Other errors come again without a dump.
+        let failed = matches!(outcome, Err(Error::Compile(CompileError::Dump(_))));
+        let filled = dumps.filled(&folder);
+        match failed {
+            true => stats::add(&self.shared.counters.dump_errors, 1),
+            false => self.count_dump(filled.map(|()| true)),
+        }
+    }
+
+    /// Counts a dump that was not written, or had no room.
+    fn count_dump(&self, written: std::io::Result<bool>) {
+        let counters = &self.shared.counters;
+        match written {
+            Ok(true) => {}
+            Ok(false) => stats::add(&counters.dumps_left_out, 1),
+            Err(_) => stats::add(&counters.dump_errors, 1),
+        }
+    }
+
     /// Compares the program with the interpreter before anybody has it.
     fn try_out(
         &self,
@@ -143,9 +190,9 @@ impl Engine {
                 Ok(Some(passed))
             }
             Err(difference) => {
-                if let Some(dir) = &self.dump_dir {
+                if let Some(dumps) = &self.dumps {
                     // What cannot be written is in the event all the same.
-                    let _ = dump(dir, job, code, &difference);
+                    self.count_dump(dumps.difference(&job.code, code, &difference));
                 }
                 Err(Error::Miscompiled(difference))
             }
@@ -153,34 +200,12 @@ impl Engine {
     }
 }
 
-/// Writes down all that it takes to see the difference again.
-fn dump(
-    dir: &Path,
-    job: &Job,
-    code: &NativeCode,
-    difference: &trial::Difference,
-) -> std::io::Result<()> {
-    let trial::Difference {
-        key, tier, input, ..
-    } = difference;
-    let spec_id = key.spec_id;
-    let name = format!("miscompiled-{}-{spec_id:?}-{tier}.txt", key.code_hash);
-    let text = format!(
-        "{difference}\n\n{input:#?}\n\ncompiler version {}, instruction sets {}\n\nbytecode\n{}\n\nmachine code\n{}\n",
-        compiler::COMPILER_VERSION,
-        compiler::cpu_features().join(","),
-        hex::encode(&job.code),
-        hex::encode(code.text()),
-    );
-    fs::create_dir_all(dir)?;
-    fs::write(dir.join(name), text)
-}
-
 /// The workers' work.
 pub(super) struct CompileWork {
     compiler: Arc<dyn Compiler>,
     tuning: RuntimeTuning,
     on_compilation: Option<OnCompilation>,
+    perf_map: Option<PerfMap>,
     shared: Arc<Shared>,
     tx: SyncSender<Command>,
     /// Where there is a store.
@@ -200,6 +225,7 @@ impl CompileWork {
             compiler,
             tuning: config.tuning,
             on_compilation,
+            perf_map: PerfMap::new(config),
             shared,
             tx,
             keeper,
@@ -237,6 +263,11 @@ impl Work for CompileWork {
     fn finished(&self, job: Job, outcome: Result<Result<Made>, String>, spent: Spent) {
         let mut outcome = self.verdict(&job, outcome, spent);
         let made = outcome.as_mut().ok();
+        if let (Some(map), Some(made)) = (&self.perf_map, &made)
+            && map.add(&made.program).is_err()
+        {
+            stats::add(&self.shared.counters.perf_map_errors, 1);
+        }
         let keep = made.and_then(|made| made.artifact.take().zip(self.keeper.as_ref()));
         let event = self.on_compilation.as_ref().map(|callback| {
             let event = CompilationEvent {

@@ -66,7 +66,7 @@ fn made(
         operand: 0,
         demand: Demand::default(),
     }];
-    CompiledProgram::aot(key, rules, tier, len, entries, stop, mapped, backing)
+    CompiledProgram::aot(key, rules, tier, len, entries, stop, [1, mapped], backing)
         .said_to_be(ProgramKind::Jit)
 }
 

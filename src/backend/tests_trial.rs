@@ -238,8 +238,9 @@ fn the_dump_has_all_that_shows_it_again() {
     let Err(Error::Miscompiled(difference)) = event(&events).outcome else {
         panic!("it is miscompiled");
     };
-    let name = format!("miscompiled-{}-OSAKA-baseline.txt", contract.0.code_hash);
-    let text = fs::read_to_string(dir.path().join(name)).unwrap();
+    let name = format!("{}-OSAKA-baseline", contract.0.code_hash);
+    let folder = dir.path().join(name);
+    let text = fs::read_to_string(folder.join("difference.txt")).unwrap();
     for part in [
         difference.to_string(),
         format!("{:#?}", difference.input),
@@ -247,6 +248,33 @@ fn the_dump_has_all_that_shows_it_again() {
     ] {
         assert!(text.contains(&part), "{part} is not in {text}");
     }
+    // Beside what the compiler has found.
+    for name in ["bytecode.hex", "passes.txt"] {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a_full_dump_leaves_contracts_out_but_not_differences() {
+    let dir = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let (mut config, _) = config();
+    config.dump_dir = Some(dir.path().to_owned());
+    let fault = Some((Fault::SumIgnoresCarry, Tier::Baseline));
+    let mut bench = Bench::with_engine(config, |mut engine| {
+        (engine.trial.seed, engine.trial.runs) = (7, 3000);
+        engine.dumps.as_ref().expect("it was asked for").fill();
+        Faulty { engine, fault }
+    });
+    let contract = keyed(contract());
+    bench.observe(&contract);
+    bench.settle();
+    assert!(is_refused(&bench, &contract));
+    let name = format!("{}-OSAKA-baseline", contract.0.code_hash);
+    let files = fs::read_dir(dir.path().join(name)).unwrap();
+    let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["difference.txt"]);
+    let stats = bench.stats();
+    assert_eq!((stats.dumps_left_out, stats.dump_errors), (1, 0));
 }
 
 /// Behind a hash that only real calls have, a sum that is longer than its operands.

@@ -6,7 +6,23 @@ use super::rules::Rules;
 #[allow(missing_docs)]
 pub mod op {
     macro_rules! opcodes {
-        ($($name:ident = $value:literal,)*) => { $(pub const $name: u8 = $value;)* };
+        ($($name:ident = $value:literal,)*) => {
+            $(pub const $name: u8 = $value;)*
+
+            /// The opcode's name, or its value.
+            // Some of those that are listed stand for a range.
+            #[allow(unreachable_patterns)]
+            pub fn name(opcode: u8) -> String {
+                match opcode {
+                    PUSH1..=PUSH32 => format!("PUSH{}", opcode - PUSH0),
+                    DUP1..=DUP16 => format!("DUP{}", opcode - DUP1 + 1),
+                    SWAP1..=SWAP16 => format!("SWAP{}", opcode - SWAP1 + 1),
+                    LOG0..=LOG4 => format!("LOG{}", opcode - LOG0),
+                    $($name => stringify!($name).to_owned(),)*
+                    _ => format!("{opcode:#04x}"),
+                }
+            }
+        };
     }
     opcodes! {
         STOP = 0x00, ADD = 0x01, MUL = 0x02, SUB = 0x03, DIV = 0x04, SDIV = 0x05, MOD = 0x06, SMOD = 0x07,

@@ -7,6 +7,7 @@ mod address;
 mod blocks;
 mod clif;
 mod decode;
+pub(crate) mod dump;
 mod edges;
 mod effect;
 mod error;
@@ -34,6 +35,7 @@ pub(crate) use program::EntryTable;
 pub use program::{EntryPoint, NativeCode};
 pub use rules::{Rules, StaticGas};
 
+use alloy_primitives::hex;
 use std::{fmt, path::PathBuf};
 
 /// The version of the compiler: changed with every change of the code it generates. Part of every
@@ -102,7 +104,9 @@ pub struct CompileOptions {
     /// Verifies the compiler's own work: the representation that Cranelift is given, and its register
     /// allocation. Default: off. A build of this crate with debug assertions always verifies the former.
     pub debug_assertions: bool,
-    /// Writes the passes' results and a listing of the machine code into this folder. Default: none.
+    /// Writes the bytecode, what the passes have found and listings of the machine code into this folder, which is made
+    /// if it is not there; [`RuntimeConfig::dump_dir`](crate::RuntimeConfig::dump_dir) has the files.
+    /// Blocks on the file system. Default: none.
     pub dump_dir: Option<PathBuf>,
 }
 
@@ -140,8 +144,10 @@ pub fn compile(
         let len = bytecode.len();
         return Err(CompileError::BytecodeTooLong { len, max });
     }
+    dump::file(options, "bytecode.hex", || hex::encode(bytecode))?;
     let passes = Passes::run(bytecode, rules)?;
     let program = passes.program(bytecode, rules);
+    dump::file(options, "passes.txt", || dump::passes(&program))?;
     let (text, entries) = emit(&program, options)?;
     Ok(NativeCode {
         text,
@@ -228,7 +234,7 @@ fn emit(
             Tier::Baseline => None,
             Tier::Optimized => clif::loops(program, options)?,
         };
-        return x64::emit(program, loops, options.max_native_len);
+        return x64::emit(program, loops, options);
     }
     clif::emit(program, options)
 }

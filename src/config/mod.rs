@@ -14,7 +14,9 @@
 //! | `front_end` | this crate's compiler | what compiles |
 //! | `store` | none | where artifacts are kept |
 //! | `tuning` | see [`RuntimeTuning`] | the numbers |
-//! | `dump_dir` | none | folder for the compiler's intermediate results (debugging) |
+//! | `perf_map` | `false` | name programs for `perf report` |
+//! | `perf_map_dir` | none: `/tmp` | folder of that map |
+//! | `dump_dir` | none | folder for what the compiler has made of each contract (debugging) |
 //! | `debug_assertions` | `false` | compile checks of the compiler's own assumptions in |
 //! | `aot` | `false` | observed misses become artifacts in the store, not JIT programs |
 //! | `blocking` | `false` | a miss compiles before `lookup` returns (tests, fuzzing) |
@@ -56,7 +58,38 @@ pub struct RuntimeConfig {
     pub store: Option<TrustedStore>,
     /// The numbers.
     pub tuning: RuntimeTuning,
-    /// Where the compiler writes its intermediate results, for debugging.
+    /// Whether programs are named for `perf report`, after code hash, rules and tier: a line each in
+    /// `perf-PID.map`. It is written by a worker before a caller can run the program, at most 2^20 lines for a
+    /// process (150 MB); what cannot be written is counted
+    /// ([`perf_map_errors`](crate::RuntimeStatsSnapshot::perf_map_errors)).
+    ///
+    /// perf reads the map when it reports; the file stays when the process ends, and is yours to remove. Lines
+    /// stay, too: a program that is evicted leaves its address to another one, whose line comes later,
+    /// and perf has one name for an address, whenever its samples were taken (perf 6.1: the first of two).
+    /// To be sure whose samples they are, keep programs while you record
+    /// ([`idle_evict_duration`](crate::RuntimeTuning::idle_evict_duration): `None`, room in the cache).
+    /// perf takes names from the map for anonymous memory only: artifacts are mapped files, whose lines
+    /// are for other tools.
+    pub perf_map: bool,
+    /// The folder of the map; it has to be there. perf itself looks in `/tmp`, the default. A
+    /// file of that name which an earlier process left is replaced; a symbolic link is not followed, but
+    /// an error. All backends of a process with the same folder share the file.
+    pub perf_map_dir: Option<PathBuf>,
+    /// A folder for what the compiler has made of each contract, for debugging: it is compiled once
+    /// more for that. Below it one folder for each code hash, rules and tier, with
+    ///
+    /// | file | what is in it |
+    /// |---|---|
+    /// | `bytecode.hex` | the bytecode |
+    /// | `passes.txt` | what the passes have found: blocks with their bytes, instructions, heights, demands on stack, memory and gas, edges |
+    /// | `code.s` | the machine code by bytecode instruction, disassembled; an assembler takes it |
+    /// | `function.clif`, `function.asm` | what Cranelift was given, and its listing: of loops in the optimised tier; of everything where this crate has no emitter, and by another front end |
+    /// | `difference.txt` | of a [miscompiled](crate::trial) program: the input, and all that it takes to see the difference again |
+    ///
+    /// At most 4096 such folders, 16 MiB a file, and none begun beyond 1 GiB in a run of the backend; what has
+    /// no room is counted ([`dumps_left_out`](crate::RuntimeStatsSnapshot::dumps_left_out)), and so is
+    /// what cannot be written ([`dump_errors`](crate::RuntimeStatsSnapshot::dump_errors)). A file that is there
+    /// already is replaced; a symbolic link is not followed. A file system that hangs holds up the worker. What an artifact loads is not compiled, and not dumped.
     pub dump_dir: Option<PathBuf>,
     /// Whether compiled code checks the compiler's own assumptions as it runs.
     pub debug_assertions: bool,
@@ -86,6 +119,8 @@ impl Default for RuntimeConfig {
             front_end: FrontEnd::default(),
             store: None,
             tuning: RuntimeTuning::default(),
+            perf_map: false,
+            perf_map_dir: None,
             dump_dir: None,
             debug_assertions: false,
             aot: false,
@@ -105,6 +140,8 @@ impl fmt::Debug for RuntimeConfig {
             .field("front_end", &self.front_end)
             .field("store", &self.store)
             .field("tuning", &self.tuning)
+            .field("perf_map", &self.perf_map)
+            .field("perf_map_dir", &self.perf_map_dir)
             .field("dump_dir", &self.dump_dir)
             .field("debug_assertions", &self.debug_assertions)
             .field("aot", &self.aot)

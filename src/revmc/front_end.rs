@@ -46,7 +46,11 @@ impl Translate for Revmc {
         let spec_id = spec_id(key.spec_id)
             .ok_or_else(|| CompileError::Unsupported(format!("fork {:?}", key.spec_id)))?;
         let program = compile(code, spec_id, options).and_then(|code| Program::new(&code))?;
-        let lens = [program.native_len(), program.mapped_len()];
+        let text = [
+            program.address(),
+            program.native_len(),
+            program.mapped_len(),
+        ];
         let tier = program.tier();
         let rules = Arc::clone(rules);
         Ok(CompiledProgram::other(
@@ -54,7 +58,7 @@ impl Translate for Revmc {
             rules,
             tier,
             code.len(),
-            lens,
+            text,
             Box::new(program),
         ))
     }

@@ -77,7 +77,8 @@ pub use front_end::{front_end, key_spec_id};
 pub use program::{FrameError, MAX_GAS, Program};
 pub use revmc::{HostExt, interpreter, primitives};
 
-use crate::compiler::{self, CompileError, CompileOptions};
+use crate::compiler::{self, CompileError, CompileOptions, dump};
+use alloy_primitives::hex;
 use backend::CraneliftBackend;
 use code::TableRef;
 use cranelift_codegen::{Context, FinalizedRelocTarget, control::ControlPlane, ir::ExternalName};
@@ -86,7 +87,6 @@ use revmc::{
     EvmCompiler,
     primitives::{SpecId, keccak256},
 };
-use std::{fs, path::Path};
 
 /// Largest stack frame of compiled code, in bytes. Frames do not nest: a call suspends its caller.
 pub const MAX_FRAME_LEN: usize = 512 << 10;
@@ -134,6 +134,7 @@ pub fn compile(
         let (len, max) = (bytecode.len(), options.max_bytecode_len);
         return Err(CompileError::BytecodeTooLong { len, max }.into());
     }
+    dump::file(options, "bytecode.hex", || hex::encode(bytecode))?;
     let parsed = legacy::for_parser(bytecode)?;
     let layout = Layout::get()?;
     let isa = compiler::isa(options.tier, options.debug_assertions, false)?;
@@ -149,14 +150,14 @@ pub fn compile(
 
     let mut context = Context::for_function(lowered.func);
     context.set_disasm(options.dump_dir.is_some());
-    if let Some(dir) = &options.dump_dir {
-        dump(dir, "function.clif", &context.func.display().to_string())?;
-    }
+    dump::file(options, "function.clif", || {
+        context.func.display().to_string()
+    })?;
     let compiled = context
         .compile(&*isa, &mut ControlPlane::default())
         .map_err(|error| CompileError::Codegen(error.inner.to_string()))?;
-    if let (Some(dir), Some(listing)) = (&options.dump_dir, &compiled.vcode) {
-        dump(dir, "function.asm", listing)?;
+    if let Some(listing) = &compiled.vcode {
+        dump::file(options, "function.asm", || listing.clone())?;
     }
 
     let text = compiled.code_buffer().to_vec();
@@ -195,11 +196,4 @@ pub fn compile(
         resume_points: lowered.resume_points,
         tier: options.tier,
     })
-}
-
-fn dump(dir: &Path, name: &str, text: &str) -> Result<(), CompileError> {
-    let path = dir.join(name);
-    fs::create_dir_all(dir)
-        .and_then(|()| fs::write(&path, text))
-        .map_err(|error| CompileError::Dump(format!("{}: {error}", path.display())))
 }

@@ -184,6 +184,11 @@ impl Program {
         self.native_len
     }
 
+    /// Where the machine code is.
+    pub(super) fn address(&self) -> usize {
+        self.memory.base().addr().get()
+    }
+
     /// Bytes of address space the machine code occupies, whole pages.
     pub fn mapped_len(&self) -> usize {
         self.memory.mapped_len()

@@ -34,7 +34,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use super::{CompileOptions, EntryPoint, Program, Tier, error::CompileError};
+use super::{CompileOptions, EntryPoint, Program, Tier, dump, error::CompileError};
 use crate::frame::MAX_NATIVE_STACK;
 use cranelift_codegen::{
     Context,
@@ -42,7 +42,6 @@ use cranelift_codegen::{
     ir,
     isa::{OwnedTargetIsa, TargetIsa},
 };
-use std::fs;
 
 /// The code of a program's loops, for the back end of the rest: `extern "C" fn(*mut NativeFrame, u32) -> u32`
 /// from a canonical frame to a canonical frame. Its second argument is an index of `entries`; it
@@ -146,20 +145,14 @@ fn compile(
 ) -> Result<Vec<u8>, CompileError> {
     let mut context = Context::for_function(func);
     context.set_disasm(options.dump_dir.is_some());
-    let dump = |name: &str, text: &str| match &options.dump_dir {
-        Some(dir) => fs::create_dir_all(dir)
-            .and_then(|()| fs::write(dir.join(name), text))
-            .map_err(|error| CompileError::Dump(format!("{}: {error}", dir.join(name).display()))),
-        None => Ok(()),
-    };
-    if options.dump_dir.is_some() {
-        dump("function.clif", &context.func.display().to_string())?;
-    }
+    dump::file(options, "function.clif", || {
+        context.func.display().to_string()
+    })?;
     let compiled = context
         .compile(isa, &mut ControlPlane::default())
         .map_err(|error| CompileError::Codegen(format!("{:?}", error.inner)))?;
     if let Some(listing) = &compiled.vcode {
-        dump("function.asm", listing)?;
+        dump::file(options, "function.asm", || listing.clone())?;
     }
     let text = compiled.code_buffer().to_vec();
     if text.len() > options.max_native_len {

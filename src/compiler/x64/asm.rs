@@ -120,10 +120,10 @@ pub(super) enum Alu {
 
 /// A place in the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Label(u32);
+pub(super) struct Label(pub(super) u32);
 
 /// At least what Cranelift's functions need.
-const TAIL_ALIGN: usize = 64;
+pub(super) const TAIL_ALIGN: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
@@ -135,50 +135,60 @@ pub(super) enum Section {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(Section, usize);
 
-enum Target {
+pub(super) enum Target {
     Label(Label),
     Pool(u32),
     Table,
     Tail,
 }
 
-struct Fixup {
-    section: Section,
+pub(super) struct Fixup {
+    pub(super) section: Section,
     /// Of the 32-bit displacement.
-    at: usize,
+    pub(super) at: usize,
     /// From the displacement to the instruction's end.
-    tail: u8,
-    target: Target,
+    pub(super) tail: u8,
+    pub(super) target: Target,
 }
 
-/// What the assembler makes.
-pub(super) struct Assembled {
-    pub(super) text: Vec<u8>,
-    labels: Vec<Option<(Section, usize)>>,
-    cold: usize,
+/// What code is for, from a place in its section on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) section: Section,
+    pub(super) at: usize,
+    pub(super) what: Purpose,
 }
 
-impl Assembled {
-    /// The label's offset in the text.
-    pub(super) fn offset(&self, label: Label) -> Option<usize> {
-        Some(match self.labels[label.0 as usize]? {
-            (Section::Hot, at) => at,
-            (Section::Cold, at) => self.cold + at,
-        })
-    }
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For no instruction alone.
+    #[default]
+    Shared,
+    /// For this instruction, by its number.
+    Inst(u32),
+}
+
+/// Marks, where somebody wants a listing.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    pub(super) wanted: bool,
+    pub(super) what: Purpose,
+    pub(super) marks: Vec<Mark>,
 }
 
 /// Two sections of code and a pool of 32-byte constants.
 pub(super) struct Assembler {
-    hot: Vec<u8>,
-    cold: Vec<u8>,
-    section: Section,
-    labels: Vec<Option<(Section, usize)>>,
-    fixups: Vec<Fixup>,
-    pool: Vec<[u8; 32]>,
+    pub(super) hot: Vec<u8>,
+    pub(super) cold: Vec<u8>,
+    pub(super) section: Section,
+    pub(super) labels: Vec<Option<(Section, usize)>>,
+    pub(super) fixups: Vec<Fixup>,
+    pub(super) pool: Vec<[u8; 32]>,
     pooled: HashMap<[u8; 32], u32>,
     /// Code that stands behind everything, at a multiple of [`TAIL_ALIGN`].
     pub(super) tail: Vec<u8>,
+    /// What the code is for.
+    pub(super) marks: Marks,
 }
 
 impl Assembler {
@@ -192,6 +202,7 @@ impl Assembler {
             pool: Vec::new(),
             pooled: HashMap::new(),
             tail: Vec::new(),
+            marks: Marks::default(),
         }
     }
 
@@ -206,8 +217,23 @@ impl Assembler {
         self.hot.len() + self.cold.len() + self.pool.len() * 32 + self.tail.len()
     }
 
+    /// Goes on in a section, and returns the one before.
     pub(super) fn section(&mut self, section: Section) -> Section {
-        std::mem::replace(&mut self.section, section)
+        let before = std::mem::replace(&mut self.section, section);
+        self.mark(self.marks.what);
+        before
+    }
+
+    /// Says what the code that follows is for.
+    pub(super) fn mark(&mut self, what: Purpose) {
+        if self.marks.wanted {
+            let (section, at) = (self.section, self.out().len());
+            self.marks.what = what;
+            // What has no code has no mark.
+            let marks = &mut self.marks.marks;
+            marks.pop_if(|last| (last.section, last.at) == (section, at));
+            marks.push(Mark { section, at, what });
+        }
     }
 
     pub(super) fn label(&mut self) -> Label {
@@ -230,7 +256,7 @@ impl Assembler {
         Rm::Pool(index)
     }
 
-    fn out(&mut self) -> &mut Vec<u8> {
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
         match self.section {
             Section::Hot => &mut self.hot,
             Section::Cold => &mut self.cold,
@@ -569,49 +595,5 @@ impl Assembler {
     /// The low 64 bits.
     pub(super) fn vmovq_to(&mut self, to: Gpr, from: Ymm) {
         self.vex((1, 1, true, false), 0x7e, from.0, 0, to.into(), 0);
-    }
-
-    /// Lays everything out, `table` (a function of the labels' offsets and of its own) behind it, and fills in the
-    /// displacements. All labels that are referred to are bound.
-    pub(super) fn finish(
-        mut self,
-        table: impl FnOnce(&Assembled, usize) -> Vec<u8>,
-    ) -> Result<Assembled, &'static str> {
-        let cold = self.hot.len();
-        let mut assembled = Assembled {
-            text: std::mem::take(&mut self.hot),
-            labels: std::mem::take(&mut self.labels),
-            cold,
-        };
-        assembled.text.append(&mut self.cold);
-        let pool_at = assembled.text.len().next_multiple_of(32);
-        let table_at = pool_at + 32 * self.pool.len();
-        let table = table(&assembled, table_at);
-        if !self.pool.is_empty() || !table.is_empty() {
-            assembled.text.resize(pool_at, 0xcc);
-            assembled.text.extend(self.pool.iter().flatten());
-            assembled.text.extend(table);
-        }
-        let tail_at = assembled.text.len().next_multiple_of(TAIL_ALIGN);
-        if !self.tail.is_empty() {
-            assembled.text.resize(tail_at, 0xcc);
-            assembled.text.append(&mut self.tail);
-        }
-        for fixup in &self.fixups {
-            let at = match fixup.section {
-                Section::Hot => fixup.at,
-                Section::Cold => cold + fixup.at,
-            };
-            let target = match fixup.target {
-                Target::Label(label) => assembled.offset(label).ok_or("a label is not bound")?,
-                Target::Pool(index) => pool_at + 32 * index as usize,
-                Target::Table => table_at,
-                Target::Tail => tail_at,
-            };
-            let from = at + 4 + fixup.tail as usize;
-            let delta = i32::try_from(target as i64 - from as i64).map_err(|_| "out of reach")?;
-            assembled.text[at..at + 4].copy_from_slice(&delta.to_le_bytes());
-        }
-        Ok(assembled)
     }
 }

@@ -1,17 +1,19 @@
 //! Blocks and runs, flushes and leaves.
 
 use super::{
-    asm::{Alu, Assembler, Cond, Label, Mem, R12, RAX, RBP, RBX, RSI, Section, Ymm},
+    asm::{Alu, Assembler, Cond, Label, Mem, Purpose, R12, RAX, RBP, RBX, RSI, Section, Ymm},
+    layout::Assembled,
     run::{Run, Way},
     state::{CYCLE, Limbs, Move, Source, State},
     table::table,
 };
 use crate::{
     compiler::{
-        EntryPoint, Program, Rules,
+        CompileOptions, EntryPoint, Program, Rules,
         blocks::{Block, Blocks, run_gas},
         clif::LoopCode,
         decode::Inst,
+        dump,
         error::CompileError,
         fault::{Fault, planted},
         flow::{Demand, Flow},
@@ -84,16 +86,16 @@ pub(super) struct Emitter<'a> {
 pub(in crate::compiler) fn emit(
     program: &Program<'_>,
     loops: Option<LoopCode>,
-    max_len: usize,
+    options: &CompileOptions,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
-    let emitted = emit_all(program, loops, max_len)?;
+    let emitted = emit_all(program, loops, options)?;
     Ok((emitted.text, emitted.entries))
 }
 
 pub(super) fn emit_all(
     program: &Program<'_>,
     loops: Option<LoopCode>,
-    max_len: usize,
+    options: &CompileOptions,
 ) -> Result<Emitted, CompileError> {
     let Program {
         code,
@@ -113,6 +115,7 @@ pub(super) fn emit_all(
         }
     }
     let mut asm = Assembler::new();
+    asm.marks.wanted = options.dump_dir.is_some();
     let looped = asm.label();
     let labels: Vec<Label> = blocks.blocks.iter().map(|_| asm.label()).collect();
     let (jump, jumpi) = (asm.label(), asm.label());
@@ -141,8 +144,8 @@ pub(super) fn emit_all(
         marks: Vec::new(),
     };
     emitter.entry();
-    emitter.blocks(max_len)?;
-    emitter.finish(program)
+    emitter.blocks(options.max_native_len)?;
+    emitter.finish(program, options)
 }
 
 /// What the emitter gives.
@@ -167,14 +170,19 @@ impl Emitter<'_> {
         self.asm.jmp_mem(Mem::at(RAX, enter));
     }
 
-    fn finish(mut self, program: &Program<'_>) -> Result<Emitted, CompileError> {
+    fn finish(
+        mut self,
+        program: &Program<'_>,
+        options: &CompileOptions,
+    ) -> Result<Emitted, CompileError> {
+        self.asm.mark(Purpose::Shared);
         self.table_jumps();
         self.loop_exits();
         #[cfg(test)]
         let code_len = self.asm.code_len();
-        let (labels, blocks, flow) = (self.labels, self.blocks, self.flow);
+        let (labels, blocks, flow) = (&self.labels, self.blocks, self.flow);
         let needs_table = self.uses_table != [false; 2];
-        let offset = |assembled: &super::asm::Assembled, block: usize| {
+        let offset = |assembled: &Assembled, block: usize| {
             assembled.offset(labels[block]).unwrap_or(0) as u32
         };
         let assembled = self
@@ -197,6 +205,7 @@ impl Emitter<'_> {
                 }
             })
             .map_err(|what| CompileError::Codegen(what.into()))?;
+        dump::file(options, "code.s", || assembled.listing(program, labels))?;
         let entries = blocks
             .blocks
             .iter()

@@ -15,6 +15,9 @@
 //! | file | job |
 //! |---|---|
 //! | `asm` | encodings |
+//! | `disassemble` | encodings, read |
+//! | `layout` | where everything stands in the text |
+//! | `listing` | the text, for a person to read |
 //! | `state` | where words are |
 //! | `trace` | blocks, and which follows which |
 //! | `run` | the run that is emitted, and ways on which another block takes it over |
@@ -32,7 +35,10 @@ mod bits;
 #[cfg(test)]
 mod check;
 mod control;
+mod disassemble;
 mod emit;
+mod layout;
+mod listing;
 mod memory;
 mod operand;
 mod run;

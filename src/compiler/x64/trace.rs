@@ -15,7 +15,7 @@
 //!   for it, and no way is made longer by it.
 
 use super::{
-    asm::{Cond, RSI, Section},
+    asm::{Cond, Purpose, RSI, Section},
     emit::{Emitter, routine},
     run::{Left, Way},
     state::State,
@@ -92,6 +92,7 @@ impl Emitter<'_> {
         let index = way.block;
         let block = &self.blocks.blocks[index];
         self.emitted[index] = true;
+        self.asm.mark(Purpose::Inst(block.first));
         self.asm.bind(self.labels[index]);
         #[cfg(test)]
         {
@@ -143,6 +144,7 @@ impl Emitter<'_> {
             let inst = self.insts[at as usize];
             #[cfg(test)]
             self.mark(at, None);
+            self.asm.mark(Purpose::Inst(at));
             if inst.class == Class::Native && !planted(Fault::NothingIsSpent) {
                 self.run.spent += u32::from(self.rules.gas_of(inst.opcode));
             }

@@ -3,7 +3,7 @@
 use super::{super::emit::emit_all, common::rng::Rng, tests::rules};
 use crate::{
     compiler::{
-        Passes,
+        CompileOptions, Passes,
         effect::{effect, op},
         fault::{Fault, planting::plant},
     },
@@ -121,7 +121,12 @@ fn look(seed: u64, fault: Option<Fault>) -> Result<usize, String> {
     let rules = rules();
     let emitted = || {
         let passes = Passes::run(&code, &rules).unwrap();
-        emit_all(&passes.program(&code, &rules), None, 1 << 20).unwrap()
+        emit_all(
+            &passes.program(&code, &rules),
+            None,
+            &CompileOptions::default(),
+        )
+        .unwrap()
     };
     let emitted = match fault {
         None => emitted(),

@@ -38,7 +38,7 @@ fn checked(code: &[u8], tier: Tier, fault: Option<Fault>) -> Result<usize, Wrong
             Tier::Baseline => None,
             Tier::Optimized => clif::loops(&program, &options)?,
         };
-        let emitted = emit_all(&program, loops, options.max_native_len)?;
+        let emitted = emit_all(&program, loops, &options)?;
         Ok((passes, emitted))
     };
     let compiled = match fault {
