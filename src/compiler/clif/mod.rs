@@ -18,7 +18,8 @@
 //! |---|---|
 //! | `loops` | which blocks pass words on, and which words |
 //! | `state` | the virtual stack |
-//! | `generate` | blocks, runs, leaves, write-back |
+//! | `generate` | blocks, runs, charges, leaves |
+//! | `words` | words and the stack's memory, write-back |
 //! | `edges` | ways from block to block, boundaries |
 //! | `dispatch` | ways in, jumps with unknown targets |
 //! | `select` | which instruction is whose |
@@ -33,6 +34,7 @@ mod select;
 mod state;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use super::{CompileOptions, EntryPoint, Program, Tier, dump, error::CompileError};
 use crate::frame::MAX_NATIVE_STACK;
