@@ -245,7 +245,10 @@ impl Work for CompileWork {
                 tier: job.tier,
                 duration: spent.wall,
                 cpu_time: spent.cpu,
-                bytecode_len: job.code.len(),
+                // A load that nobody has missed does not know its code.
+                bytecode_len: outcome
+                    .as_ref()
+                    .map_or(job.code.len(), |made| made.program.bytecode_len()),
                 outcome: outcome
                     .as_ref()
                     .map(|made| made.program.mapped_len())

@@ -64,7 +64,12 @@ pub(crate) enum Priority {
     Observed,
     /// It works already and stays hot.
     Optimize,
+    /// Nobody has missed it.
+    Warm,
 }
+
+/// How many there are.
+const PRIORITIES: usize = Priority::Warm as usize + 1;
 
 /// What workers do.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -154,7 +159,7 @@ impl Worker {
 
 struct State<J> {
     /// One queue for each [`Priority`].
-    queues: [VecDeque<Queued<J>>; 3],
+    queues: [VecDeque<Queued<J>>; PRIORITIES],
     /// Every thread not yet joined.
     workers: Vec<Worker>,
     next_worker: u64,
@@ -289,17 +294,17 @@ impl<W: Work> Pool<W> {
         self.changed.notify_one();
     }
 
-    /// Moves a job that is still queued to the end of the explicit requests.
-    pub(crate) fn make_explicit(&self, id: u64) {
+    /// Moves a job that is still queued with a lower priority to the end of those with this one.
+    pub(crate) fn hasten(&self, id: u64, priority: Priority) {
         let mut state = self.lock();
-        let [explicit, later @ ..] = &mut state.queues;
+        let (sooner, later) = state.queues.split_at_mut(priority as usize + 1);
         for queue in later {
             if let Some(queued) = queue
                 .iter()
                 .position(|queued| queued.id == id)
                 .and_then(|i| queue.remove(i))
             {
-                explicit.push_back(queued);
+                sooner[priority as usize].push_back(queued);
                 self.changed.notify_one();
                 return;
             }
