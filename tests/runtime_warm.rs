@@ -58,7 +58,9 @@ fn filled(count: u32) -> Arc<TempArtifactStore> {
             spec_id: key.spec_id,
         });
     }
-    eventually(&backend, |stats| stats.artifacts_indexed == u64::from(count));
+    eventually(&backend, |stats| {
+        stats.artifacts_indexed == u64::from(count)
+    });
     drop(backend);
     assert!(list_of(&store).exists());
     store
@@ -75,7 +77,11 @@ fn keys(store: &TempArtifactStore, numbers: &[u32]) -> Vec<ArtifactKey> {
 fn list(keys: &[ArtifactKey]) -> HeatList {
     let heats = (0..keys.len() as u32).rev();
     let entries = keys.iter().zip(heats);
-    HeatList::new(entries.map(|(key, heat)| HeatEntry { key: *key, heat }).collect())
+    HeatList::new(
+        entries
+            .map(|(key, heat)| HeatEntry { key: *key, heat })
+            .collect(),
+    )
 }
 
 /// Whether it is resident; counts nothing.
@@ -149,7 +155,8 @@ fn a_list_that_is_refused_is_counted_and_written_anew() {
     type Spoil<'a> = Box<dyn Fn() + 'a>;
     let mut spoilers: Vec<Spoil<'_>> = Vec::new();
     for content in &contents {
-        spoilers.push(Box::new(|| fs::write(&path, content).unwrap()));
+        let path = &path;
+        spoilers.push(Box::new(move || fs::write(path, content).unwrap()));
     }
     spoilers.push(Box::new(|| {
         fs::write(&link, &whole).unwrap();
@@ -164,7 +171,11 @@ fn a_list_that_is_refused_is_counted_and_written_anew() {
         let backend = start(store.clone());
         eventually(&backend, |stats| stats.heat_rejected == 1);
         let stats = backend.stats();
-        assert_eq!((stats.store_errors, stats.artifacts_rejected), (0, 0), "{i}");
+        assert_eq!(
+            (stats.store_errors, stats.artifacts_rejected),
+            (0, 0),
+            "{i}"
+        );
         assert!(backend.last_store_error().unwrap().is_refusal(), "{i}");
         // It starts as it did without a list.
         for n in 1..=3 {
@@ -178,7 +189,7 @@ fn a_list_that_is_refused_is_counted_and_written_anew() {
         eventually(&backend, |stats| stats.warm_loaded == 3);
         assert_eq!(backend.stats().heat_rejected, 0, "{i}");
     }
-    fs::remove_file(link).unwrap();
+    fs::remove_file(&link).unwrap();
 }
 
 #[cfg(feature = "hmac-manifest")]
@@ -307,7 +318,10 @@ struct Held {
 }
 
 impl Held {
-    fn new(inner: Arc<TempArtifactStore>, held: &'static str) -> (Arc<Self>, Receiver<()>, Sender<()>) {
+    fn new(
+        inner: Arc<TempArtifactStore>,
+        held: &'static str,
+    ) -> (Arc<Self>, Receiver<()>, Sender<()>) {
         let (entered, is_entered) = channel();
         let (release, wait) = channel();
         let store = Self {
@@ -378,7 +392,8 @@ fn nobody_waits_for_it() {
     for held in ["load_heat", "load"] {
         let (store, is_entered, release) = Held::new(files.clone(), held);
         let mut config = warm(own(store));
-        config.tuning.jit_worker_count = 2;
+        // One for the list, one for what is in it and missed, one for the rest.
+        config.tuning.jit_worker_count = 3;
         let backend = JitBackend::new(config).unwrap();
         is_entered.recv().unwrap();
         // Lookups are answered, what is in the list and what is not.
@@ -392,8 +407,9 @@ fn nobody_waits_for_it() {
         });
         assert_eq!(backend.stats().warm_loaded, 0);
         drop(release);
-        eventually(&backend, |stats| stats.warm_loaded == 2);
+        eventually(&backend, |stats| stats.artifacts_loaded == 2);
         is_right(&backend, 1);
+        is_right(&backend, 2);
     }
 }
 

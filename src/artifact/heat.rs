@@ -142,9 +142,9 @@ impl HeatList {
             return malformed("heat list: header");
         }
         if count > Self::MAX_ENTRIES {
-            return Err(too_large(HEADER_LEN.saturating_add(
-                count.saturating_mul(ENTRY_LEN),
-            )));
+            return Err(too_large(
+                HEADER_LEN.saturating_add(count.saturating_mul(ENTRY_LEN)),
+            ));
         }
         if rest.len() != count * ENTRY_LEN {
             return Err(length(HEADER_LEN + count * ENTRY_LEN));
@@ -230,7 +230,10 @@ mod tests {
         let heats: Vec<_> = found.entries().iter().map(|e| (e.key, e.heat)).collect();
         assert_eq!(heats, [(key(2), 9), (key(1), 7), (key(3), 7)]);
         let many = (0..HeatList::MAX_ENTRIES as u32 + 10).map(|heat| HeatEntry {
-            key: ArtifactKey::new(B256::left_padding_from(&heat.to_be_bytes()), BuildId([0; 16])),
+            key: ArtifactKey::new(
+                B256::left_padding_from(&heat.to_be_bytes()),
+                BuildId([0; 16]),
+            ),
             heat,
         });
         let many = HeatList::new(many.collect());

@@ -143,7 +143,9 @@ fn failing(job: &Job) -> Result<CompiledProgram> {
         Some(1 | 3) => Err(Error::Artifact(StoreError::from(wrong))),
         Some(2) => Err(Error::ArtifactGone(job.key)),
         Some(4) => page(job),
-        _ => Err(Error::Artifact(StoreError::from(ArtifactError::StoreSilent))),
+        _ => Err(Error::Artifact(StoreError::from(
+            ArtifactError::StoreSilent,
+        ))),
     }
 }
 
@@ -228,7 +230,10 @@ fn a_clear_ends_it() {
     bench.pass(3);
     assert_eq!(bench.stats().dispatched, 2);
     assert!(!contracts.iter().any(|contract| bench.is_resident(contract)));
-    assert!(matches!(bench.get(&contracts[0]), Lookup::Negative(Verdict::Indexed)));
+    assert!(matches!(
+        bench.get(&contracts[0]),
+        Lookup::Negative(Verdict::Indexed)
+    ));
 }
 
 #[test]

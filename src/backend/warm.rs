@@ -30,7 +30,11 @@ impl Runtime {
             let Some(key) = self.next_to_warm() else {
                 return;
             };
-            let epoch = self.shared.persist.as_ref().map_or(0, |store| store.epoch());
+            let epoch = self
+                .shared
+                .persist
+                .as_ref()
+                .map_or(0, |store| store.epoch());
             // The code is not known before somebody misses it.
             let id = self.jobs.insert_warm(key, Bytes::new(), epoch);
             self.push(id, false);
