@@ -32,6 +32,8 @@ pub(super) struct Heat {
     next_list: Instant,
     /// Since which tick use counts for the next sample.
     since: u64,
+    is_on: bool,
+    /// Programs that may yet be loaded.
     programs: usize,
     ticks: u64,
     interval: Duration,
@@ -49,6 +51,7 @@ impl Heat {
             next_sample: now + SAMPLE,
             next_list: now + tuning.heat_list_interval,
             since: 0,
+            is_on: tuning.warm_start_programs > 0,
             programs: tuning.warm_start_programs,
             ticks: tuning.ticks(tuning.warm_start_time),
             interval: tuning.heat_list_interval,
@@ -57,7 +60,7 @@ impl Heat {
 
     /// Whether heat is kept at all.
     pub(super) fn is_on(&self) -> bool {
-        self.programs > 0
+        self.is_on
     }
 
     /// Takes the last run's list over, and plans what is loaded of it.
@@ -192,6 +195,10 @@ mod tests {
         (Heat::new(&tuning, now), now)
     }
 
+    fn heat_of_none() -> Heat {
+        heat(0).0
+    }
+
     fn sorted(list: Option<Vec<(RuntimeCacheKey, u32)>>) -> Vec<(RuntimeCacheKey, u32)> {
         let mut list = list.unwrap();
         list.sort_by_key(|(key, _)| key.code_hash);
@@ -208,6 +215,8 @@ mod tests {
         assert_eq!(heat.next(7, is_wanted), Some(key(4)));
         assert_eq!(heat.next(16, is_wanted), Some(key(3)));
         assert_eq!((heat.next(16, is_wanted), heat.has_ended()), (None, true));
+        // It is kept on.
+        assert!(heat.is_on() && !heat_of_none().is_on());
     }
 
     #[test]

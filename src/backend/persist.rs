@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! * **S1** The store is touched by workers, which load, by the thread that stores
-//!   ([`keeper`](super::keeper)) and by callers of commands, never by an execution
+//! * **S1** The store is touched by workers, which load, by the thread that stores, which also reads and
+//!   writes the list of what is hot ([`keeper`](super::keeper)), and by callers of commands, never by an execution
 //!   thread, nor by the backend thread, which would hold everything up while a disk does.
 //! * **S2** An artifact of a request that was made before a clear of the store is not in the store
 //!   after it: the request carries the epoch of its making, a clear begins a new one, and storing
