@@ -26,6 +26,8 @@ fn warm(store: impl Into<TrustedStore>) -> RuntimeConfig {
     let mut config = config();
     config.store = Some(store.into());
     config.tuning.warm_start_programs = 100;
+    // For slow machines.
+    config.tuning.warm_start_time = Duration::from_secs(3600);
     config
 }
 
@@ -435,6 +437,30 @@ fn a_store_that_fails_is_not_asked_for_all_and_loses_nothing() {
     drop(backend);
     let backend = start(files);
     eventually(&backend, |stats| stats.warm_loaded == 5);
+}
+
+/// One worker, and a store that does not come back.
+#[test]
+fn a_load_that_hangs_is_given_up_and_the_last() {
+    let (store, is_entered, release) = Held::new(filled(3), "load");
+    let mut config = warm(own(store.clone()));
+    config.tuning.warm_start_time = Duration::from_millis(20);
+    let backend = JitBackend::new(config).unwrap();
+    is_entered.recv().unwrap();
+    assert!(backend.lookup_blocking(request(8)).program().is_some());
+    let stats = backend.stats();
+    assert_eq!((stats.warm_loaded, stats.artifacts_indexed), (0, 3));
+    assert_eq!((stats.workers, stats.workers_replaced), (1, 1));
+    assert_eq!((stats.store_errors, stats.failed), (1, 1));
+    drop(release);
+    // It is back: what was in the list is loaded when it is used.
+    eventually(&backend, |_| store.loads.load(Relaxed) == 1);
+    pass(&backend, 20);
+    for n in 1..=3 {
+        assert!(backend.lookup_blocking(request(n)).program().is_some());
+        is_right(&backend, n);
+    }
+    assert_eq!(backend.stats().warm_loaded, 0);
 }
 
 #[test]

@@ -202,6 +202,7 @@ impl Runtime {
             tier,
             epoch: pending.epoch,
             within_budget: Arc::clone(&pending.within_budget),
+            warm: pending.warm,
             cost: match is_load {
                 true => Duration::ZERO,
                 false => self.costs.expected(&key, tier, code.len()),

@@ -294,8 +294,13 @@ impl Work for CompileWork {
         }
     }
 
-    fn waits(&self, job: &Job) -> bool {
-        job.kind == CompilationKind::Load
+    fn waits(&self, job: &Job) -> Option<Duration> {
+        let limit = self.tuning.job_abandon_after;
+        match job.kind {
+            CompilationKind::Load if job.warm => Some(limit.min(self.tuning.warm_start_time)),
+            CompilationKind::Load => Some(limit),
+            _ => None,
+        }
     }
 
     /// Heat by expected cost, so that a bomb waits for what is as hot and cheaper.

@@ -152,7 +152,8 @@ pub struct RuntimeTuning {
     /// The start, lookups and compilations do not wait for them. 0: none is loaded, and no list read
     /// or written.
     pub warm_start_programs: usize,
-    /// How long such loads begin, from when the list was read; pauses count.
+    /// How long such loads begin, from when the list was read; pauses count. One that takes as long by
+    /// itself is given up, and is the last.
     pub warm_start_time: Duration,
     /// How often the list of what is hot is written, if there is something new; at the end of the backend it is
     /// written besides. Use is noted once a second, and halved every

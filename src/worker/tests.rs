@@ -61,8 +61,8 @@ impl Work for Echo {
         }
     }
 
-    fn waits(&self, job: &Job) -> bool {
-        matches!(job, Job::Load(..))
+    fn waits(&self, job: &Job) -> Option<Duration> {
+        matches!(job, Job::Load(..)).then_some(LIMIT)
     }
 }
 
