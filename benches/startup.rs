@@ -287,6 +287,16 @@ fn warm(session: &mut Session) {
             Box::new(|| new(&warm)()),
         ),
         (
+            "the same, processor time of the caller",
+            Box::new(|| {
+                let begin = harness::processor_time();
+                let backend = start(warm.clone());
+                let spent = harness::processor_time() - begin;
+                drop(backend);
+                spent
+            }),
+        ),
+        (
             "a lookup then, while it loads",
             Box::new(|| {
                 let backend = start(warm.clone());
