@@ -1,8 +1,14 @@
 //! What starting costs: a backend, a thread's first lookup, and the way to the first native call
 //! of a contract, compiled or from a store that an earlier process has filled.
 //!
-//! `cargo bench --bench startup [-- SECTION] [--json FILE]`; the section is `startup`. Every sample
-//! is one whole start; the machine's scheduler is in it wherever threads are.
+//! `cargo bench --bench startup [-- SECTION] [--json FILE]`
+//!
+//! | section | question |
+//! |---|---|
+//! | `startup` | what does each way to the first native call cost? |
+//! | `warm` | with ten thousand artifacts, when is the backend back, and when is native what was hot? |
+//!
+//! Every sample is one whole start; the machine's scheduler is in it wherever threads are.
 
 #[path = "../tests/blocks/mod.rs"]
 mod blocks;
@@ -16,10 +22,13 @@ mod harness;
 use harness::Session;
 use harness::backend::Contract;
 use harness::report::{Spread, Table};
-use revmc_jit::artifact::{DirArtifactStore, DirOptions};
+use revmc_jit::aot::{self, BuildOptions};
+use revmc_jit::artifact::{DirArtifactStore, DirOptions, HeatEntry, HeatList, TrustedStore};
+use revmc_jit::compiler::Tier;
 use revmc_jit::primitives::OptimizationLevel;
+use revmc_jit::trial::Budget;
 use revmc_jit::{
-    AotRequest, CompiledProgram, InterpretReason, JitBackend, LookupDecision, RuntimeConfig,
+    AotRequest, Chain, CompiledProgram, InterpretReason, JitBackend, LookupDecision, RuntimeConfig,
 };
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -44,10 +53,16 @@ fn with_level(level: OptimizationLevel) -> RuntimeConfig {
     config
 }
 
+fn store(folder: &Path) -> TrustedStore {
+    let store = DirArtifactStore::open(folder, DirOptions::default());
+    store.expect("the folder is ours").into()
+}
+
+/// A backend that loads what is asked for.
 fn with_store(folder: &Path) -> RuntimeConfig {
     let mut config = RuntimeConfig::default();
-    let store = DirArtifactStore::open(folder, DirOptions::default());
-    config.store = Some(store.expect("the folder is ours").into());
+    config.store = Some(store(folder));
+    config.tuning.warm_start_programs = 0;
     config
 }
 
@@ -188,6 +203,128 @@ fn startup(session: &mut Session) {
     session.add(table);
 }
 
+/// Artifacts in the store of the warm start.
+const MANY: usize = 10_000;
+
+/// How many of them were hot.
+const HOT: usize = 1_000;
+
+/// Fills a folder with artifacts of tiny contracts, the first of which were hot; returns these, the
+/// hottest first.
+fn fill_warm(folder: &Path, count: usize, hot: usize) -> Vec<Contract> {
+    let trusted = store(folder);
+    let options = BuildOptions {
+        tier: Tier::Optimized,
+        debug_assertions: false,
+    };
+    let (mut contracts, mut list) = (Vec::new(), Vec::new());
+    for n in 0..count {
+        let contract = Contract::tiny(n as u32);
+        let spec_id = contract.key.spec_id;
+        let rules = Chain::mainnet().rules(spec_id).clone();
+        let made = aot::make(&contract.code, spec_id, &rules, options, None);
+        let made = made.expect("PUSH4, STOP compiles");
+        let sealed = made.seal(None).expect("it is small");
+        // Not by the store, which synchronises each.
+        let file = folder.join(sealed.key().file_name());
+        std::fs::write(file, sealed.bytes()).expect("the folder is ours");
+        if n < hot {
+            let (key, heat) = (*sealed.key(), (hot - n) as u32);
+            list.push(HeatEntry { key, heat });
+            contracts.push(contract);
+        }
+    }
+    let stored = trusted.store_heat(&HeatList::new(list));
+    stored.expect("the folder is ours");
+    contracts
+}
+
+fn warm(session: &mut Session) {
+    let count = session.at_most(MANY);
+    let (empty, folder) = (Folder::new("empty"), Folder::new("warm"));
+    let hot = fill_warm(&folder.0, count, session.at_most(HOT).min(count));
+    let config = |folder: &Folder, programs| {
+        let mut config = with_store(&folder.0);
+        config.tuning.warm_start_programs = programs;
+        // They were made untried.
+        config.tuning.trial = Budget::Off;
+        config
+    };
+    let (none, cold, warm) = (
+        config(&empty, 0),
+        config(&folder, 0),
+        config(&folder, hot.len()),
+    );
+    let (first, last) = (&hot[0], &hot[hot.len() - 1]);
+    // Without a lookup, which would ask for it.
+    let resident = |backend: &JitBackend, contract: &Contract| {
+        let (hash, spec_id) = (contract.key.code_hash, contract.key.spec_id);
+        let begin = Instant::now();
+        while backend.get_compiled(hash, spec_id).is_none() {
+            assert!(begin.elapsed() < PATIENCE, "{}", contract.key);
+            std::thread::yield_now();
+        }
+    };
+    let new = |config: &RuntimeConfig| {
+        let config = config.clone();
+        move || time(|| start(config))
+    };
+    let until = |contract| {
+        let warm = warm.clone();
+        move || {
+            time(|| {
+                let backend = start(warm);
+                resident(&backend, contract);
+                backend
+            })
+        }
+    };
+    let starts: Vec<Start<'_>> = vec![
+        ("new, empty store", Box::new(|| new(&none)())),
+        ("new, store of 10,000", Box::new(|| new(&cold)())),
+        (
+            "new, store of 10,000, warm start",
+            Box::new(|| new(&warm)()),
+        ),
+        (
+            "the same, processor time of the caller",
+            Box::new(|| {
+                let begin = harness::processor_time();
+                let backend = start(warm.clone());
+                let spent = harness::processor_time() - begin;
+                drop(backend);
+                spent
+            }),
+        ),
+        (
+            "a lookup then, while it loads",
+            Box::new(|| {
+                let backend = start(warm.clone());
+                time(|| backend.lookup_ref(&last.key, &last.code))
+            }),
+        ),
+        (
+            "new until the hottest is native, unasked",
+            Box::new(|| until(first)()),
+        ),
+        (
+            "new until all 1,000 that were hot are native, unasked",
+            Box::new(|| until(last)()),
+        ),
+    ];
+    let mut samples = vec![Vec::new(); starts.len()];
+    for _ in session.effort.rounds() {
+        for ((_, start), samples) in starts.iter().zip(&mut samples) {
+            samples.push(start().as_secs_f64() * 1e3);
+        }
+    }
+    let mut table = Table::new("starting on ten thousand artifacts", &["ms"]);
+    for ((name, _), samples) in starts.iter().zip(&samples) {
+        table.row(*name, &[Spread::of(samples)]);
+    }
+    session.add(table);
+}
+
 fn main() -> ExitCode {
-    harness::run("startup", &[("startup", startup)])
+    harness::run("startup", &[("startup", startup), ("warm", warm)])
 }

@@ -58,6 +58,9 @@
 //! | `artifacts_loaded` | counter | artifacts loaded from the store |
 //! | `artifacts_rejected` | counter | artifacts that failed verification |
 //! | `artifacts_displaced` | counter | artifacts that a full store removed for others |
+//! | `warm_loaded` | counter | of the artifacts loaded, those of the warm start |
+//! | `heat_stored` | counter | lists of what is hot that were written to the store |
+//! | `heat_rejected` | counter | such lists of an earlier run that were refused |
 //! | `store_errors` | counter | failures of the store |
 //! | `store_full` | counter | artifacts not stored because the store was full |
 //! | `perf_map_errors` | counter | programs that could not be named in the perf map |
@@ -216,6 +219,13 @@ stats! {
         artifacts_rejected,
         /// Artifacts that a full store removed to make room for others.
         artifacts_displaced,
+        /// Of the artifacts loaded, those that the warm start loaded before anybody missed them
+        /// ([`warm_start_programs`](crate::RuntimeTuning::warm_start_programs)).
+        warm_loaded,
+        /// Lists of what is hot that were written to the store.
+        heat_stored,
+        /// Lists of what was hot in an earlier run that were refused: damaged, of another key, too long.
+        heat_rejected,
         /// Failures of the store.
         store_errors,
         /// Artifacts that were not stored because the store was full, or had just said so.

@@ -6,6 +6,8 @@ mod artifact_support;
 mod bodies;
 
 use artifact_support::{Random, sample};
+use revmc_jit::artifact::{ArtifactKey, HeatEntry, HeatList};
+use revmc_jit::primitives::keccak256;
 
 /// Feeds the target's body as the fuzzer does: the first byte picks the part.
 fn feed(part: u8, data: &[u8]) {
@@ -57,6 +59,28 @@ fn artifacts() {
         artifact.manifest.table_entries = random.next() as u32 >> random.below(32);
         artifact.manifest.data_len = random.next() as u32 >> random.below(32);
         feed(1, &artifact.to_bytes().unwrap());
+    }
+}
+
+#[test]
+fn heat_lists() {
+    let mut random = Random::new(4);
+    let key = sample(1, 100).manifest.key();
+    let entries = (0..5).map(|heat| HeatEntry {
+        key: ArtifactKey::new([heat as u8; 32].into(), key.build),
+        heat,
+    });
+    let good = HeatList::new(entries.collect()).to_bytes(None);
+    feed(3, &good);
+    for _ in 0..3000 {
+        let mut data = mutated(&good, &mut random);
+        feed(3, &data);
+        // With a digest that fits, so that what is behind it is reached.
+        if data.len() > 88 {
+            let digest = keccak256([&data[..24], &data[88..]].concat());
+            data[24..56].copy_from_slice(digest.as_slice());
+            feed(3, &data);
+        }
     }
 }
 

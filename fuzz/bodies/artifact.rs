@@ -2,16 +2,17 @@
 //! with generated inputs.
 
 use revmc_jit::artifact::{
-    ArtifactKey, ArtifactManifest, ArtifactStore, DirOptions, HEADER_LEN, StoredArtifact,
+    ArtifactKey, ArtifactManifest, ArtifactStore, DirOptions, HEADER_LEN, HeatList, StoredArtifact,
     TempArtifactStore,
 };
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
-/// One input for all three below: the first byte says which.
+/// One input for all four below: the first byte says which.
 pub fn bytes(data: &[u8]) {
     match data.split_first() {
         Some((0, rest)) => manifest(rest),
         Some((1, rest)) => artifact(rest),
+        Some((3, rest)) => heat(rest),
         Some((_, rest)) => listing(rest),
         None => {}
     }
@@ -35,6 +36,14 @@ fn artifact(data: &[u8]) {
         assert_eq!(artifact.to_bytes().unwrap(), data);
         let manifest = &artifact.manifest;
         let _ = artifact.verify(manifest.code_hash, &manifest.determinants);
+    }
+}
+
+/// Any bytes as a list of what was hot: refused, or exactly what writing the list gives.
+fn heat(data: &[u8]) {
+    if let Ok(list) = HeatList::from_bytes(data, None) {
+        assert_eq!(list.to_bytes(None), data);
+        assert_eq!(HeatList::new(list.entries().to_vec()), list);
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     container::HEADER_LEN,
     determinants::BuildId,
     error::{ArtifactError, FileProblem, FolderProblem},
+    heat::HeatList,
     key::ArtifactKey,
     room::{Room, SCAN, StoreUsage},
     store::{ArtifactIndex, ArtifactStore, IndexEntry, Stored},
@@ -43,6 +44,9 @@ use std::{
 
 /// What temporary files start with.
 const TEMPORARY: &str = ".store-";
+
+/// The file of [`ArtifactStore::store_heat`].
+const HEAT: &CStr = c"heat.list";
 
 /// How often a store is begun again when its temporary file vanishes.
 const ATTEMPTS: usize = 3;
@@ -185,8 +189,12 @@ impl DirArtifactStore {
         f(&mut self.room.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file of an artifact; `None` if it is not there.
-    fn read(&self, name: &CStr) -> Result<Option<Bytes>, ArtifactError> {
+    /// Reads a file if its length passes `check`; `None` if it is not there.
+    fn read(
+        &self,
+        name: &CStr,
+        check: impl FnOnce(u64) -> Result<(), ArtifactError>,
+    ) -> Result<Option<Bytes>, ArtifactError> {
         let mut file = match sys::open_entry(&self.folder, name) {
             Ok(file) => file,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
@@ -201,6 +209,7 @@ impl DirArtifactStore {
         let status =
             sys::status(&file).map_err(|e| ArtifactError::io("checking an artifact", e))?;
         self.check_file(name, &status)?;
+        check(status.len)?;
         self.note_use(&file, &status);
         // One byte more than announced shows a file that grows.
         let mut bytes = Vec::with_capacity(status.len as usize + 1);
@@ -227,14 +236,13 @@ impl DirArtifactStore {
         }
         match foreign(status) {
             Some(Foreign::Owner { found, expected }) => {
-                return Err(file_error(name, FileProblem::Owner { found, expected }));
+                Err(file_error(name, FileProblem::Owner { found, expected }))
             }
             Some(Foreign::Writable { mode }) => {
-                return Err(file_error(name, FileProblem::WritableByOthers { mode }));
+                Err(file_error(name, FileProblem::WritableByOthers { mode }))
             }
-            None => {}
+            None => Ok(()),
         }
-        self.check_len(status.len)
     }
 
     fn check_len(&self, len: u64) -> Result<(), ArtifactError> {
@@ -266,6 +274,17 @@ impl DirArtifactStore {
         if !is_recent {
             let _ = file.set_modified(now);
         }
+    }
+
+    /// Writes a file in place of an earlier one of that name (**D1**).
+    fn replace(&self, name: &CStr, bytes: &[u8]) -> Result<(), ArtifactError> {
+        for _ in 0..ATTEMPTS {
+            if self.write(name, bytes)? {
+                return Ok(());
+            }
+        }
+        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        Err(ArtifactError::io("renaming an artifact", error))
     }
 
     /// Writes a new file and gives it `name` (**D1**). False if the temporary file vanished.
@@ -360,7 +379,7 @@ impl ArtifactStore for DirArtifactStore {
             let Some(key) = ArtifactKey::from_c_name(&name) else {
                 if is_temporary(&name) {
                     self.remove_leftover(&name);
-                } else {
+                } else if name.as_c_str() != HEAT {
                     index.reject(text(), file_error(&name, FileProblem::Name));
                 }
                 return;
@@ -387,7 +406,8 @@ impl ArtifactStore for DirArtifactStore {
                     return index.reject(text(), ArtifactError::io("checking an artifact", e));
                 }
             };
-            match self.check_file(&name, &status) {
+            let checked = self.check_file(&name, &status);
+            match checked.and_then(|()| self.check_len(status.len)) {
                 Ok(()) => index.entries.push(IndexEntry {
                     key,
                     stored_len: status.len,
@@ -402,7 +422,7 @@ impl ArtifactStore for DirArtifactStore {
 
     fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
         self.check_folder()?;
-        self.read(&key.c_name())
+        self.read(&key.c_name(), |len| self.check_len(len))
     }
 
     fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
@@ -422,14 +442,9 @@ impl ArtifactStore for DirArtifactStore {
             });
             room.make(&self.folder, key, len, replaced)
         })?;
-        for _ in 0..ATTEMPTS {
-            if self.write(&name, bytes)? {
-                self.with_room(|room| room.stored(key, len, replaced));
-                return Ok(Stored { len, removed });
-            }
-        }
-        let error = io::Error::from_raw_os_error(libc::ENOENT);
-        Err(ArtifactError::io("renaming an artifact", error))
+        self.replace(&name, bytes)?;
+        self.with_room(|room| room.stored(key, len, replaced));
+        Ok(Stored { len, removed })
     }
 
     fn renew(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactError> {
@@ -461,7 +476,31 @@ impl ArtifactStore for DirArtifactStore {
     }
 
     fn clear(&self) -> Result<usize, ArtifactError> {
-        self.remove_where(|_| true)
+        let removed = self.remove_where(|_| true)?;
+        match sys::remove(&self.folder, HEAT) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(ArtifactError::io("removing the heat list", e))
+            }
+            _ => Ok(removed),
+        }
+    }
+
+    fn load_heat(&self) -> Result<Option<Bytes>, ArtifactError> {
+        self.check_folder()?;
+        let limit = HeatList::MAX_LEN as u64;
+        self.read(HEAT, |len| match len > limit {
+            true => Err(ArtifactError::TooLarge {
+                what: "heat list",
+                len,
+                limit,
+            }),
+            false => Ok(()),
+        })
+    }
+
+    fn store_heat(&self, list: &Bytes) -> Result<(), ArtifactError> {
+        self.check_folder()?;
+        self.replace(HEAT, list)
     }
 }
 

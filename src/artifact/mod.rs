@@ -19,6 +19,7 @@
 //! | [`Verified`], [`SealedArtifact`] | what may be loaded, and what may be stored |
 //! | [`ArtifactStore`], [`DirArtifactStore`], [`TempArtifactStore`] | keeping bytes |
 //! | [`TrustedStore`] | why what a store returns may run |
+//! | [`HeatList`] | which artifacts the next process loads first |
 //! | [`object`] | the shared object, written without a linker |
 //! | [`loader`] | from verified bytes to code in memory |
 //!
@@ -52,6 +53,7 @@ mod container;
 pub mod determinants;
 mod dir;
 mod error;
+mod heat;
 mod key;
 pub mod loader;
 mod manifest;
@@ -70,6 +72,7 @@ pub use dir::{DirArtifactStore, DirOptions};
 pub use error::{
     ArtifactError, AuthenticationProblem, FileProblem, FolderProblem, IoProblem, ManifestField,
 };
+pub use heat::{HeatEntry, HeatList};
 pub use key::ArtifactKey;
 pub use manifest::{ArtifactManifest, MAX_MANIFEST_LEN};
 pub use room::StoreUsage;

@@ -116,9 +116,31 @@ pub trait ArtifactStore: fmt::Debug + Send + Sync {
     /// If it could not be removed.
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError>;
 
-    /// Removes all artifacts, of every build, and returns their number.
+    /// Removes all artifacts, of every build, and returns their number. The list of
+    /// [`store_heat`](Self::store_heat) goes, too.
     ///
     /// # Errors
     /// If one could not be removed; others may have been.
     fn clear(&self) -> Result<usize, ArtifactError>;
+
+    /// Reads the bytes that were last given to [`store_heat`](Self::store_heat), by any process; `None` if
+    /// there are none, or the store keeps none, as by default. Longer ones than
+    /// [`HeatList::MAX_LEN`](super::HeatList::MAX_LEN) need not be read.
+    ///
+    /// # Errors
+    /// If they cannot be read. The backend then starts without.
+    fn load_heat(&self) -> Result<Option<Bytes>, ArtifactError> {
+        Ok(None)
+    }
+
+    /// Keeps the bytes of a [`HeatList`](super::HeatList), of every build together, in place of earlier
+    /// ones. Keeps none by default. They need not be durable, but are all there or the earlier ones
+    /// are.
+    ///
+    /// # Errors
+    /// If they cannot be kept.
+    fn store_heat(&self, list: &Bytes) -> Result<(), ArtifactError> {
+        let _ = list;
+        Ok(())
+    }
 }

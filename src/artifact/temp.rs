@@ -67,6 +67,14 @@ impl ArtifactStore for TempArtifactStore {
     fn clear(&self) -> Result<usize, ArtifactError> {
         self.0.clear()
     }
+
+    fn load_heat(&self) -> Result<Option<Bytes>, ArtifactError> {
+        self.0.load_heat()
+    }
+
+    fn store_heat(&self, list: &Bytes) -> Result<(), ArtifactError> {
+        self.0.store_heat(list)
+    }
 }
 
 impl Drop for TempArtifactStore {

@@ -6,6 +6,7 @@ use super::{
     determinants::Determinants,
     dir::DirArtifactStore,
     error::ArtifactError,
+    heat::HeatList,
     key::ArtifactKey,
     store::{ArtifactIndex, ArtifactStore, Stored},
     temp::TempArtifactStore,
@@ -183,6 +184,27 @@ impl TrustedStore {
     /// The same.
     pub fn clear(&self) -> Result<usize, ArtifactError> {
         contained(|| self.store.clear())
+    }
+
+    /// What was hot when a process that shares the store last said so; `None` if the store keeps no such
+    /// list. With a key only a list that carries its code is believed. Blocks on storage.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::load_heat`] and [`HeatList::from_bytes`].
+    pub fn load_heat(&self) -> Result<Option<HeatList>, ArtifactError> {
+        let bytes = contained(|| self.store.load_heat())?;
+        bytes
+            .map(|bytes| HeatList::from_bytes(&bytes, self.key()))
+            .transpose()
+    }
+
+    /// Keeps the list in place of an earlier one, authenticated if there is a key. Blocks on storage.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::store_heat`].
+    pub fn store_heat(&self, list: &HeatList) -> Result<(), ArtifactError> {
+        let bytes = list.to_bytes(self.key()).into();
+        contained(|| self.store.store_heat(&bytes))
     }
 }
 

@@ -86,8 +86,8 @@ impl Runtime {
                 // Relaxed: the flag alone.
                 pending.within_budget.store(false, Relaxed);
             }
-            if self.jobs.join(id, explicit, request.waiter) {
-                self.pool.make_explicit(id);
+            if let Some(priority) = self.jobs.join(id, explicit, request.waiter) {
+                self.pool.hasten(id, priority);
             }
             return;
         }
@@ -186,6 +186,7 @@ impl Runtime {
         let priority = match kind {
             CompilationKind::Optimize => Priority::Optimize,
             _ if pending.explicit => Priority::Explicit,
+            _ if pending.warm => Priority::Warm,
             _ => Priority::Observed,
         };
         let tier = self.tier(kind);
@@ -201,6 +202,7 @@ impl Runtime {
             tier,
             epoch: pending.epoch,
             within_budget: Arc::clone(&pending.within_budget),
+            warm: pending.warm,
             cost: match is_load {
                 true => Duration::ZERO,
                 false => self.costs.expected(&key, tier, code.len()),

@@ -276,7 +276,10 @@ impl Work for CompileWork {
                 tier: job.tier,
                 duration: spent.wall,
                 cpu_time: spent.cpu,
-                bytecode_len: job.code.len(),
+                // A load that nobody has missed does not know its code.
+                bytecode_len: outcome
+                    .as_ref()
+                    .map_or(job.code.len(), |made| made.program.bytecode_len()),
                 outcome: outcome
                     .as_ref()
                     .map(|made| made.program.mapped_len())
@@ -322,8 +325,13 @@ impl Work for CompileWork {
         }
     }
 
-    fn waits(&self, job: &Job) -> bool {
-        job.kind == CompilationKind::Load
+    fn waits(&self, job: &Job) -> Option<Duration> {
+        let limit = self.tuning.job_abandon_after;
+        match job.kind {
+            CompilationKind::Load if job.warm => Some(limit.min(self.tuning.warm_start_time)),
+            CompilationKind::Load => Some(limit),
+            _ => None,
+        }
     }
 
     /// Heat by expected cost, so that a bomb waits for what is as hot and cheaper.

@@ -33,6 +33,8 @@ pub(super) struct Job {
     pub(super) within_budget: Arc<AtomicBool>,
     /// What it will cost, as far as one knows.
     pub(super) cost: Duration,
+    /// Whether it is a load that nobody had missed when it was handed out.
+    pub(super) warm: bool,
     /// Whether it is on the allowance for what has never made a program: nobody asked for it, and
     /// its key and tier have not.
     pub(super) on_allowance: bool,

@@ -5,6 +5,7 @@ use crate::{
     error::{Error, Result},
     event::CompilationKind,
     key::RuntimeCacheKey,
+    worker::Priority,
 };
 use alloy_primitives::Bytes;
 use std::{
@@ -27,12 +28,18 @@ pub(super) struct Pending {
     pub(super) epoch: u64,
     /// As in the worker's job.
     pub(super) within_budget: Arc<AtomicBool>,
+    /// Whether it is an artifact's load that nobody has missed, whose code is not known.
+    pub(super) warm: bool,
     /// How often the system was in the way.
     pub(super) system_failures: u32,
     waiters: Vec<Waiter>,
 }
 
 impl Pending {
+    fn is_observed(&self) -> bool {
+        !self.explicit && !self.warm
+    }
+
     pub(super) fn answer(self, result: &Result<()>) {
         for waiter in self.waiters {
             waiter.answer(result.clone());
@@ -68,6 +75,8 @@ pub(super) struct Jobs {
     observed: usize,
     /// Jobs with waiters.
     waited_for: usize,
+    /// Loads that nobody has missed.
+    warm: usize,
 }
 
 impl Jobs {
@@ -91,8 +100,29 @@ impl Jobs {
             publish: true,
             epoch,
             within_budget: Arc::default(),
+            warm: false,
             system_failures: 0,
             waiters,
+        };
+        self.enter(pending, kind)
+    }
+
+    /// Enters the load of an artifact that nobody has missed, returning its number. `code` stands for
+    /// the bytecode until somebody joins who knows it.
+    pub(super) fn insert_warm(&mut self, key: RuntimeCacheKey, code: Bytes, epoch: u64) -> u64 {
+        let kind = CompilationKind::Load;
+        let pending = Pending {
+            id: 0,
+            key,
+            kind,
+            code,
+            explicit: false,
+            publish: true,
+            epoch,
+            within_budget: Arc::default(),
+            warm: true,
+            system_failures: 0,
+            waiters: Vec::new(),
         };
         self.enter(pending, kind)
     }
@@ -101,8 +131,9 @@ impl Jobs {
     pub(super) fn enter(&mut self, pending: Pending, kind: CompilationKind) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        self.observed += usize::from(!pending.explicit);
+        self.observed += usize::from(pending.is_observed());
         self.waited_for += usize::from(!pending.waiters.is_empty());
+        self.warm += usize::from(pending.warm);
         self.by_key.insert((pending.key, purpose(kind)), id);
         self.by_id.insert(
             id,
@@ -154,29 +185,40 @@ impl Jobs {
 
     /// Jobs under way that somebody asked for.
     pub(super) fn requested(&self) -> usize {
-        self.by_id.len() - self.observed
+        self.by_id.len() - self.observed - self.warm
     }
 
-    /// Adds somebody to a job under way; true if that makes it an explicit one.
-    pub(super) fn join(&mut self, id: u64, explicit: bool, waiter: Option<Waiter>) -> bool {
-        let Some(pending) = self.by_id.get_mut(&id) else {
-            return false;
-        };
+    /// Adds somebody to a job under way; the priority that it has by that, if it had a lower one.
+    pub(super) fn join(
+        &mut self,
+        id: u64,
+        explicit: bool,
+        waiter: Option<Waiter>,
+    ) -> Option<Priority> {
+        let pending = self.by_id.get_mut(&id)?;
+        let (was_warm, was_observed) = (pending.warm, pending.is_observed());
         let had = !pending.waiters.is_empty();
         pending.waiters.extend(waiter);
         self.waited_for += usize::from(!had && !pending.waiters.is_empty());
-        let promoted = explicit && !pending.explicit;
+        pending.warm = false;
         pending.explicit |= explicit;
-        self.observed -= usize::from(promoted);
-        promoted
+        self.warm -= usize::from(was_warm);
+        self.observed -= usize::from(was_observed);
+        self.observed += usize::from(pending.is_observed());
+        match was_warm || was_observed {
+            true if explicit => Some(Priority::Explicit),
+            true => was_warm.then_some(Priority::Observed),
+            false => None,
+        }
     }
 
     /// Takes a job out, because it ended.
     pub(super) fn take(&mut self, id: u64) -> Option<Pending> {
         let pending = self.by_id.remove(&id)?;
         self.by_key.remove(&(pending.key, purpose(pending.kind)));
-        self.observed -= usize::from(!pending.explicit);
+        self.observed -= usize::from(pending.is_observed());
         self.waited_for -= usize::from(!pending.waiters.is_empty());
+        self.warm -= usize::from(pending.warm);
         Some(pending)
     }
 
@@ -203,6 +245,11 @@ impl Jobs {
     /// Observed jobs under way.
     pub(super) fn observed(&self) -> usize {
         self.observed
+    }
+
+    /// Loads under way that nobody has missed.
+    pub(super) fn warm(&self) -> usize {
+        self.warm
     }
 
     pub(super) fn len(&self) -> usize {
@@ -239,8 +286,9 @@ mod tests {
         );
         assert!(jobs.find(&key(1), CompilationKind::Optimize).is_none());
         assert_eq!(jobs.observed(), 1);
-        assert!(jobs.join(id, true, Some(second)));
-        assert!(!jobs.join(id, true, None));
+        let promoted = Some(Priority::Explicit);
+        assert_eq!(jobs.join(id, true, Some(second)), promoted);
+        assert_eq!(jobs.join(id, true, None), None);
         assert_eq!(jobs.observed(), 0);
         jobs.take(id).unwrap().answer(&Ok(()));
         assert_eq!(
@@ -248,6 +296,19 @@ mod tests {
             (Ok(()), Ok(()))
         );
         assert!(jobs.take(id).is_none() && jobs.find(&key(1), CompilationKind::Jit).is_none());
+    }
+
+    #[test]
+    fn a_warm_load_is_one_until_somebody_joins() {
+        let mut jobs = Jobs::default();
+        let [one, other, third] = [1, 2, 3].map(|n| jobs.insert_warm(key(n), Bytes::new(), 0));
+        assert_eq!((jobs.warm(), jobs.observed(), jobs.requested()), (3, 0, 0));
+        assert_eq!(jobs.join(one, false, None), Some(Priority::Observed));
+        assert_eq!(jobs.join(one, false, None), None);
+        assert_eq!(jobs.join(other, true, None), Some(Priority::Explicit));
+        assert_eq!((jobs.warm(), jobs.observed(), jobs.requested()), (1, 1, 1));
+        assert!(jobs.take(third).unwrap().warm && !jobs.take(one).unwrap().warm);
+        assert_eq!((jobs.warm(), jobs.observed()), (0, 0));
     }
 
     #[test]

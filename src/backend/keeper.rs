@@ -87,6 +87,10 @@ enum Task {
     Keep(Box<Keep>),
     /// Artifacts that are in use.
     Renew(Vec<RuntimeCacheKey>),
+    /// What was hot in the last run is wanted.
+    LoadHeat,
+    /// What is hot in this one, at an epoch of the store.
+    StoreHeat(Vec<(RuntimeCacheKey, u32)>, u64),
 }
 
 #[derive(Default)]
@@ -197,6 +201,25 @@ impl Keeper {
         }
     }
 
+    /// Has the list of what was hot read, and told by a [`Command::Heat`].
+    pub(super) fn load_heat(&self) {
+        self.ask(Task::LoadHeat);
+    }
+
+    /// Has what is hot written down, as of an epoch of the store.
+    pub(super) fn store_heat(&self, list: Vec<(RuntimeCacheKey, u32)>, epoch: u64) {
+        self.ask(Task::StoreHeat(list, epoch));
+    }
+
+    fn ask(&self, task: Task) {
+        let mut state = lock(&self.state);
+        if state.until.is_none() {
+            state.queue.push_back(task);
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
     /// Takes no more, does what waits, and ends; waits for that until `deadline`. If the store does not
     /// come back by then, the thread ends by itself.
     pub(super) fn stop(&self, deadline: Instant) {
@@ -273,6 +296,11 @@ impl Keeper {
                 keep.tell(&self.shared, &self.tx, outcome);
             }
             Task::Renew(keys) => persist.renew(&keys, counters),
+            Task::LoadHeat => {
+                let list = persist.load_heat(counters);
+                let _ = self.tx.send(Command::Heat(list));
+            }
+            Task::StoreHeat(list, epoch) => persist.store_heat(list, epoch, counters),
         }
     }
 }

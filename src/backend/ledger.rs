@@ -43,7 +43,7 @@ impl Amount {
     }
 
     /// Seven eighths.
-    fn lowered(self) -> Self {
+    pub(super) fn lowered(self) -> Self {
         Self {
             programs: self.programs - self.programs / 8,
             bytes: self.bytes - self.bytes / 8,

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | this one, `lookup`, `commands` | [`JitBackend`], what callers see |
 //! | `core` | what a started backend consists of |
-//! | `runtime`, `admission`, `outcome` | the backend thread |
-//! | `jobs`, `ledger`, `failures`, `costs` | its books |
+//! | `runtime`, `admission`, `outcome`, `warm` | the backend thread |
+//! | `jobs`, `ledger`, `failures`, `costs`, `heat` | its books |
 //! | `compile` | what workers do |
 //! | `shared`, `persist`, `allowance`, `samples` | what all of these have in common |
 //! | `request`, `job`, `answers` | messages, and what callers ask and are answered |
@@ -23,6 +23,7 @@ mod compile;
 mod core;
 mod costs;
 mod failures;
+mod heat;
 mod job;
 mod jobs;
 mod keeper;
@@ -50,6 +51,9 @@ mod tests_runtime;
 mod tests_stopped;
 #[cfg(test)]
 mod tests_trial;
+#[cfg(test)]
+mod tests_warm;
+mod warm;
 
 pub use answers::{
     AotRequest, BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef,

@@ -37,9 +37,16 @@ impl Runtime {
         match report.outcome.and_then(|program| self.check_size(program)) {
             Ok(program) => {
                 add(&self.shared.counters.succeeded, 1);
+                if pending.warm {
+                    self.warmed(&pending);
+                }
                 self.made(&pending, program);
                 self.publish_gauges();
                 pending.answer(&Ok(()));
+            }
+            Err(error) if pending.warm => {
+                add(&self.shared.counters.failed, 1);
+                self.not_warmed(pending, &error);
             }
             Err(_) if pending.kind == CompilationKind::Load => {
                 add(&self.shared.counters.failed, 1);
@@ -52,6 +59,7 @@ impl Runtime {
             }
             Err(error) => self.fail(pending, error),
         }
+        self.go_on_warming();
     }
 
     /// Ends a job without a program.
@@ -93,6 +101,10 @@ impl Runtime {
             persist.count(&self.shared.counters, error);
         }
         add(&self.shared.counters.failed, 1);
+        if pending.warm {
+            let error = StoreError::from(ArtifactError::StoreSilent);
+            return self.not_warmed(pending, &Error::Artifact(error));
+        }
         self.compile_instead(pending);
     }
 

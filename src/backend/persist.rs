@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! * **S1** The store is touched by workers, which load, by the thread that stores
-//!   ([`keeper`](super::keeper)) and by callers of commands, never by an execution
+//! * **S1** The store is touched by workers, which load, by the thread that stores, which also reads and
+//!   writes the list of what is hot ([`keeper`](super::keeper)), and by callers of commands, never by an execution
 //!   thread, nor by the backend thread, which would hold everything up while a disk does.
 //! * **S2** An artifact of a request that was made before a clear of the store is not in the store
 //!   after it: the request carries the epoch of its making, a clear begins a new one, and storing
@@ -17,7 +17,9 @@
 use super::job::{Job, Kept, Made};
 use crate::{
     aot::{self, BuildOptions},
-    artifact::{ArtifactError, ArtifactKey, BuildId, Stored, TrustedStore, Verified},
+    artifact::{
+        ArtifactError, ArtifactKey, BuildId, HeatEntry, HeatList, Stored, TrustedStore, Verified,
+    },
     chain::Chain,
     compiler::NativeCode,
     config::RuntimeConfig,
@@ -80,6 +82,12 @@ impl Index {
 
     pub(super) fn contains(&self, key: &RuntimeCacheKey) -> bool {
         self.stored_len.contains_key(key)
+    }
+
+    /// Bytes that an artifact takes in the store; 0 if it is not there.
+    pub(super) fn len_of(&self, key: &RuntimeCacheKey) -> usize {
+        let len = self.stored_len.get(key).copied().unwrap_or(0);
+        usize::try_from(len).unwrap_or(usize::MAX)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &RuntimeCacheKey> {
@@ -267,6 +275,56 @@ impl Persist {
         if let Err(error) = self.store.renew(&keys) {
             self.count(counters, error.into());
         }
+    }
+
+    /// Reads what was hot in the last run, of what this process could have made. A list that is refused
+    /// is none, counted. Blocks on storage.
+    pub(super) fn load_heat(&self, counters: &Counters) -> Vec<(RuntimeCacheKey, u32)> {
+        match self.store.load_heat() {
+            Ok(list) => {
+                let list = list.unwrap_or_default();
+                let entries = list.entries().iter();
+                entries
+                    .filter_map(|entry| Some((self.program(&entry.key)?, entry.heat)))
+                    .collect()
+            }
+            Err(error) => {
+                self.count_heat(counters, error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Writes down what is hot, unless the store was emptied since that epoch. Blocks on storage.
+    pub(super) fn store_heat(
+        &self,
+        list: Vec<(RuntimeCacheKey, u32)>,
+        epoch: u64,
+        counters: &Counters,
+    ) {
+        let entries = list.into_iter().filter_map(|(key, heat)| {
+            let key = ArtifactKey::new(key.code_hash, self.build(key.spec_id)?);
+            Some(HeatEntry { key, heat })
+        });
+        let list = HeatList::new(entries.collect());
+        // As for an artifact (S2).
+        let _storing = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() != epoch {
+            return;
+        }
+        match self.store.store_heat(&list) {
+            Ok(()) => add(&counters.heat_stored, 1),
+            Err(error) => self.count_heat(counters, error),
+        }
+    }
+
+    fn count_heat(&self, counters: &Counters, error: ArtifactError) {
+        if error.is_of_the_store() {
+            add(&counters.store_errors, 1);
+        } else {
+            add(&counters.heat_rejected, 1);
+        }
+        self.note(error.into());
     }
 
     /// S3: whether a load that was given up has not come back.

@@ -58,6 +58,8 @@ pub(super) enum Command {
     Finished(Report),
     /// The store is done with an artifact, or was not asked.
     Kept(Kept),
+    /// What was hot in the last run; nothing, if that is not known.
+    Heat(Vec<(RuntimeCacheKey, u32)>),
     ClearResident(Waiter),
     /// The artifact store was emptied.
     ForgetArtifacts(Waiter),

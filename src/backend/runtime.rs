@@ -21,6 +21,7 @@ use super::{
     compile::CompileWork,
     costs::Costs,
     failures::Failures,
+    heat::Heat,
     jobs::Jobs,
     keeper::Keeper,
     ledger::Ledger,
@@ -79,7 +80,9 @@ pub(super) struct Runtime {
     pub(super) index: Index,
     /// Artifacts on their way into the store.
     pub(super) keeping: HashSet<RuntimeCacheKey>,
-    keeper: Option<Arc<Keeper>>,
+    pub(super) keeper: Option<Arc<Keeper>>,
+    /// What was and is hot of the store.
+    pub(super) heat: Heat,
     /// When the store is told again which artifacts are in use, since which tick they have to be, and
     /// how many it was told of.
     next_renewal: Instant,
@@ -94,7 +97,7 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Reads the store's index, if there is a store.
+    /// Reads the store's index, if there is a store, and has its list of what was hot read.
     pub(super) fn new(
         config: &RuntimeConfig,
         shared: Arc<Shared>,
@@ -111,6 +114,10 @@ impl Runtime {
         for key in index.keys() {
             writer.insert_negative(*key, Verdict::Indexed);
         }
+        let heat = Heat::new(&tuning, now);
+        if let Some(keeper) = keeper.as_ref().filter(|_| heat.is_on()) {
+            keeper.load_heat();
+        }
         let runtime = Self {
             tuning,
             shared,
@@ -123,6 +130,7 @@ impl Runtime {
             index,
             keeping: HashSet::new(),
             keeper,
+            heat,
             next_renewal: now + RENEWAL,
             renewed: 0,
             renewals: 0,
@@ -173,6 +181,7 @@ impl Runtime {
             });
         }
         // Whoever still sends or waits is told now (L3); then the workers have the remaining time.
+        self.contained(Self::keep_last_heat);
         self.contained(|runtime| {
             drop(commands);
             runtime.jobs = Jobs::default();
@@ -240,6 +249,7 @@ impl Runtime {
             Command::Request(request) => self.request(request),
             Command::Finished(report) => self.finished(report),
             Command::Kept(kept) => self.kept(&kept),
+            Command::Heat(list) => self.begin_warm_start(list),
             Command::ClearResident(waiter) => {
                 self.clear_resident();
                 self.publish_gauges();
@@ -292,7 +302,9 @@ impl Runtime {
                 add(&self.shared.counters.abandoned, 1);
                 self.fail(pending, Error::Abandoned(limit));
             }
+            self.go_on_warming();
         }
+        self.keep_heat(now);
         if now >= self.next_sweep {
             self.next_sweep = now + self.tuning.eviction_sweep_interval;
             self.evict_idle();
@@ -307,6 +319,7 @@ impl Runtime {
             }
             self.next_age += self.tuning.hotness_age_interval;
             self.shared.sketch.age();
+            self.heat.age();
         }
         if now >= self.next_age {
             self.next_age = now + self.tuning.hotness_age_interval;
@@ -435,6 +448,7 @@ impl Runtime {
         self.ledger.clear();
         let miscompiled = self.failures.clear();
         self.costs.clear();
+        self.heat.clear();
         self.shared.sketch.clear();
         // Artifacts are still in the store, and are loaded again when they are used again.
         for key in self.index.keys() {
@@ -447,6 +461,7 @@ impl Runtime {
 
     fn forget_artifacts(&mut self) {
         add(&self.shared.counters.clears, 1);
+        self.heat.clear();
         for key in std::mem::take(&mut self.index).keys() {
             if let Lookup::Negative(Verdict::Indexed) = self.writer.get(key) {
                 self.writer.remove(key);

@@ -152,6 +152,8 @@ pub(super) fn tuning() -> RuntimeTuning {
         failure_retry_delay: Duration::from_secs(10),
         failure_retry_delay_max: Duration::from_secs(40),
         compile_time_base: Duration::from_secs(3600),
+        // What is loaded, a test asks for.
+        warm_start_programs: 0,
         ..RuntimeTuning::default()
     }
 }

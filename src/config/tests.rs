@@ -92,6 +92,22 @@ fn what_cannot_work_is_named() {
         },
     );
     check(
+        |t| t.warm_start_time = Duration::ZERO,
+        ConfigError::Zero("warm_start_time"),
+    );
+    check(
+        |t| t.heat_list_interval = Duration::ZERO,
+        ConfigError::Zero("heat_list_interval"),
+    );
+    check(
+        |t| t.warm_start_programs = 20_000,
+        ConfigError::TooLarge {
+            field: "warm_start_programs",
+            value: 20_000,
+            max: 16 * 1024,
+        },
+    );
+    check(
         |t| t.tick_interval = Duration::ZERO,
         ConfigError::Zero("tick_interval"),
     );

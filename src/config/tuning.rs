@@ -1,6 +1,7 @@
 //! The numbers.
 
 use crate::{
+    artifact::HeatList,
     compiler::{MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
     trial,
@@ -45,6 +46,9 @@ use std::{thread, time::Duration};
 /// | `job_abandon_after` | 60 s | CPU time | a compilation that used more and is not back is given up; a load, by the clock |
 /// | `trial` | 1/2, at least 1 ms | of the compilation's CPU time | comparison with the interpreter before a program is published |
 /// | `sampled_inputs` | 256 | inputs | call data of interpreted frames kept for that, 640 bytes each |
+/// | `warm_start_programs` | 1024 | programs | artifacts that were hot in the last run and are loaded at the start; 0: none, and no list is kept |
+/// | `warm_start_time` | 10 s | time | … as long as it is not later |
+/// | `heat_list_interval` | 5 min | time | what is hot is written to the store so often, and at the end |
 /// | `shutdown_timeout` | 5 s | time | the last drop waits so long for the threads |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeTuning {
@@ -140,6 +144,21 @@ pub struct RuntimeTuning {
     /// Inputs of interpreted frames that are kept for trials, one for each function of a contract
     /// ([`record_input`](crate::JitBackend::record_input)); their first 512 bytes.
     pub sampled_inputs: usize,
+    /// Artifacts that are loaded when the backend starts, before anybody misses them: those that were
+    /// hot in the last run, the hottest first. The store keeps the list of them
+    /// ([`ArtifactStore::store_heat`](crate::artifact::ArtifactStore::store_heat)). They are loaded by
+    /// the workers, after all that is asked for, never by more than half of them (but one), and never in
+    /// place of others: not beyond seven eighths of [`aot_code_cache_bytes`](Self::aot_code_cache_bytes).
+    /// The start, lookups and compilations do not wait for them. 0: none is loaded, and no list read
+    /// or written.
+    pub warm_start_programs: usize,
+    /// How long such loads begin, from when the list was read; pauses count. One that takes as long by
+    /// itself is given up, and is the last.
+    pub warm_start_time: Duration,
+    /// How often the list of what is hot is written, if there is something new; at the end of the backend it is
+    /// written besides. Use is noted once a second, and halved every
+    /// [`hotness_age_interval`](Self::hotness_age_interval).
+    pub heat_list_interval: Duration,
     /// How long the drop of the last handle waits for the threads. A compilation that takes longer
     /// finishes on its own afterwards.
     pub shutdown_timeout: Duration,
@@ -183,6 +202,9 @@ impl Default for RuntimeTuning {
             job_abandon_after: Duration::from_secs(60),
             trial: trial::Budget::default(),
             sampled_inputs: 256,
+            warm_start_programs: 1024,
+            warm_start_time: Duration::from_secs(10),
+            heat_list_interval: Duration::from_secs(5 * 60),
             shutdown_timeout: Duration::from_secs(5),
         }
     }
@@ -289,6 +311,13 @@ impl RuntimeTuning {
                 max: 1 << 20,
             });
         }
+        if self.warm_start_programs > HeatList::MAX_ENTRIES {
+            return Err(ConfigError::TooLarge {
+                field: "warm_start_programs",
+                value: self.warm_start_programs as u128,
+                max: HeatList::MAX_ENTRIES as u128,
+            });
+        }
         if self.trial.time(Duration::ZERO) == Some(Duration::ZERO) {
             return Err(ConfigError::Zero("trial"));
         }
@@ -315,7 +344,7 @@ impl RuntimeTuning {
     }
 
     fn validate_durations(&self) -> Result<(), ConfigError> {
-        let nonzero: [(&'static str, Duration); 8] = [
+        let nonzero: [(&'static str, Duration); 10] = [
             ("new_code_cpu_burst", self.new_code_cpu_burst),
             ("new_code_cpu_per_second", self.new_code_cpu_per_second),
             ("tick_interval", self.tick_interval),
@@ -323,6 +352,8 @@ impl RuntimeTuning {
             ("eviction_sweep_interval", self.eviction_sweep_interval),
             ("failure_retry_delay", self.failure_retry_delay),
             ("job_abandon_after", self.job_abandon_after),
+            ("warm_start_time", self.warm_start_time),
+            ("heat_list_interval", self.heat_list_interval),
             (
                 "idle_evict_duration",
                 self.idle_evict_duration.unwrap_or(Duration::MAX),
@@ -332,7 +363,7 @@ impl RuntimeTuning {
             return Err(ConfigError::Zero(field));
         }
         let least = self.trial.time(Duration::ZERO);
-        let bounded: [(&'static str, Duration); 14] = [
+        let bounded: [(&'static str, Duration); 16] = [
             ("trial", least.unwrap_or_default()),
             ("new_code_cpu_burst", self.new_code_cpu_burst),
             ("new_code_cpu_per_second", self.new_code_cpu_per_second),
@@ -349,6 +380,8 @@ impl RuntimeTuning {
             ),
             ("compile_time_base", self.compile_time_base),
             ("compile_time_per_byte", self.compile_time_per_byte),
+            ("warm_start_time", self.warm_start_time),
+            ("heat_list_interval", self.heat_list_interval),
             ("shutdown_timeout", self.shutdown_timeout),
         ];
         if let Some((field, value)) = bounded.into_iter().find(|(_, value)| *value > MAX_DURATION) {

@@ -64,7 +64,12 @@ pub(crate) enum Priority {
     Observed,
     /// It works already and stays hot.
     Optimize,
+    /// Nobody has missed it.
+    Warm,
 }
+
+/// How many there are.
+const PRIORITIES: usize = Priority::Warm as usize + 1;
 
 /// What workers do.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -82,9 +87,9 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Which of the jobs that nobody asked for goes first: the highest. `None`: not now. Called
     /// with the lock held (W1), once for each job that waits.
     fn urgency(&self, job: &Self::Job) -> Option<u64>;
-    /// Whether the job waits for somebody else rather than computes: then it is given up by the wall
-    /// clock. Called with the lock held (W1).
-    fn waits(&self, job: &Self::Job) -> bool;
+    /// How long the job may take, if it waits for somebody else rather than computes: then it is given
+    /// up by the wall clock. Called with the lock held (W1).
+    fn waits(&self, job: &Self::Job) -> Option<Duration>;
 }
 
 /// What [`Pool::replace_overdue`] has found.
@@ -119,7 +124,7 @@ enum Life {
     Working {
         job: u64,
         since: Moment,
-        waits: bool,
+        waits: Option<Duration>,
     },
     /// Done with the job, it hands the outcome over and calls callbacks.
     Telling,
@@ -154,7 +159,7 @@ impl Worker {
 
 struct State<J> {
     /// One queue for each [`Priority`].
-    queues: [VecDeque<Queued<J>>; 3],
+    queues: [VecDeque<Queued<J>>; PRIORITIES],
     /// Every thread not yet joined.
     workers: Vec<Worker>,
     next_worker: u64,
@@ -289,17 +294,17 @@ impl<W: Work> Pool<W> {
         self.changed.notify_one();
     }
 
-    /// Moves a job that is still queued to the end of the explicit requests.
-    pub(crate) fn make_explicit(&self, id: u64) {
+    /// Moves a job that is still queued with a lower priority to the end of those with this one.
+    pub(crate) fn hasten(&self, id: u64, priority: Priority) {
         let mut state = self.lock();
-        let [explicit, later @ ..] = &mut state.queues;
+        let (sooner, later) = state.queues.split_at_mut(priority as usize + 1);
         for queue in later {
             if let Some(queued) = queue
                 .iter()
                 .position(|queued| queued.id == id)
                 .and_then(|i| queue.remove(i))
             {
-                explicit.push_back(queued);
+                sooner[priority as usize].push_back(queued);
                 self.changed.notify_one();
                 return;
             }
@@ -352,17 +357,20 @@ impl<W: Work> Pool<W> {
         self.workers.load(Relaxed) // A gauge.
     }
 
-    /// Gives up jobs that have used more than `limit` ([`Work::waits`]: of which time), and starts other
-    /// workers in the place of theirs, as long as no more than there are places are away.
+    /// Gives up jobs that have used more processor time than `limit`, or more time than they may
+    /// [wait](Work::waits), and starts other workers in the place of theirs, as long as no more than
+    /// there are places are away.
     pub(crate) fn replace_overdue(self: &Arc<Self>, limit: Duration) -> Overdue {
         let mut state = self.lock();
         let mut jobs = Vec::new();
         for worker in &mut state.workers {
             if let Life::Working { job, since, waits } = &worker.life
-                && worker.spent(since, *waits) > limit
+                && worker.spent(since, waits.is_some()) > waits.unwrap_or(limit)
             {
                 jobs.push(*job);
-                worker.life = Life::Overdue { waits: *waits };
+                worker.life = Life::Overdue {
+                    waits: waits.is_some(),
+                };
             }
         }
         let mut replaced = 0;

@@ -61,8 +61,8 @@ impl Work for Echo {
         }
     }
 
-    fn waits(&self, job: &Job) -> bool {
-        matches!(job, Job::Load(..))
+    fn waits(&self, job: &Job) -> Option<Duration> {
+        matches!(job, Job::Load(..)).then_some(LIMIT)
     }
 }
 
@@ -115,7 +115,7 @@ fn explicit_jobs_go_first_and_a_job_can_become_one() {
     pool.push(2, Priority::Observed, Job::Say(2));
     pool.push(3, Priority::Observed, Job::Say(3));
     pool.push(4, Priority::Explicit, Job::Say(4));
-    pool.make_explicit(3);
+    pool.hasten(3, Priority::Explicit);
     drop(release);
     let order: Vec<u32> = (0..5).map(|_| rx.recv().unwrap().unwrap()).collect();
     assert_eq!(order, [0, 4, 3, 2, 1]);
@@ -152,6 +152,25 @@ fn a_pause_holds_jobs_back() {
 }
 
 #[test]
+fn what_nobody_misses_goes_last_until_somebody_does() {
+    let (pool, rx, _) = pool(1);
+    let release = stick(&pool, 0);
+    for id in 1..=3 {
+        pool.push(id, Priority::Warm, Job::Say(id as u32));
+    }
+    pool.push(4, Priority::Optimize, Job::Say(4));
+    pool.push(5, Priority::Observed, Job::Say(5));
+    pool.hasten(2, Priority::Observed);
+    // It has a higher one already.
+    pool.hasten(5, Priority::Optimize);
+    drop(release);
+    let order: Vec<u32> = (0..6).map(|_| rx.recv().unwrap().unwrap()).collect();
+    // Equal priority goes by urgency.
+    assert_eq!(order, [0, 5, 2, 4, 3, 1]);
+    pool.stop(soon());
+}
+
+#[test]
 fn the_most_urgent_goes_first_and_what_must_wait_does_not_hold_up_others() {
     let (pool, rx, _) = pool(1);
     let release = stick(&pool, 0);
@@ -164,7 +183,7 @@ fn the_most_urgent_goes_first_and_what_must_wait_does_not_hold_up_others() {
     assert_eq!(order, [0, 7, 5, 3, 9]);
     assert_eq!(pool.queued(), [2]);
     // Asked for, it goes at once.
-    pool.make_explicit(2);
+    pool.hasten(2, Priority::Explicit);
     assert_eq!(rx.recv().unwrap(), Ok(1000));
     pool.stop(soon());
 }

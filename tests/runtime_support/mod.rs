@@ -162,6 +162,8 @@ pub fn tuning() -> RuntimeTuning {
         jit_optimize_after_ticks: 3,
         // An unoptimised test build on a busy machine is no measure of a compiler.
         compile_time_base: Duration::from_secs(3600),
+        // What is loaded, a test asks for.
+        warm_start_programs: 0,
         ..RuntimeTuning::default()
     }
 }
