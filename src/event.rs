@@ -51,7 +51,7 @@ pub struct CompilationEvent {
     /// making an artifact take is part of it, but not measured against the budget; what storing takes is
     /// not.
     pub cpu_time: Duration,
-    /// Bytes of bytecode.
+    /// Bytes of bytecode; 0 if it is not known, of an artifact that the warm start could not load.
     pub bytecode_len: usize,
     /// Bytes the program maps, or why there is none. A program that a clear command or a full
     /// cache overtook counts as success here and is not published.

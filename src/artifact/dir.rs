@@ -80,7 +80,9 @@ impl Default for DirOptions {
     }
 }
 
-/// A folder of artifacts, durable and shared between processes.
+/// A folder of artifacts, durable and shared between processes. The list of what was hot
+/// ([`ArtifactStore::store_heat`]) is the file `heat.list` in it; of several processes, the one that writes
+/// last leaves its own.
 ///
 /// # Trust
 ///

@@ -52,7 +52,8 @@ pub struct RuntimeConfig {
     pub front_end: FrontEnd,
     /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is
     /// read when the backend starts; an
-    /// artifact is loaded when it is first used. A store that fails is counted
+    /// artifact is loaded when it is first used, or before, if it was hot in the last run
+    /// ([`warm_start_programs`](RuntimeTuning::warm_start_programs)). A store that fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
     /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
     pub store: Option<TrustedStore>,
