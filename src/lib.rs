@@ -84,6 +84,19 @@ pub mod trial;
 #[cfg(not(loom))]
 mod worker;
 
+/// What the tests' programs are made with.
+#[cfg(test)]
+#[allow(dead_code, unused_imports, unreachable_pub)]
+#[path = "../tests/common"]
+mod common {
+    pub mod asm;
+    pub mod case;
+    pub mod database;
+    pub mod generate;
+    pub mod rng;
+    pub mod types;
+}
+
 #[cfg(not(loom))]
 pub use {
     backend::{

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     CompilationEvent, CompilationKind, Error, ProgramKind, RuntimeConfig,
     artifact::{ArtifactError, DirOptions, TempArtifactStore, TrustedStore},
+    common::asm::asm,
     compiler::{
         Tier,
         fault::{Fault, planting::plant},
@@ -18,7 +19,7 @@ use crate::{
     resident::Lookup,
     trial::{
         self, Budget,
-        tests::{asm::asm, contract, countdown},
+        tests::{contract, countdown},
     },
 };
 use alloy_primitives::{Bytes, hex, keccak256};

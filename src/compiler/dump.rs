@@ -181,8 +181,8 @@ pub(super) mod tests {
     use crate::{
         artifact::{DirOptions, TempArtifactStore},
         chain::Chain,
+        common::asm::asm,
         compiler::compile,
-        trial::tests::asm::asm,
     };
     use revm_interpreter::primitives::hardfork::SpecId;
 

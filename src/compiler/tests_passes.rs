@@ -20,20 +20,14 @@ use super::{
     fault::{Fault, planting::plant},
     flow::{Demand, falls_freely},
 };
-use crate::frame::{STACK_LIMIT, x64::RESERVE};
+use crate::{
+    common::rng::Rng,
+    frame::{STACK_LIMIT, x64::RESERVE},
+};
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-
-#[allow(dead_code)]
-#[path = "../../tests/common/rng.rs"]
-mod rng;
-/// As `tests/common/types.rs`, from what the crate itself depends on.
-mod types {
-    pub(super) use alloy_primitives::U256;
-}
-pub(super) use rng::Rng;
 
 /// A program of fragments that push labels, call, loop, use memory and shuffle the stack.
 pub(super) fn program(rng: &mut Rng) -> Vec<u8> {

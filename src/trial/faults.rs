@@ -2,11 +2,9 @@
 //! place, and the comparison with the interpreter has to notice it, over edge words as calldata and over
 //! every gas limit of a few hundred.
 
-use super::{
-    Input, replay,
-    tests::{asm::asm, mainnet},
-};
+use super::{Input, replay, tests::mainnet};
 use crate::{
+    common::asm::asm,
     compiler::{
         Tier,
         fault::{Fault, planting::plant},

@@ -3,6 +3,7 @@
 use super::{Options, Passed, replay, run};
 use crate::{
     chain::Chain,
+    common::asm::asm,
     compiler::{
         CompileOptions, Rules, Tier, compile,
         fault::{Fault, planting::plant},
@@ -13,16 +14,6 @@ use crate::{
 use alloy_primitives::{Bytes, keccak256};
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{sync::Arc, time::Duration};
-
-#[allow(dead_code)]
-#[path = "../../tests/common/asm.rs"]
-pub(crate) mod asm;
-/// As `tests/common/types.rs`, from what the crate itself depends on.
-mod types {
-    pub(super) use alloy_primitives::{U256, hex};
-    pub(super) use revm_interpreter::bytecode::opcode;
-}
-use asm::asm;
 
 const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 

@@ -8,12 +8,17 @@ use revmc_jit::{
     aot::{self, BuildOptions},
     artifact::{
         ArtifactError, ArtifactIndex, ArtifactKey, ArtifactManifest, ArtifactStore, BuildId,
-        Determinants, SealedArtifact, Stored, StoredArtifact, TrustedStore, Verified,
+        Determinants, DirOptions, IoProblem, SealedArtifact, Stored, StoredArtifact,
+        TempArtifactStore, TrustedStore, Verified,
         object::{Layout, Machine},
     },
     compiler::{Rules, Tier},
 };
-use std::sync::Arc;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub const OPTIONS: BuildOptions = BuildOptions {
     tier: Tier::Optimized,
@@ -215,3 +220,55 @@ pub fn role() -> Option<std::path::PathBuf> {
 }
 
 const ROLE: &str = "REVMC_JIT_TEST_CHILD";
+
+pub fn io_problem(result: Result<impl Sized, ArtifactError>) -> IoProblem {
+    match result {
+        Err(ArtifactError::Io { problem, .. }) => problem,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("succeeded"),
+    }
+}
+
+/// The files in a folder.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+/// Bytes of a victim's machine code.
+pub const TEXT_LEN: usize = 300;
+
+/// A store in which the program of seed 1 has an artifact file, whose path and bytes these are.
+pub struct Victim {
+    pub store: TempArtifactStore,
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+impl Victim {
+    pub fn new() -> Self {
+        let store = TempArtifactStore::new(DirOptions::default()).unwrap();
+        let artifact = sample(1, TEXT_LEN);
+        store.store(&sealed(&artifact)).unwrap();
+        let path = store.path().join(artifact.manifest.key().file_name());
+        let bytes = fs::read(&path).unwrap();
+        let victim = Self { store, path, bytes };
+        assert!(
+            attempt(&*victim.store, program(1)).unwrap().is_some(),
+            "accepted unless changed"
+        );
+        victim
+    }
+
+    /// What comes of the file with these bytes.
+    pub fn with(&self, bytes: &[u8]) -> Result<(), ArtifactError> {
+        fs::write(&self.path, bytes).unwrap();
+        self.outcome()
+    }
+
+    pub fn outcome(&self) -> Result<(), ArtifactError> {
+        attempt(&*self.store, program(1)).map(|found| assert!(found.is_some()))
+    }
+}

@@ -122,12 +122,13 @@ mod tests {
     use crate::{
         artifact::{DirOptions, TempArtifactStore},
         chain::Chain,
+        common::asm::asm,
         compiler::{
             CompileOptions, Tier,
             dump::tests::{dumped, read},
             effect::{Class, class, effect, op},
         },
-        trial::tests::{asm::asm, contract, countdown},
+        trial::tests::{contract, countdown},
     };
     use revm_interpreter::primitives::hardfork::SpecId;
     use std::{path::Path, process::Command};

@@ -34,18 +34,6 @@ mod ranges;
 mod tests;
 mod walk;
 
-/// What the other tests' programs are made with.
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../../../../tests/common"]
-mod common {
-    pub mod asm;
-    pub mod case;
-    pub mod database;
-    pub mod generate;
-    pub mod rng;
-    pub mod types;
-}
-
 /// Where the code of an instruction begins: a label, then an offset.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark<P> {

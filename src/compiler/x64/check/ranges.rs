@@ -1,7 +1,8 @@
 //! K7: expressions over edge words, with every word as it is and as it was taken to be.
 
-use super::{super::emit::emit_all, common::rng::Rng, tests::rules};
+use super::{super::emit::emit_all, tests::rules};
 use crate::{
+    common::rng::Rng,
     compiler::{
         CompileOptions, Passes,
         effect::{effect, op},

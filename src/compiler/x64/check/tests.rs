@@ -2,14 +2,16 @@
 
 use super::{
     super::emit::{Emitted, emit_all},
-    common,
     machine::Wrong,
     walk::check,
 };
-use crate::compiler::{
-    CompileError, CompileOptions, Passes, Rules, Tier, clif,
-    fault::{Fault, planting::plant},
-    tests_passes::{self, Rng},
+use crate::{
+    common,
+    compiler::{
+        CompileError, CompileOptions, Passes, Rules, Tier, clif,
+        fault::{Fault, planting::plant},
+        tests_passes,
+    },
 };
 use alloy_primitives::hex;
 use std::{env, fs, path::Path};
@@ -61,7 +63,7 @@ fn holds(name: &str, code: &[u8]) -> usize {
 /// Programs of the two generators: fragments with many edges, and what compilers and people write.
 fn programs(count: u64) -> impl Iterator<Item = (String, Vec<u8>)> {
     (0..count).flat_map(|seed| {
-        let fragments = tests_passes::program(&mut Rng::new(seed));
+        let fragments = tests_passes::program(&mut common::rng::Rng::new(seed));
         let written = common::generate::program(seed).case().code.to_vec();
         [
             (format!("fragments {seed}"), fragments),
