@@ -85,7 +85,7 @@ pub mod trial;
 mod worker;
 
 /// What the tests' programs are made with.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[allow(dead_code, unused_imports, unreachable_pub)]
 #[path = "../tests/common"]
 mod common {

@@ -3,6 +3,38 @@
 //! Whoever has the secret decides what runs: keep it from those who can write where artifacts are
 //! kept, or it authenticates nothing.
 
+use super::error::{ArtifactError, AuthenticationProblem};
+use alloy_primitives::{B256, Keccak256};
+
+/// The keccak-256 of both parts, one behind the other: finds accidents.
+pub(super) fn digest(parts: [&[u8]; 2]) -> B256 {
+    let mut hasher = Keccak256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize()
+}
+
+/// Whether the authentication code of what it covers is what it has to be: with a key the key's, without
+/// one none, which is zeros. `authenticated` is what the header says, `header` what it is called.
+pub(super) fn authenticate(
+    key: Option<&ManifestKey>,
+    authenticated: bool,
+    covered: &[&[u8]],
+    tag: &[u8; 32],
+    header: &'static str,
+) -> Result<(), ArtifactError> {
+    let problem = match (key, authenticated) {
+        (None, false) if *tag != [0; 32] => {
+            return Err(ArtifactError::Malformed { what: header });
+        }
+        (None, false) => return Ok(()),
+        (None, true) => AuthenticationProblem::NoKey,
+        (Some(_), false) => AuthenticationProblem::Missing,
+        (Some(key), true) if key.verify(covered, tag) => return Ok(()),
+        (Some(_), true) => AuthenticationProblem::Wrong,
+    };
+    Err(ArtifactError::Authentication(problem))
+}
+
 /// A secret that authenticates the artifacts of one store: HMAC-SHA-256 (RFC 2104, FIPS 198-1)
 /// over header and manifest, which in turn hold the keccak-256 of library and data. For
 /// [`TrustedStore::authenticated`](super::TrustedStore::authenticated).

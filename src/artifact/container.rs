@@ -18,13 +18,13 @@
 //! digest. The digest finds accidents; only the authentication code finds a forger.
 
 use super::{
-    auth::ManifestKey,
+    auth::{ManifestKey, authenticate, digest},
     determinants::{Determinants, FORMAT},
-    error::{ArtifactError, AuthenticationProblem, ManifestField},
+    error::{ArtifactError, ManifestField},
     manifest::{ArtifactManifest, MAX_MANIFEST_LEN},
     object::Layout,
 };
-use alloy_primitives::{B256, Bytes, Keccak256, keccak256};
+use alloy_primitives::{B256, Bytes, keccak256};
 
 /// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 96;
@@ -222,28 +222,10 @@ fn read_manifest(
     let tag: &[u8; 32] = header
         .last_chunk()
         .expect("the header is longer than 32 bytes");
-    let problem = match (key, flags & AUTHENTICATED != 0) {
-        (None, false) if *tag != [0; 32] => {
-            return Err(ArtifactError::Malformed { what: "header" });
-        }
-        (None, false) => None,
-        (None, true) => Some(AuthenticationProblem::NoKey),
-        (Some(_), false) => Some(AuthenticationProblem::Missing),
-        (Some(key), true) if key.verify(&covered, tag) => None,
-        (Some(_), true) => Some(AuthenticationProblem::Wrong),
-    };
-    if let Some(problem) = problem {
-        return Err(ArtifactError::Authentication(problem));
-    }
+    authenticate(key, flags & AUTHENTICATED != 0, &covered, tag, "header")?;
     let manifest = ArtifactManifest::parse(manifest)?;
     same(ManifestField::LibraryLen, library_len, manifest.library_len)?;
     same(ManifestField::DataLen, data_len, manifest.data_len)?;
     let library = HEADER_LEN + manifest_len;
     Ok((manifest, library, bytes.len() - data_len as usize))
-}
-
-fn digest(parts: [&[u8]; 2]) -> B256 {
-    let mut hasher = Keccak256::new();
-    parts.iter().for_each(|part| hasher.update(part));
-    hasher.finalize()
 }

@@ -489,15 +489,7 @@ impl ArtifactStore for DirArtifactStore {
 
     fn load_heat(&self) -> Result<Option<Bytes>, ArtifactError> {
         self.check_folder()?;
-        let limit = HeatList::MAX_LEN as u64;
-        self.read(HEAT, |len| match len > limit {
-            true => Err(ArtifactError::TooLarge {
-                what: "heat list",
-                len,
-                limit,
-            }),
-            false => Ok(()),
-        })
+        self.read(HEAT, HeatList::check_len)
     }
 
     fn store_heat(&self, list: &Bytes) -> Result<(), ArtifactError> {

@@ -20,12 +20,12 @@
 //! There is one way to write each list, and the reader accepts nothing else.
 
 use super::{
-    auth::ManifestKey,
+    auth::{ManifestKey, authenticate, digest},
     determinants::BuildId,
-    error::{ArtifactError, AuthenticationProblem},
+    error::ArtifactError,
     key::ArtifactKey,
 };
-use alloy_primitives::{B256, Keccak256};
+use alloy_primitives::B256;
 use std::{
     cmp::{Ordering, Reverse},
     collections::HashSet,
@@ -106,6 +106,16 @@ impl HeatList {
         bytes
     }
 
+    /// Whether a list can be so long, in bytes.
+    pub(super) fn check_len(len: u64) -> Result<(), ArtifactError> {
+        let limit = Self::MAX_LEN as u64;
+        if len > limit {
+            let what = "heat list";
+            return Err(ArtifactError::TooLarge { what, len, limit });
+        }
+        Ok(())
+    }
+
     /// Reads what [`to_bytes`](Self::to_bytes) writes, and nothing else: with a key what was written with
     /// that key, without one what was written without.
     ///
@@ -118,14 +128,7 @@ impl HeatList {
             let (found, expected) = (bytes.len() as u64, expected as u64);
             ArtifactError::Length { found, expected }
         };
-        let too_large = |len: usize| ArtifactError::TooLarge {
-            what: "heat list",
-            len: len as u64,
-            limit: Self::MAX_LEN as u64,
-        };
-        if bytes.len() > Self::MAX_LEN {
-            return Err(too_large(bytes.len()));
-        }
+        Self::check_len(bytes.len() as u64)?;
         if !bytes.starts_with(MAGIC) {
             return malformed("heat list: it does not start as one");
         }
@@ -141,13 +144,10 @@ impl HeatList {
         if flags & !AUTHENTICATED != 0 || word(20) != 0 {
             return malformed("heat list: header");
         }
-        if count > Self::MAX_ENTRIES {
-            return Err(too_large(
-                HEADER_LEN.saturating_add(count.saturating_mul(ENTRY_LEN)),
-            ));
-        }
+        let len = HEADER_LEN.saturating_add(count.saturating_mul(ENTRY_LEN));
+        Self::check_len(len as u64)?;
         if rest.len() != count * ENTRY_LEN {
-            return Err(length(HEADER_LEN + count * ENTRY_LEN));
+            return Err(length(len));
         }
         let covered = [&header[..COVERED], rest];
         if header[COVERED..56] != digest(covered)[..] {
@@ -156,17 +156,8 @@ impl HeatList {
         let tag: &[u8; 32] = header
             .last_chunk()
             .expect("the header is longer than 32 bytes");
-        let problem = match (key, flags & AUTHENTICATED != 0) {
-            (None, false) if *tag != [0; 32] => return malformed("heat list: header"),
-            (None, false) => None,
-            (None, true) => Some(AuthenticationProblem::NoKey),
-            (Some(_), false) => Some(AuthenticationProblem::Missing),
-            (Some(key), true) if key.verify(&covered, tag) => None,
-            (Some(_), true) => Some(AuthenticationProblem::Wrong),
-        };
-        if let Some(problem) = problem {
-            return Err(ArtifactError::Authentication(problem));
-        }
+        let authenticated = flags & AUTHENTICATED != 0;
+        authenticate(key, authenticated, &covered, tag, "heat list: header")?;
         let entries: Vec<_> = rest.chunks_exact(ENTRY_LEN).map(entry).collect();
         let mut seen = HashSet::with_capacity(count);
         let in_order = entries.is_sorted_by(|one, next| one.order(next) == Ordering::Less);
@@ -189,15 +180,10 @@ fn entry(bytes: &[u8]) -> HeatEntry {
     }
 }
 
-fn digest(parts: [&[u8]; 2]) -> B256 {
-    let mut hasher = Keccak256::new();
-    parts.iter().for_each(|part| hasher.update(part));
-    hasher.finalize()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::AuthenticationProblem;
 
     fn key(n: u8) -> ArtifactKey {
         ArtifactKey::new(B256::repeat_byte(n), BuildId([n; 16]))

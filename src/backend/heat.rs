@@ -1,6 +1,6 @@
 //! How hot programs with artifacts are, over restarts, and what a warm start has yet to load.
 
-use crate::{artifact::HeatList, config::RuntimeTuning, key::RuntimeCacheKey};
+use crate::{config::RuntimeTuning, key::RuntimeCacheKey};
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
@@ -163,12 +163,8 @@ impl Heat {
             return None;
         }
         self.is_new = false;
-        let mut list: Vec<_> = self.heat.iter().map(|(key, heat)| (*key, *heat)).collect();
-        if list.len() > HeatList::MAX_ENTRIES {
-            list.sort_by_key(|(_, heat)| std::cmp::Reverse(*heat));
-            list.truncate(HeatList::MAX_ENTRIES);
-        }
-        Some(list)
+        // `HeatList` keeps the hottest, if it cannot keep all.
+        Some(self.heat.iter().map(|(key, heat)| (*key, *heat)).collect())
     }
 }
 

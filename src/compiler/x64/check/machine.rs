@@ -35,7 +35,7 @@ pub(super) enum Limb {
 
 /// What the flags tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flags {
+enum Flags {
     Unknown,
     /// Something about the words of this instruction.
     Made(u32),
@@ -68,7 +68,7 @@ pub(super) use ensure;
 pub(super) struct Machine {
     gprs: [Limb; 16],
     vectors: [[Limb; 4]; 16],
-    pub(super) flags: Flags,
+    flags: Flags,
     /// The stack's limbs that were written, by bytes above the top at the run's start.
     pub(super) slots: BTreeMap<i32, Limb>,
     scratch: [Limb; 12],
@@ -213,7 +213,7 @@ impl Machine {
     }
 
     /// The side of a branch on which the condition holds, or not.
-    pub(super) fn assume(&mut self, condition: ConditionCode, holds: bool) -> Result<(), Wrong> {
+    pub(super) fn assume(&mut self, condition: ConditionCode, holds: bool) {
         let below = match (condition, holds) {
             (ConditionCode::b, holds) => Some(holds),
             (ConditionCode::ae, holds) => Some(!holds),
@@ -244,7 +244,6 @@ impl Machine {
             }
             _ => {}
         }
-        Ok(())
     }
 
     /// Memory has so many bytes; it grows by words.

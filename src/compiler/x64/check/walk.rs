@@ -114,15 +114,6 @@ pub(super) fn check(program: &Program<'_>, emitted: &Emitted) -> Result<usize, W
     Ok(checker.leaves)
 }
 
-/// Why control comes to a place.
-#[derive(Clone, Copy)]
-enum From {
-    /// From the code before.
-    Before,
-    /// By a jump.
-    Jump,
-}
-
 impl Checker<'_> {
     fn inst(&self, at: u32) -> Inst {
         self.program.insts[at as usize]
@@ -172,15 +163,15 @@ impl Checker<'_> {
             work.push((place, way, true));
         }
         while let Some((mut ip, mut way, mut passed)) = work.pop() {
-            let mut from = From::Before;
+            let mut jumped = false;
             loop {
                 if !std::mem::take(&mut passed) {
-                    let marks = self.arrive(ip, &way, from);
+                    let marks = self.arrive(ip, &way, jumped);
                     if !self.pass(&marks, &mut way, ip)? {
                         break;
                     }
                 }
-                from = From::Before;
+                jumped = false;
                 if self.targets.contains(&ip) && !self.meet(&mut seen, ip, &mut way)? {
                     break;
                 }
@@ -196,17 +187,17 @@ impl Checker<'_> {
                 match next {
                     Next::On => {}
                     Next::Jump(to) => {
-                        from = From::Jump;
+                        jumped = true;
                         ip = to;
                         continue;
                     }
                     Next::Branch(to) => {
                         let condition = inst.condition_code();
                         let mut taken = way.clone();
-                        taken.machine.assume(condition, true).map_err(at)?;
-                        way.machine.assume(condition, false).map_err(at)?;
+                        taken.machine.assume(condition, true);
+                        way.machine.assume(condition, false);
                         way.stale |= std::mem::take(&mut way.machine.grew) && way.looked;
-                        let marks = self.arrive(to, &taken, From::Jump);
+                        let marks = self.arrive(to, &taken, true);
                         if self.pass(&marks, &mut taken, ip).map_err(at)? {
                             work.push((to, taken, true));
                         }
@@ -257,25 +248,16 @@ impl Checker<'_> {
         Ok(true)
     }
 
-    /// The marks that a way passes at a place.
-    fn arrive(&self, ip: u64, way: &Way, from: From) -> Vec<Mark<usize>> {
+    /// The marks that a way passes at a place that it came to by a jump, or from the code before.
+    fn arrive(&self, ip: u64, way: &Way, jumped: bool) -> Vec<Mark<usize>> {
         let Some(here) = self.marks.get(&ip) else {
             return Vec::new();
         };
-        let starts = here.iter().enumerate();
-        let starts: Vec<_> = starts
-            .filter_map(|(i, mark)| mark.begins.map(|begin| (i, begin.block)))
-            .collect();
-        match from {
-            From::Before => here.clone(),
-            // Back into the middle of an instruction, at whose end others' code begins.
-            From::Jump if starts.is_empty() => here.clone(),
-            From::Jump => {
-                let led = |block: &usize| self.leads(way, *block);
-                let start = starts.iter().find(|(_, block)| led(block));
-                here[start.map_or(0, |(i, _)| *i)..].to_vec()
-            }
-        }
+        // Others' code may stand before the block that is jumped to. A jump back into the middle of an
+        // instruction leads to none.
+        let led = |mark: &Mark<usize>| mark.begins.is_some_and(|to| self.leads(way, to.block));
+        let start = here.iter().position(led).filter(|_| jumped);
+        here[start.unwrap_or(0)..].to_vec()
     }
 
     /// Whether the instruction at hand may lead to a block.
