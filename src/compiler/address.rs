@@ -1,4 +1,4 @@
-//! Pass 5: which sums are addresses.
+//! Pass 6: which sums are addresses.
 //!
 //! A sum that becomes an offset of memory, or the free-memory pointer, is below 2^32 in every program
 //! that does not run out of gas there, and so are its operands. The back ends compare the operands of

@@ -34,13 +34,26 @@ pub(super) struct Block {
     pub(super) enterable: bool,
     /// Whether control can get there at all, taking every JUMPDEST for reachable.
     pub(super) live: bool,
+    /// The block behind, which control falls into if it falls.
+    pub(super) next: u32,
+    /// The block that this one is a copy of ([`inline`](super::inline)), or this one.
+    pub(super) of: u32,
+    /// A copy to jump to instead of what it is of.
+    pub(super) jumps_to: Option<u32>,
+}
+
+impl Block {
+    /// Its instructions, of all.
+    pub(super) fn insts<'a>(&self, insts: &'a [Inst]) -> &'a [Inst] {
+        &insts[self.first as usize..self.end as usize]
+    }
 }
 
 /// The blocks of a program and where their instructions' program counters lead.
 #[derive(Debug)]
 pub(super) struct Blocks {
     pub(super) blocks: Vec<Block>,
-    /// Program counter and block of each JUMPDEST, in order.
+    /// Program counter and block of each JUMPDEST, in order; no copies.
     pub(super) jumpdests: Vec<(u32, u32)>,
 }
 
@@ -49,6 +62,34 @@ impl Blocks {
     pub(super) fn target(&self, pc: u32) -> Option<u32> {
         let found = self.jumpdests.binary_search_by_key(&pc, |&(at, _)| at);
         found.ok().map(|index| self.jumpdests[index].1)
+    }
+
+    /// The program counter of an instruction of a block, or of what control falls into at its end.
+    pub(super) fn pc_of(&self, block: &Block, at: u32, insts: &[Inst]) -> u32 {
+        if at < block.end {
+            insts[at as usize].pc
+        } else {
+            self.blocks[block.next as usize].pc
+        }
+    }
+
+    /// The block that a jump of block `from` to block `to` leads to.
+    pub(super) fn copy_for(&self, from: usize, to: u32) -> u32 {
+        let copy = self.blocks[from].jumps_to;
+        copy.filter(|&copy| self.blocks[copy as usize].of == to)
+            .unwrap_or(to)
+    }
+
+    /// The blocks that are no copies: those that come first.
+    pub(super) fn originals(&self) -> impl Iterator<Item = &Block> {
+        let all = self.blocks.iter().zip(0..);
+        all.take_while(|(block, index)| block.of == *index)
+            .map(|(block, _)| block)
+    }
+
+    /// Whether a block is a copy.
+    pub(super) fn is_copy(&self, index: usize) -> bool {
+        self.blocks[index].of as usize != index
     }
 }
 
@@ -95,6 +136,9 @@ pub(super) fn split(insts: &[Inst]) -> Blocks {
             jumpdest,
             enterable: enters,
             live: jumpdest || falls || enters,
+            next: blocks.len() as u32 + 1,
+            of: blocks.len() as u32,
+            jumps_to: None,
         });
         let live = jumpdest || falls || enters;
         falls = live && !matches!(last.class, Class::End | Class::Step) && last.opcode != op::JUMP

@@ -65,7 +65,7 @@ pub(super) fn passes(program: &Program<'_>) -> String {
     let mut before = vec![Vec::new(); program.flow.len()];
     for (index, flow) in program.flow.iter().enumerate() {
         if program.blocks.blocks[index].live {
-            for next in flow.edges.successors(index) {
+            for next in flow.edges.successors() {
                 before[next].push(index.to_string());
             }
         }
@@ -96,7 +96,7 @@ fn block(
     let block = &program.blocks.blocks[index];
     let flow = &program.flow[index];
     let (edges, demand) = (flow.edges, flow.demand);
-    let next = program.blocks.blocks.get(index + 1);
+    let next = program.blocks.blocks.get(block.next as usize);
     let end = next.map_or(program.code.len() as u32, |next| next.pc);
     write!(out, "\nblock {index}, {:#06x}..{end:#06x}", block.pc)?;
     for (is, what) in [
@@ -140,8 +140,8 @@ fn block(
     if let Target::Block(to) = edges.target {
         writeln!(out, "  jumps   to {to}")?;
     }
-    if edges.falls {
-        writeln!(out, "  falls   into {}", index + 1)?;
+    if let Some(next) = edges.falls {
+        writeln!(out, "  falls   into {next}")?;
     }
     let mut height = 0i32;
     let mut begins = true;

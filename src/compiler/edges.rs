@@ -1,21 +1,25 @@
-//! Pass 3: where jumps lead to, and which blocks can be come by in one way only.
+//! Pass 4: where jumps lead to, and which blocks can be come by in known ways only.
 //!
 //! A *static edge* leads from a block to the one that it falls into, or jumps to with a target that
 //! is known here. Every other way into a block is *dynamic*: from outside, or by the jump table.
-//! Constants are followed through each block, and from a block into those that *continue* it: a
-//! function that is called once returns by a static edge.
+//! A *closed* block has static edges into it only, and *continues* another if that is one. Constants
+//! are followed through each block, and into a closed one as far as all that lead to it agree: a
+//! function returns by a static edge to whom alone calls it.
 //!
 //! # Contract
 //!
-//! * **C1** Exactly one static edge leads to a block that continues another, and nothing dynamic: the
-//!   back ends keep it out of entry tables and jump tables.
+//! * **C1** Nothing dynamic leads to a closed block: the back ends keep it out of entry tables and jump
+//!   tables. Exactly one static edge leads to a block that continues another.
 //! * **C2** Where machine code runs a block, its jump leads to the target that is given here, if one is.
-//!
 //! * **C3** Jumps by table find those JUMPDESTs that are said to be their targets, and no others.
 //!
 //! If the code pushes a JUMPDEST's program counter as often as static edges jump to it, and does so at
 //! all, no other jump is expected: the rest of C1 is a guess. Where it is wrong, the jump finds no way in the
 //! table, and is the interpreter's.
+//!
+//! C2 holds by induction over what machine code runs: what is known before a closed block is true on
+//! each edge into it, and nobody comes by another way. So blocks are taken for closed first, and fewer
+//! of them until nothing dynamic is found to lead to any that is.
 
 use super::{
     blocks::{Blocks, possible},
@@ -23,6 +27,7 @@ use super::{
     effect::{Class, decode_pair, decode_single, op},
     fault::{Fault, planted},
 };
+use std::collections::HashSet;
 
 /// Constant offsets beyond are not followed.
 const MAX_OFFSET: u64 = 1 << 16;
@@ -30,8 +35,11 @@ const MAX_OFFSET: u64 = 1 << 16;
 /// Words that are followed from one block to the next.
 const MAX_FOLLOWED: usize = 64;
 
-/// How often jumps are looked for with what was found before.
-const ROUNDS: usize = 4;
+/// How often edges are looked for with fewer blocks taken for closed.
+const ROUNDS: usize = 16;
+
+/// How often less is known before a block until nothing is.
+const MAX_VISITS: u8 = 8;
 
 /// How a block ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +50,26 @@ pub(super) enum Target {
     Block(u32),
 }
 
+impl Target {
+    /// The block that it is, or is a copy of.
+    pub(super) fn of(self, blocks: &Blocks) -> Option<u32> {
+        match self {
+            Self::None => None,
+            Self::Block(block) => Some(blocks.blocks[block as usize].of),
+        }
+    }
+}
+
 /// Of one block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edges {
     /// Of its jump (C2).
     pub(super) target: Target,
-    /// Whether control falls out of its end.
-    pub(super) falls: bool,
-    /// Whether it continues another (C1).
+    /// The block that control falls into at its end.
+    pub(super) falls: Option<u32>,
+    /// Whether static edges only lead to it (C1).
+    pub(super) closed: bool,
+    /// Whether that is one, so that it continues another.
     pub(super) continues: bool,
     /// Whether jumps by table lead to it (C3).
     pub(super) dynamic: bool,
@@ -60,54 +80,66 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// The blocks that static edges lead to from this one, which is number `index`.
-    pub(super) fn successors(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
+    /// The blocks that static edges lead to from this one.
+    pub(super) fn successors(&self) -> impl Iterator<Item = usize> + use<> {
         let jump = match self.target {
             Target::Block(block) => Some(block as usize),
             Target::None => None,
         };
-        jump.into_iter().chain(self.falls.then_some(index + 1))
+        jump.into_iter().chain(self.falls.map(|next| next as usize))
     }
 }
 
 /// Finds the edges.
 pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
-    let pushes = pushes(code, insts);
-    let mut continues = vec![false; blocks.blocks.len()];
-    let mut found = scan_all(code, insts, blocks, &continues);
-    for _ in 0..ROUNDS {
-        let lone = ways(blocks, &found, &pushes).0;
-        if lone == continues {
-            break;
+    let pushes = pushes(code, insts, blocks);
+    let mut closed: Vec<bool> = (0..blocks.blocks.len())
+        .map(|index| may_be_closed(blocks, &pushes, index))
+        .collect();
+    let (mut found, ways) = 'closed: {
+        for _ in 0..ROUNDS {
+            let found = scan_all(code, insts, blocks, &closed);
+            let (ways, dynamic) = ways(blocks, &found, &pushes);
+            let mut holds = true;
+            for (closed, dynamic) in closed.iter_mut().zip(&dynamic) {
+                holds &= !(*closed && *dynamic);
+                *closed &= !dynamic;
+            }
+            if holds {
+                break 'closed (found, ways);
+            }
         }
-        // What was found by following edges can add edges: C1 has to hold for what was followed.
-        let mut next = lone;
-        let scanned = loop {
-            let scanned = scan_all(code, insts, blocks, &next);
-            let still = ways(blocks, &scanned, &pushes).0;
-            if next.iter().zip(&still).all(|(next, still)| !next | still) {
-                break scanned;
-            }
-            for (next, still) in next.iter_mut().zip(still) {
-                *next &= still;
-            }
-        };
-        continues = next;
-        found = scanned;
-    }
-    let dynamic = ways(blocks, &found, &pushes).1;
-    for (edges, (continues, dynamic)) in found.iter_mut().zip(continues.into_iter().zip(dynamic)) {
-        edges.continues = continues;
-        edges.dynamic = dynamic && !continues;
+        closed.fill(false);
+        let found = scan_all(code, insts, blocks, &closed);
+        let ways = ways(blocks, &found, &pushes).0;
+        (found, ways)
+    };
+    let dynamic = self::ways(blocks, &found, &pushes).1;
+    for (index, edges) in found.iter_mut().enumerate() {
+        let one = ways[index] == 1 || ways[index] == 2 && planted(Fault::TwoWaysAreOne);
+        edges.closed = closed[index];
+        edges.continues = closed[index] && one;
+        edges.dynamic = dynamic[index] && !closed[index];
     }
     cold(insts, blocks, &mut found);
     found
 }
 
+/// Whether it can be that static edges only lead to a block.
+fn may_be_closed(blocks: &Blocks, pushes: &[u32], index: usize) -> bool {
+    let block = &blocks.blocks[index];
+    let named = || !block.jumpdest || pushes.get(block.pc as usize).is_some_and(|n| *n > 0);
+    index > 0
+        && block.live
+        && !block.enterable
+        && possible(block.needs, block.grows)
+        && (blocks.is_copy(index) || named())
+}
+
 /// How often the code pushes each program counter.
-fn pushes(code: &[u8], insts: &[Inst]) -> Vec<u32> {
+pub(super) fn pushes(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<u32> {
     let mut pushes = vec![0; code.len()];
-    for inst in insts {
+    for inst in blocks.originals().flat_map(|block| block.insts(insts)) {
         if matches!(inst.opcode, op::PUSH0..=op::PUSH32)
             && let Ok(pc) = usize::try_from(inst.pushed(code))
             && let Some(pushes) = pushes.get_mut(pc)
@@ -118,54 +150,71 @@ fn pushes(code: &[u8], insts: &[Inst]) -> Vec<u32> {
     pushes
 }
 
-/// The blocks that C1 holds for, and those that jumps by table may lead to.
-fn ways(blocks: &Blocks, edges: &[Edges], pushes: &[u32]) -> (Vec<bool>, Vec<bool>) {
-    // Static edges into each block, and jumps among them.
+/// Static edges into each block, and whether jumps by table may lead to it.
+fn ways(blocks: &Blocks, edges: &[Edges], pushes: &[u32]) -> (Vec<u32>, Vec<bool>) {
+    // Jumps of copies count as one, and so do jumps to them.
     let (mut ways, mut jumps) = (vec![0u32; edges.len()], vec![0u32; edges.len()]);
+    let mut copied = HashSet::new();
     for (index, from) in edges.iter().enumerate() {
         if !blocks.blocks[index].live {
             continue;
         }
-        for to in from.successors(index) {
+        for to in from.successors() {
             ways[to] += 1;
         }
         if let Target::Block(to) = from.target {
-            jumps[to as usize] += 1;
+            let (of, to) = (blocks.blocks[index].of, blocks.blocks[to as usize].of);
+            let mut first = || {
+                let original = edges[of as usize].target.of(blocks) == Some(to);
+                !(original && blocks.blocks[of as usize].live) && copied.insert((of, to))
+            };
+            if !blocks.is_copy(index) || first() {
+                jumps[to as usize] += 1;
+            }
         }
     }
-    let blocks = blocks.blocks.iter().enumerate();
-    blocks
-        .map(|(index, block)| {
-            let pushed = pushes.get(block.pc as usize).copied().unwrap_or(0);
-            let dynamic = block.jumpdest && (pushed == 0 || pushed > jumps[index]);
-            let lone = index > 0
-                && block.live
-                && !block.enterable
-                && !dynamic
-                && (ways[index] == 1 || ways[index] == 2 && planted(Fault::TwoWaysAreOne))
-                && possible(block.needs, block.grows);
-            (lone, dynamic)
-        })
-        .unzip()
+    let all = blocks.blocks.iter().enumerate();
+    let dynamic = all.map(|(index, block)| {
+        let pushed = pushes.get(block.pc as usize).copied().unwrap_or(0);
+        let named = pushed == 0 || pushed > jumps[index];
+        block.jumpdest && !blocks.is_copy(index) && named
+    });
+    let dynamic = dynamic.collect();
+    (ways, dynamic)
 }
 
-/// Runs through all blocks, through one that continues another with what that one has pushed.
-fn scan_all(code: &[u8], insts: &[Inst], blocks: &Blocks, continues: &[bool]) -> Vec<Edges> {
-    let mut found: Vec<Option<Edges>> = vec![None; continues.len()];
-    let mut work: Vec<(usize, Vec<Option<u64>>)> = Vec::new();
-    for root in 0..continues.len() {
+/// The constants on a stack, the top last; of what is below nothing is known.
+pub(super) type Stack = Vec<Option<u64>>;
+
+/// Runs through all blocks, through closed ones with what all that lead to them have pushed.
+pub(super) fn scan_all(
+    code: &[u8],
+    insts: &[Inst],
+    blocks: &Blocks,
+    closed: &[bool],
+) -> Vec<Edges> {
+    let mut found: Vec<Option<Edges>> = vec![None; closed.len()];
+    let mut before: Vec<Option<Stack>> = vec![None; closed.len()];
+    let mut visits = vec![0u8; closed.len()];
+    let mut work: Vec<usize> = Vec::new();
+    for root in 0..closed.len() {
         // What nothing leads to falls into blocks, too, and none of it is ever on their stacks.
-        if continues[root] || !blocks.blocks[root].live {
+        if closed[root] || !blocks.blocks[root].live {
             continue;
         }
-        work.push((root, Vec::new()));
-        while let Some((index, mut stack)) = work.pop() {
+        before[root] = Some(Stack::new());
+        work.push(root);
+        while let Some(index) = work.pop() {
+            let mut stack = before[index].clone().unwrap_or_default();
             let edges = scan(code, insts, blocks, index, &mut stack);
             stack.drain(..stack.len().saturating_sub(MAX_FOLLOWED));
             found[index] = Some(edges);
-            let nexts = edges.successors(index);
-            let nexts = nexts.filter(|&next| continues[next] && found[next].is_none());
-            work.extend(nexts.map(|next| (next, stack.clone())));
+            for next in edges.successors().filter(|&next| closed[next]) {
+                if meet(&mut before[next], &stack, visits[next] == MAX_VISITS) {
+                    visits[next] += 1;
+                    work.push(next);
+                }
+            }
         }
     }
     // What nothing leads to, or only leads around among itself, is never come by.
@@ -176,13 +225,37 @@ fn scan_all(code: &[u8], insts: &[Inst], blocks: &Blocks, continues: &[bool]) ->
         .collect()
 }
 
+/// Leaves of what is known before a block what another way into it has, too; nothing if that has
+/// changed too often. Whether there is less then, or it is the first way.
+fn meet(before: &mut Option<Stack>, stack: &[Option<u64>], too_often: bool) -> bool {
+    let Some(known) = before else {
+        *before = Some(stack.to_vec());
+        return true;
+    };
+    if known.is_empty() {
+        return false;
+    }
+    let len = known.len().min(stack.len());
+    let (mut less, tops) = (len < known.len(), &stack[stack.len() - len..]);
+    known.drain(..known.len() - len);
+    for (known, other) in known.iter_mut().zip(tops) {
+        if known.is_some() && known != other && !planted(Fault::FirstWayIsBelieved) {
+            (*known, less) = (None, true);
+        }
+    }
+    if less && too_often {
+        known.clear();
+    }
+    less
+}
+
 /// Runs through a block with the constants on `stack`, of which what is below is unknown.
-fn scan(
+pub(super) fn scan(
     code: &[u8],
     insts: &[Inst],
     blocks: &Blocks,
     index: usize,
-    stack: &mut Vec<Option<u64>>,
+    stack: &mut Stack,
 ) -> Edges {
     let block = &blocks.blocks[index];
     let mut reaches = 0u32;
@@ -195,7 +268,7 @@ fn scan(
             stack.len().checked_sub(depth).and_then(|i| stack[i])
         };
         let native = inst.class == Class::Native;
-        let exchange = |stack: &mut Vec<Option<u64>>, a: usize, b: usize| {
+        let exchange = |stack: &mut Stack, a: usize, b: usize| {
             // Unknown words come in from below.
             let missing = (a.max(b) + 1).saturating_sub(stack.len());
             stack.splice(0..0, std::iter::repeat_n(None, missing));
@@ -205,6 +278,13 @@ fn scan(
         match inst.opcode {
             op::PUSH0..=op::PUSH32 if native => {
                 stack.push(u64::try_from(inst.pushed(code)).ok());
+                continue;
+            }
+            // Library functions of older Solidity are called by masked addresses.
+            op::AND if native => {
+                let masked = top(stack, 1).zip(top(stack, 2)).map(|(a, b)| a & b);
+                stack.truncate(stack.len().saturating_sub(2));
+                stack.push(masked);
                 continue;
             }
             op::DUP1..=op::DUP16 if native => {
@@ -241,7 +321,7 @@ fn scan(
             op::JUMP | op::JUMPI if native => {
                 let pc = top(stack, 1).and_then(|pc| u32::try_from(pc).ok());
                 if let Some(block) = pc.and_then(|pc| blocks.target(pc)) {
-                    target = Target::Block(block);
+                    target = Target::Block(blocks.copy_for(index, block));
                 }
             }
             _ => {}
@@ -250,13 +330,15 @@ fn scan(
         stack.extend((0..inst.outputs).map(|_| None));
     }
     let last = &insts[block.end as usize - 1];
+    let falls = match last.class {
+        Class::Step | Class::End => false,
+        Class::Native => last.opcode != op::JUMP,
+        Class::Boundary => true,
+    };
     Edges {
         target,
-        falls: match last.class {
-            Class::Step | Class::End => false,
-            Class::Native => last.opcode != op::JUMP,
-            Class::Boundary => true,
-        },
+        falls: falls.then_some(block.next),
+        closed: false,
         continues: false,
         dynamic: false,
         cold: false,
@@ -265,8 +347,15 @@ fn scan(
 }
 
 /// Marks the blocks from which only REVERT, or what is no instruction, can be reached.
-fn cold(insts: &[Inst], blocks: &Blocks, edges: &mut [Edges]) {
-    for index in (0..edges.len()).rev() {
+pub(super) fn cold(insts: &[Inst], blocks: &Blocks, edges: &mut [Edges]) {
+    let (all, originals) = (edges.len(), blocks.originals().count());
+    // Copies lead to what stands before them, and what leads to them does.
+    let again = 0..if all > originals { originals } else { 0 };
+    for index in (0..originals)
+        .rev()
+        .chain((originals..all).rev())
+        .chain(again.rev())
+    {
         let last = &insts[blocks.blocks[index].end as usize - 1];
         let jumps = matches!(last.opcode, op::JUMP | op::JUMPI) && last.class == Class::Native;
         edges[index].cold = if matches!(last.class, Class::Step | Class::End) {
@@ -275,7 +364,7 @@ fn cold(insts: &[Inst], blocks: &Blocks, edges: &mut [Edges]) {
             false
         } else {
             // What leads back is not seen yet, and taken for warm.
-            edges[index].successors(index).all(|next| edges[next].cold)
+            edges[index].successors().all(|next| edges[next].cold)
         };
     }
 }

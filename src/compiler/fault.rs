@@ -178,6 +178,10 @@ faults! {
     LongestMemoryCounts,
     /// Edges: a block that two ways lead to continues one of them (C1).
     TwoWaysAreOne,
+    /// Copies: one falls into what is behind the block that it should fall into.
+    CopyFallsElsewhere,
+    /// Edges: what one of several callers has pushed is taken for what all have (C2).
+    FirstWayIsBelieved,
     /// Edges: the target of a jump is followed through another word.
     ConstantOfTheNext,
     /// Edges: memory is taken to reach a word further than a block makes it.

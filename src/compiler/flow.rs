@@ -1,4 +1,4 @@
-//! Pass 4: what blocks ask for ahead.
+//! Pass 5: what blocks ask for ahead.
 //!
 //! Contract, of [`Demand`]: a frame that enters a block dynamically is compared with the block's demand
 //! first (F1 by the adapter, by the jump's routine otherwise); static edges compare nothing, as
@@ -100,10 +100,12 @@ fn stack(blocks: &Blocks, flow: &mut [Flow]) {
         ahead(blocks.blocks[index].delta, flow[next].demand)
             .is_some_and(|(needs, grows)| needs <= demand.needs && grows <= demand.grows)
     };
+    // Those that edges lead to come first, but for circles.
+    let order = order(flow);
     for _ in 0..ROUNDS {
         let mut changed = false;
-        for index in (0..flow.len()).rev() {
-            let nexts: Vec<usize> = flow[index].edges.successors(index).collect();
+        for &index in &order {
+            let nexts: Vec<usize> = flow[index].edges.successors().collect();
             for next in nexts {
                 if let Some((needs, grows)) = ahead(blocks.blocks[index].delta, flow[next].demand) {
                     let demand = &mut flow[index].demand;
@@ -130,8 +132,8 @@ fn stack(blocks: &Blocks, flow: &mut [Flow]) {
 
 /// Whether D1 holds for falling from `index` into the next block.
 pub(super) fn falls_freely(blocks: &Blocks, flow: &[Flow], index: usize) -> bool {
-    let demand = flow[index].demand;
-    ahead(blocks.blocks[index].delta, flow[index + 1].demand)
+    let (demand, next) = (flow[index].demand, blocks.blocks[index].next as usize);
+    ahead(blocks.blocks[index].delta, flow[next].demand)
         .is_some_and(|(needs, grows)| needs <= demand.needs && grows <= demand.grows)
 }
 
@@ -163,7 +165,7 @@ fn memory(blocks: &Blocks, flow: &mut [Flow]) {
         };
         least[index] = here;
         let end = here.max(flow[index].edges.reaches);
-        for next in flow[index].edges.successors(index) {
+        for next in flow[index].edges.successors() {
             if end < least[next] && (least[next] == ANY || !planted(Fault::LongestMemoryCounts)) {
                 let known = least[next] != ANY;
                 least[next] = end;
@@ -193,14 +195,14 @@ fn gas(insts: &[Inst], blocks: &Blocks, rules: &Rules, flow: &mut [Flow]) {
     }
     let mut looped = vec![false; flow.len()];
     for (index, flow) in flow.iter().enumerate() {
-        for next in flow.edges.successors(index) {
+        for next in flow.edges.successors() {
             looped[next] |= turn[next] >= turn[index] && !planted(Fault::LoopsAreFree);
         }
     }
     for &index in &order {
         let behind = flow[index]
             .edges
-            .successors(index)
+            .successors()
             .filter(|next| turn[*next] < turn[index])
             .map(|next| flow[next].demand.gas)
             .max();
@@ -240,11 +242,11 @@ fn order(flow: &[Flow]) -> Vec<usize> {
         if std::mem::replace(&mut seen[root], true) {
             continue;
         }
-        let mut path = vec![(root, flow[root].edges.successors(root))];
+        let mut path = vec![(root, flow[root].edges.successors())];
         while let Some((index, nexts)) = path.last_mut() {
             match nexts.next() {
                 Some(next) if !std::mem::replace(&mut seen[next], true) => {
-                    path.push((next, flow[next].edges.successors(next)));
+                    path.push((next, flow[next].edges.successors()));
                 }
                 Some(_) => {}
                 None => {

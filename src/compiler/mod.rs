@@ -13,6 +13,7 @@ mod effect;
 mod error;
 pub(crate) mod fault;
 mod flow;
+mod inline;
 mod isa;
 #[cfg(feature = "revmc")]
 pub(crate) mod limbs;
@@ -145,7 +146,7 @@ pub fn compile(
         return Err(CompileError::BytecodeTooLong { len, max });
     }
     dump::file(options, "bytecode.hex", || hex::encode(bytecode))?;
-    let passes = Passes::run(bytecode, rules)?;
+    let passes = Passes::run(bytecode, rules, !uses_clif(options))?;
     let program = passes.program(bytecode, rules);
     dump::file(options, "passes.txt", || dump::passes(&program))?;
     let (text, entries) = emit(&program, options)?;
@@ -165,11 +166,18 @@ struct Passes {
 }
 
 impl Passes {
-    fn run(bytecode: &[u8], rules: &Rules) -> Result<Self, CompileError> {
-        let insts = decode::decode(bytecode, rules);
-        let blocks = blocks::split(&insts);
+    /// With functions copied to their callers, if `inline`.
+    fn run(bytecode: &[u8], rules: &Rules, inline: bool) -> Result<Self, CompileError> {
+        let mut insts = decode::decode(bytecode, rules);
+        let mut blocks = blocks::split(&insts);
         blocks::check_gas(&insts, &blocks, rules)?;
+        if inline {
+            inline::functions(bytecode, &mut insts, &mut blocks);
+        }
         let edges = edges::find(bytecode, &insts, &blocks);
+        if inline {
+            inline::bury(&mut blocks, &edges);
+        }
         let flow = flow::follow(&insts, &blocks, edges, rules);
         let sums = address::sums(bytecode, &insts, &blocks);
         Ok(Self {
@@ -216,10 +224,20 @@ impl Program<'_> {
     /// Whether a frame can enter a block from outside, or by a jump of another part of the program.
     fn is_entered(&self, index: usize) -> bool {
         let block = &self.blocks.blocks[index];
-        // C1
-        let open = !self.flow[index].edges.continues;
+        // C1, B2
+        let open = !self.flow[index].edges.closed && !self.blocks.is_copy(index);
         open && block.live && (block.enterable || block.jumpdest)
     }
+}
+
+/// Whether all of a program is compiled by Cranelift.
+fn uses_clif(options: &CompileOptions) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if x64::supported() {
+        return options.portable;
+    }
+    let _ = options;
+    true
 }
 
 /// By one pass, and its loops by Cranelift in the tier that takes its time; all by Cranelift where there is
@@ -229,7 +247,7 @@ fn emit(
     options: &CompileOptions,
 ) -> Result<(Vec<u8>, Vec<EntryPoint>), CompileError> {
     #[cfg(target_arch = "x86_64")]
-    if x64::supported() && !options.portable {
+    if !uses_clif(options) {
         let loops = match options.tier {
             Tier::Baseline => None,
             Tier::Optimized => clif::loops(program, options)?,

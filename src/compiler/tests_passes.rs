@@ -5,7 +5,8 @@
 //! |---|---|
 //! | decoding | machine code's next instruction is where the machine's is, and a jump is followed where it sees a JUMPDEST |
 //! | runs | no instruction of a block that was entered with its demand met underflows or overflows |
-//! | C1 | one way, always the same, leads to a block that continues another, and it is a static edge |
+//! | B1 | a copy has the instructions of what it is a copy of |
+//! | C1 | static edges only lead to a closed block, and one, always the same, to one that continues another |
 //! | C2 | a jump with a known target goes there |
 //! | D1 | on static edges the stack is not looked at, and holds |
 //! | D2 | the memory is as long as a block's demand says |
@@ -15,6 +16,7 @@
 
 use super::{
     Passes, Rules,
+    blocks::Block,
     edges::Target,
     effect::{Class, op},
     fault::{Fault, planting::plant},
@@ -36,7 +38,7 @@ pub(super) fn program(rng: &mut Rng) -> Vec<u8> {
     let labels = 3 + rng.below(8);
     for _ in 0..20 + rng.below(60) {
         let label = rng.below(labels);
-        match rng.below(17) {
+        match rng.below(19) {
             0..=2 => {
                 places.push((label, code.len()));
                 code.push(op::JUMPDEST);
@@ -55,6 +57,25 @@ pub(super) fn program(rng: &mut Rng) -> Vec<u8> {
             12 => code.extend([op::CALLER, op::BALANCE]),
             13 => code.push(*rng.pick(&[op::POP, op::ADD, op::JUMP, op::JUMPI])),
             14 => code.push(*rng.pick(&[op::STOP, op::CALL, 0x0c, op::PUSH32])),
+            // A call of a label, as Solidity makes it; at times by a masked address.
+            16 => {
+                let mask: &[u8] = match rng.below(2) {
+                    0 => &[op::PUSH1 + 1, 0xff, 0xff, op::AND],
+                    _ => &[],
+                };
+                let back = (code.len() + 7 + mask.len()) as u16;
+                code.push(op::PUSH1 + 1);
+                code.extend(back.to_be_bytes());
+                uses.push((label, code.len() + 1));
+                code.extend([op::PUSH1 + 1, 0, 0]);
+                code.extend(mask);
+                code.extend([op::JUMP, op::JUMPDEST]);
+            }
+            // What returns to where it was called from.
+            17 => {
+                places.push((label, code.len()));
+                code.extend([op::JUMPDEST, op::CALLDATASIZE, op::POP, op::JUMP]);
+            }
             // One of two labels, as it lies.
             15 => {
                 for label in [label, rng.below(labels)] {
@@ -106,7 +127,7 @@ struct Machine<'a> {
     rules: &'a Rules,
     passes: &'a Passes,
     destinations: Vec<bool>,
-    /// The block that begins, and the instruction that stands, at each program counter.
+    /// The block that begins, and the instruction that stands, at each program counter; no copies.
     starts: HashMap<u32, usize>,
     insts: HashMap<u32, usize>,
     stack: Vec<u64>,
@@ -139,6 +160,7 @@ impl Machine<'_> {
                     "D2 at block {block}"
                 );
                 if flow.edges.continues {
+                    assert!(flow.edges.closed, "C1 at block {block}");
                     let before = *self.ways.entry(block).or_insert(from);
                     assert_eq!(before, from, "C1 at block {block}");
                 }
@@ -158,6 +180,15 @@ impl Machine<'_> {
         true
     }
 
+    /// The block that an edge of block `from` leads to, for an original.
+    fn successor(&self, from: usize, original: usize) -> usize {
+        let blocks = &self.passes.blocks.blocks;
+        let mut nexts = self.passes.flow[from].edges.successors();
+        nexts
+            .find(|&next| blocks[next].of as usize == original)
+            .unwrap_or(original)
+    }
+
     fn any(&mut self) -> u64 {
         let jumpdests: Vec<u32> = self.passes.blocks.jumpdests.iter().map(|at| at.0).collect();
         match !jumpdests.is_empty() && self.rng.below(3) == 0 {
@@ -175,6 +206,10 @@ impl Machine<'_> {
             if let Some(way) = next.take()
                 && let Some(&block) = self.starts.get(&pc)
             {
+                let block = match way {
+                    Way::Static(from) => self.successor(from, block),
+                    Way::Dynamic => block,
+                };
                 // Only what machine code has left it to comes by a static edge.
                 native = self.enter(block, way).then_some(block);
             }
@@ -235,6 +270,10 @@ impl Machine<'_> {
                     let sum = pop().saturating_add(pop());
                     self.stack.push(sum);
                 }
+                op::AND => {
+                    let both = pop() & pop();
+                    self.stack.push(both);
+                }
                 op::MLOAD | op::MSTORE => {
                     let offset = pop();
                     if offset > 4096 {
@@ -280,6 +319,7 @@ impl Machine<'_> {
                 let Some(block) = block else { return };
                 let target = native.map(|from| self.passes.flow[from].edges.target);
                 if let Some(Target::Block(known)) = target {
+                    let known = self.passes.blocks.blocks[known as usize].of;
                     assert_eq!(known, block, "C2 at {pc}");
                 }
                 next = Some(match (native, target) {
@@ -292,10 +332,12 @@ impl Machine<'_> {
             pc += len;
             if let Some(&behind) = self.starts.get(&pc) {
                 // Falls into the next block: freely, or after a comparison of the stack.
-                let demand = self.passes.flow[behind].demand;
                 let (blocks, flow) = (&self.passes.blocks, &self.passes.flow);
                 next = Some(match native {
-                    Some(from) if falls_freely(blocks, flow, from) || self.meets(demand) => {
+                    Some(from)
+                        if falls_freely(blocks, flow, from)
+                            || self.meets(flow[self.successor(from, behind)].demand) =>
+                    {
                         Way::Static(from)
                     }
                     _ => Way::Dynamic,
@@ -306,11 +348,11 @@ impl Machine<'_> {
 
     /// Behind a boundary instruction at least the reserve is left, and what was compared with.
     fn after_boundary(&mut self, block: usize, pc: u32) {
-        let block_end = self.passes.blocks.blocks[block].end as usize;
-        let first = self.insts[&pc] + 1;
+        let insts = self.passes.blocks.blocks[block].insts(&self.passes.insts);
+        let behind = insts.iter().skip_while(|inst| inst.pc <= pc);
         let mut cost = 0;
         let mut last = true;
-        for inst in &self.passes.insts[first..block_end] {
+        for inst in behind {
             if matches!(inst.class, Class::Step | Class::End) {
                 break;
             }
@@ -336,6 +378,24 @@ struct Shown {
     ran: u64,
     /// Blocks that continue another.
     continued: u64,
+    closed: u64,
+    copies: u64,
+}
+
+/// B1.
+fn copies(passes: &Passes) {
+    let blocks = &passes.blocks.blocks;
+    for copy in blocks {
+        let of = &blocks[copy.of as usize];
+        let what = |block: &Block| -> Vec<(u32, u8)> {
+            let insts = block.insts(&passes.insts).iter();
+            insts.map(|inst| (inst.pc, inst.opcode)).collect()
+        };
+        assert_eq!(what(copy), what(of), "B1");
+        // The last block ends the code.
+        let next = |block: &Block| blocks.get(block.next as usize).map(|next| next.pc);
+        assert_eq!(next(copy), next(of), "B1");
+    }
 }
 
 /// Compares the passes' results for the program of a seed.
@@ -347,11 +407,17 @@ fn compare(seed: u64, shown: &mut Shown) {
         *gas = rng.below(60) as u16;
     }
     let rules = Rules::new(gas, 0..=255);
-    let passes = Passes::run(&code, &rules).unwrap();
+    let passes = Passes::run(&code, &rules, true).unwrap();
+    copies(&passes);
     let continue_another = passes.flow.iter().filter(|flow| flow.edges.continues);
     shown.continued += continue_another.count() as u64;
-    let blocks = passes.blocks.blocks.iter().enumerate();
+    let closed = passes.flow.iter().filter(|flow| flow.edges.closed);
+    shown.closed += closed.count() as u64;
+    let originals = passes.blocks.originals().count();
+    shown.copies += (passes.flow.len() - originals) as u64;
+    let blocks = passes.blocks.originals().enumerate();
     let insts = passes.insts.iter().enumerate();
+    let insts = insts.take(passes.blocks.blocks[originals - 1].end as usize);
     let mut machine = Machine {
         code: &code,
         rules: &rules,
@@ -382,12 +448,20 @@ fn they_keep_their_promises() {
         let run = catch_unwind(AssertUnwindSafe(|| compare(seed, &mut shown)));
         assert!(run.is_ok(), "seed {seed}");
     }
-    let Shown { ran, continued } = shown;
+    let Shown {
+        ran,
+        continued,
+        closed,
+        copies,
+    } = shown;
     assert!(
-        ran > 10 * programs && continued > programs,
-        "{ran} {continued}"
+        ran > 10 * programs && continued > programs && closed > continued && 2 * copies > programs,
+        "{ran} {continued} {closed} {copies}"
     );
-    println!("{programs} programs, {ran} blocks run, {continued} that continue another");
+    println!(
+        "{programs} programs, {ran} blocks run, {closed} closed, {continued} that continue another, \
+         {copies} copies"
+    );
 }
 
 /// Faults of the passes, and the promise that the machine finds broken.
@@ -402,6 +476,8 @@ fn broken_promises_are_found() {
         (Fault::BlockReachesFurther, "D2"),
         (Fault::TwoWaysAreOne, "C1"),
         (Fault::ConstantOfTheNext, "C2"),
+        (Fault::FirstWayIsBelieved, "C2"),
+        (Fault::CopyFallsElsewhere, "B1"),
     ] {
         let planted = plant(fault, || {
             let mut shown = Shown::default();

@@ -21,11 +21,16 @@ fn place(target: u32, bits: u32) -> usize {
 }
 
 impl Generator<'_> {
-    /// The blocks that a frame can enter, in the order of the entry table.
+    /// The blocks that a frame can enter, in the order of the entry table; of loops those that the rest
+    /// leads to.
     pub(super) fn entered(&self) -> Vec<usize> {
-        let part = |index| self.part == Part::Whole || self.loops.carried(index).is_some();
-        let entered = |index: &usize| part(*index) && self.program.is_entered(*index);
-        (0..self.program.flow.len()).filter(entered).collect()
+        let all = 0..self.program.flow.len();
+        match self.part {
+            Part::Whole => all
+                .filter(|&index| self.program.is_entered(index))
+                .collect(),
+            Part::Loops => self.loops.entered(&self.program),
+        }
     }
 
     fn table(&mut self, default: ir::Block, blocks: &[ir::Block]) -> ir::JumpTable {

@@ -190,7 +190,7 @@ impl Generator<'_> {
     /// Goes on to the next block.
     pub(super) fn fall(&mut self, index: usize) {
         let program = self.program;
-        let next = index + 1;
+        let next = program.blocks.blocks[index].next as usize;
         let block = &program.blocks.blocks[next];
         let stays = self.loops.joined(index, next);
         if !falls_freely(program.blocks, program.flow, index) {
@@ -198,7 +198,7 @@ impl Generator<'_> {
             self.check_stack(next);
         }
         let outside = self.part == Part::Loops && !stays;
-        if block.jumpdest || block.enterable || outside {
+        if block.jumpdest || block.enterable || outside || next != index + 1 {
             let (to, args) = self.settle(index, next);
             self.e.jump(to, &args);
             return;
@@ -278,7 +278,8 @@ impl Generator<'_> {
         }
         let condition = self.truth(condition);
         let next = self.e.func.dfg.make_block();
-        let stays = [to, index + 1].map(|to| self.loops.joined(index, to));
+        let behind = self.program.blocks.blocks[index].next as usize;
+        let stays = [to, behind].map(|to| self.loops.joined(index, to));
         if self.gas.is_some() && (stays != [true; 2] || self.doubts(to)) {
             // What one of the ways only has to do is done in a block of its own.
             let way = if stays[0] && !self.doubts(to) {

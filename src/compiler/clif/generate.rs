@@ -384,7 +384,7 @@ impl Generator<'_> {
 
     fn begin_run(&mut self, at: u32, block: &Block) {
         self.run = Run {
-            pc: self.program.insts[at as usize].pc,
+            pc: self.program.blocks.pc_of(block, at, self.program.insts),
             gas: run_gas(self.program.insts, at, block.end, self.program.rules),
             spent: 0,
             restartable: true,

@@ -70,9 +70,19 @@ impl Loops {
     pub(super) fn find(program: &Program<'_>) -> Self {
         let edges = edges(program);
         let mut this = Self::none(edges.len());
+        let mut before = vec![Vec::new(); edges.len()];
+        for (from, flow) in program.flow.iter().enumerate() {
+            if program.blocks.blocks[from].live {
+                flow.edges.successors().for_each(|to| before[to].push(from));
+            }
+        }
         for (number, blocks) in components(&edges).into_iter().enumerate() {
-            // A loop of blocks that only continue each other is never come by.
-            if !blocks.iter().any(|&index| program.is_entered(index)) {
+            // Into one that is never come by nothing leads but itself.
+            let led = |&index: &usize| {
+                let outside = before[index].iter().any(|from| !blocks.contains(from));
+                outside || program.is_entered(index)
+            };
+            if !blocks.iter().any(led) {
                 continue;
             }
             if let Some(heights) = heights(program.blocks, &edges, &blocks) {
@@ -92,6 +102,20 @@ impl Loops {
         self.members[index]
             .as_ref()
             .map(|member| member.carried.clone())
+    }
+
+    /// The blocks of loops that what is not of the same loop leads to, or frames enter.
+    pub(super) fn entered(&self, program: &Program<'_>) -> Vec<usize> {
+        let mut led = vec![false; self.members.len()];
+        for (from, flow) in program.flow.iter().enumerate() {
+            for to in flow.edges.successors() {
+                led[to] |= program.blocks.blocks[from].live && !self.joined(from, to);
+            }
+        }
+        let entered = |&index: &usize| {
+            self.members[index].is_some() && (led[index] || program.is_entered(index))
+        };
+        (0..led.len()).filter(entered).collect()
     }
 
     /// Whether both blocks are of one loop.
@@ -158,15 +182,15 @@ fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
             let block = &blocks.blocks[index];
             let last = program.insts[block.end as usize - 1];
             let jumps = matches!(last.opcode, op::JUMP | op::JUMPI);
-            let falls = last.opcode != op::JUMP;
+            let (falls, next) = (last.opcode != op::JUMP, block.next as usize);
             let jump = match flow[index].edges.target {
                 Target::Block(to) => Some(to as usize),
                 Target::None => None,
             };
             let usable = natives[index]
                 && (jump.is_some() || !jumps)
-                && (!falls || index + 1 < natives.len() && falls_freely(blocks, flow, index));
-            let to = jump.into_iter().chain(falls.then_some(index + 1));
+                && (!falls || next < natives.len() && falls_freely(blocks, flow, index));
+            let to = jump.into_iter().chain(falls.then_some(next));
             to.filter(|&to| usable && natives[to]).collect()
         })
         .collect()
@@ -405,7 +429,7 @@ mod tests {
 
     fn with_loops(code: &[u8], f: impl FnOnce(&Program<'_>, &Loops)) {
         let rules = Rules::new([3; 256], 0..=255);
-        let passes = Passes::run(code, &rules).unwrap();
+        let passes = Passes::run(code, &rules, true).unwrap();
         let program = passes.program(code, &rules);
         f(&program, &Loops::find(&program));
     }

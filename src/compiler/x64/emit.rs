@@ -245,7 +245,7 @@ impl Emitter<'_> {
     }
 
     pub(super) fn begin_run(&mut self, at: u32, block: &Block) {
-        let pc = self.insts[at as usize].pc;
+        let pc = self.blocks.pc_of(block, at, self.insts);
         let gas = run_gas(self.insts, at, block.end, self.rules);
         // Memory does not shrink.
         self.run = Run::new(pc, gas, self.run.memory);

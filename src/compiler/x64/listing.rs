@@ -154,7 +154,8 @@ mod tests {
             return;
         }
         for (code, tier, needed) in [
-            (contract(), Tier::Baseline, "jump_table"),
+            (jump().into(), Tier::Baseline, "jump_table"),
+            (contract(), Tier::Baseline, "constants"),
             (contract(), Tier::Optimized, "constants"),
             (countdown(), Tier::Optimized, "loops"),
             (everything().into(), Tier::Baseline, "rare_shared"),
@@ -193,6 +194,17 @@ mod tests {
             assert_eq!(by_cranelift, labels.contains(&"loops"));
             disassemble(dir.path(), &listing);
         }
+    }
+
+    /// A jump to where the call says.
+    fn jump() -> Vec<u8> {
+        vec![
+            op::PUSH0,
+            op::CALLDATALOAD,
+            op::JUMP,
+            op::JUMPDEST,
+            op::STOP,
+        ]
     }
 
     /// A program with every instruction that machine code does, and both ways of each jump.

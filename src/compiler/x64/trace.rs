@@ -202,10 +202,15 @@ impl Emitter<'_> {
         }
     }
 
+    /// The block behind.
+    fn next(&self, index: usize) -> usize {
+        self.blocks.blocks[index].next as usize
+    }
+
     /// Goes on to the block behind.
     pub(super) fn fall(&mut self, index: usize) {
         if falls_freely(self.blocks, self.flow, index) {
-            return self.go(index + 1);
+            return self.go(self.next(index));
         }
         self.settle();
         self.fall_canonical(index);
@@ -214,14 +219,14 @@ impl Emitter<'_> {
     /// The same with a canonical frame.
     pub(super) fn fall_canonical(&mut self, index: usize) {
         if !falls_freely(self.blocks, self.flow, index) {
-            self.check_stack(index + 1);
+            self.check_stack(self.next(index));
         }
-        self.go_canonical(index + 1);
+        self.go_canonical(self.next(index));
     }
 
     /// Goes on to `target` if `taken` holds, else to the block behind.
     pub(super) fn branch(&mut self, index: usize, taken: Cond, target: usize) {
-        let behind = index + 1;
+        let behind = self.next(index);
         let freely = falls_freely(self.blocks, self.flow, index);
         // A comparison that one side widens would be the other's, too.
         if !planted(Fault::BranchLeavesComparisonOpen) {

@@ -4,7 +4,7 @@ use super::machine::{Limb, Origin};
 use crate::{
     compiler::{
         decode::Inst,
-        effect::{decode_pair, decode_single, op},
+        effect::{Class, decode_pair, decode_single, op},
     },
     frame::at,
 };
@@ -261,6 +261,15 @@ impl Stack {
                 self.push(Word::Result(result(by, inst.opcode, &operands)).into());
             }
         }
+    }
+}
+
+/// Bytes of an instruction.
+pub(super) fn len(inst: &Inst) -> u32 {
+    match inst.opcode {
+        op::PUSH0..=op::PUSH32 => u32::from(inst.opcode - op::PUSH0) + 1,
+        op::DUPN | op::SWAPN | op::EXCHANGE if inst.class == Class::Native => 2,
+        _ => 1,
     }
 }
 

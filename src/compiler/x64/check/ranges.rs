@@ -121,7 +121,7 @@ fn look(seed: u64, fault: Option<Fault>) -> Result<usize, String> {
     let (code, tops) = expression(&mut Rng::new(seed));
     let rules = rules();
     let emitted = || {
-        let passes = Passes::run(&code, &rules).unwrap();
+        let passes = Passes::run(&code, &rules, true).unwrap();
         emit_all(
             &passes.program(&code, &rules),
             None,

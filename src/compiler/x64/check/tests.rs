@@ -34,7 +34,7 @@ fn checked(code: &[u8], tier: Tier, fault: Option<Fault>) -> Result<usize, Wrong
         ..CompileOptions::default()
     };
     let compiled = || -> Result<(Passes, Emitted), CompileError> {
-        let passes = Passes::run(code, &rules)?;
+        let passes = Passes::run(code, &rules, true)?;
         let program = passes.program(code, &rules);
         let loops = match tier {
             Tier::Baseline => None,

@@ -3,7 +3,7 @@
 use super::{
     super::emit::Emitted,
     Mark,
-    bytecode::Stack,
+    bytecode::{Stack, len},
     machine::{Limb, Machine, Next, Origin, Wrong, ensure},
 };
 use crate::{
@@ -265,7 +265,8 @@ impl Checker<'_> {
         let Some(at) = way.at else { return false };
         let (inst, to) = (self.inst(at), &self.program.blocks.blocks[block]);
         let jumps = matches!(inst.opcode, op::JUMP | op::JUMPI) && inst.class == Class::Native;
-        let falls = !(jumps && inst.opcode == op::JUMP) && to.first == at + 1;
+        let behind = inst.pc + len(&inst);
+        let falls = !(jumps && inst.opcode == op::JUMP) && to.pc == behind;
         let target = || {
             let pushed = way.stack.below(0).constant();
             pushed.is_none_or(|pc| pc == U256::from(to.pc))
@@ -505,10 +506,10 @@ impl Checker<'_> {
         }
         let behind = way
             .at
-            .map(|at| at + 1)
-            .filter(|at| (*at as usize) < self.program.insts.len());
+            .map(|at| self.inst(at))
+            .map(|inst| inst.pc + len(&inst));
         ensure!(
-            behind.is_some_and(|at| u64::from(self.inst(at).pc) == pc),
+            behind.map(u64::from) == Some(pc),
             "leaves to {pc} from {:?}",
             way.at
         );
@@ -542,8 +543,7 @@ impl Checker<'_> {
         );
         way.machine = Machine::new(below, above, way.machine.memory, RESERVE.into());
         way.stack.cross(inst.inputs, inst.outputs);
-        let at = way.at.map_or(0, |at| at + 1);
-        way.start = self.inst(at).pc;
+        way.start = inst.pc + len(&inst);
         (way.cost, way.looked, way.stale) = (0, false, false);
         Ok(true)
     }
