@@ -115,10 +115,16 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
         (found, ways)
     };
     let dynamic = self::ways(blocks, &found, &pushes).1;
+    let mut continues = closed.clone();
+    for (continues, ways) in continues.iter_mut().zip(&ways) {
+        *continues &= *ways == 1 || *ways == 2 && planted(Fault::TwoWaysAreOne);
+    }
+    // The back ends know what is on the stack of a block that continues another, and of no other.
+    let alone = scan_all(code, insts, blocks, &continues);
     for (index, edges) in found.iter_mut().enumerate() {
-        let one = ways[index] == 1 || ways[index] == 2 && planted(Fault::TwoWaysAreOne);
+        edges.reaches = alone[index].reaches;
         edges.closed = closed[index];
-        edges.continues = closed[index] && one;
+        edges.continues = continues[index];
         edges.dynamic = dynamic[index] && !closed[index];
     }
     cold(insts, blocks, &mut found);

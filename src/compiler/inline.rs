@@ -39,8 +39,9 @@ const MAX_BLOCKS: usize = 12;
 /// here.
 const MAX_TIMES: usize = 4;
 
-/// Instructions of all copies are at most this fraction of the program's.
+/// Instructions of all copies are at most this fraction of the program's, and these.
 const MAX_SHARE: usize = 6;
+const ALWAYS: usize = 64;
 
 /// About how much machine code an instruction makes.
 fn cost(inst: &Inst) -> usize {
@@ -68,7 +69,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
         index > 0 && ways == 1 && !block.enterable && possible(block.needs, block.grows)
     };
     let lone: Vec<bool> = (0..count).map(lone).collect();
-    let mut budget = insts.len() / MAX_SHARE;
+    let mut budget = insts.len() / MAX_SHARE + ALWAYS;
     let mut seen = vec![false; count];
     let mut work: Vec<(usize, Stack)> = Vec::new();
     for root in 0..count {

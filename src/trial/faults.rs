@@ -142,7 +142,15 @@ const TABLE: &[(Fault, &str)] = &[
     ),
     (
         Fault::TwoWaysAreOne,
-        "A @s JUMPI @u @t JUMP s: @v @t JUMP t: JUMP u: 1 END v: 2 END",
+        "A @s JUMPI @u A ISZERO @t JUMPI STOP s: @v A @t JUMPI STOP t: JUMP u: 1 END v: 2 END",
+    ),
+    (
+        Fault::FirstWayIsBelieved,
+        "A @s JUMPI @u A ISZERO @t JUMPI STOP s: @v A @t JUMPI STOP t: JUMP u: 1 END v: 2 END",
+    ),
+    (
+        Fault::CopyFallsElsewhere,
+        "@u @t JUMP u: @v @t JUMP t: A @w JUMPI 5 POP w: JUMP v: 1 END",
     ),
     (
         Fault::ConstantOfTheNext,

@@ -33,6 +33,8 @@ pub(super) struct Made {
     by: u32,
     /// It may have become a constant.
     folds: bool,
+    /// The constant that it is, if it is one that jumps and offsets are computed by.
+    value: Option<U256>,
     /// Words whose limbs may be the result's.
     through: Vec<Rc<Word>>,
 }
@@ -52,6 +54,7 @@ impl Word {
         match self {
             Self::Constant(value) => Some(*value),
             Self::Known(_, word) => word.constant(),
+            Self::Result(made) => made.value,
             _ => None,
         }
     }
@@ -289,6 +292,10 @@ fn result(by: u32, opcode: u8, operands: &[Rc<Word>]) -> Made {
     );
     Made {
         by,
+        value: match operands {
+            [a, b] if opcode == op::AND => a.constant().zip(b.constant()).map(|(a, b)| a & b),
+            _ => None,
+        },
         folds: all || one && moves,
         through: match opcode {
             // The flags, the other way round.

@@ -6,7 +6,7 @@ use crate::frame::{
     x64::{BIAS, Routines},
 };
 use iced_x86::{Code, ConditionCode, Instruction, Mnemonic, OpKind, Register};
-use std::{collections::BTreeMap, mem::offset_of, ops::RangeInclusive};
+use std::{collections::BTreeMap, mem::offset_of};
 
 /// Where 64 bits of a word come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +135,7 @@ impl Machine {
     }
 
     /// What holds on two ways that meet within, or just behind, the instructions `by`.
-    pub(super) fn join(&mut self, other: &Self, by: RangeInclusive<u32>) -> Result<(), Wrong> {
+    pub(super) fn join(&mut self, other: &Self, by: &[u32]) -> Result<(), Wrong> {
         ensure!(
             self.top == other.top,
             "two ways meet with tops {} and {}",

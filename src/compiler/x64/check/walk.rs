@@ -235,10 +235,11 @@ impl Checker<'_> {
         );
         let mut joined = before.machine.clone();
         // Instructions without code may have begun since.
-        let at = way.at.unwrap_or(u32::MAX);
-        let first = self.marks.get(&ip).and_then(|marks| marks.first());
-        let by = first.map_or(at, |mark| mark.at.saturating_sub(1))..=at;
-        joined.join(&way.machine, by)?;
+        let marks = self.marks.get(&ip).into_iter().flatten();
+        let before_first = marks.clone().next().map(|mark| mark.at.saturating_sub(1));
+        let mut by: Vec<u32> = marks.map(|mark| mark.at).collect();
+        by.extend(before_first.into_iter().chain(way.at));
+        joined.join(&way.machine, &by)?;
         let stale = before.stale | way.stale;
         if joined == before.machine && stale == before.stale {
             return Ok(false);
@@ -479,42 +480,51 @@ impl Checker<'_> {
         if way.at.is_some_and(|at| u64::from(self.inst(at).pc) == pc) {
             return self.canonical(way, 0);
         }
-        if pc == u64::from(way.start) {
+        let again = if pc == u64::from(way.start) {
+            Self::begins_again(way)
+        } else {
+            Err(format!("leaves to {pc} from {:?}", way.at))
+        };
+        if again.is_ok() {
             self.leaves += 1;
-            let Machine {
-                paid,
-                gas,
-                wrote,
-                top,
-                slots,
-                ..
-            } = &way.machine;
-            ensure!(!wrote, "a run is begun again that has written memory");
-            ensure!(
-                !way.stale,
-                "a run is begun again that has seen memory or gas before memory grew"
-            );
-            ensure!(*paid == 0 && *gas >= 0, "{paid} gas was paid for nothing");
-            ensure!(*top == 0, "the top is at {top} at a run's start");
-            for (at, limb) in slots.range(..0) {
-                ensure!(
-                    *limb == Limb::Of(Origin::Slot(*at)),
-                    "a run is begun again without {at}"
-                );
-            }
             return Ok(());
         }
+        // A copy of what the run starts with may be behind.
         let behind = way
             .at
             .map(|at| self.inst(at))
             .map(|inst| inst.pc + len(&inst));
-        ensure!(
-            behind.map(u64::from) == Some(pc),
-            "leaves to {pc} from {:?}",
-            way.at
-        );
+        if behind.map(u64::from) != Some(pc) {
+            return again;
+        }
         self.done(way)?;
         self.canonical(way, 0)
+    }
+
+    /// K1: whether all is as it was at the run's start.
+    fn begins_again(way: &Way) -> Result<(), Wrong> {
+        let Machine {
+            paid,
+            gas,
+            wrote,
+            top,
+            slots,
+            ..
+        } = &way.machine;
+        ensure!(!wrote, "a run is begun again that has written memory");
+        ensure!(
+            !way.stale,
+            "a run is begun again that has seen memory or gas before memory grew"
+        );
+        ensure!(*paid == 0 && *gas >= 0, "{paid} gas was paid for nothing");
+        ensure!(*top == 0, "the top is at {top} at a run's start");
+        for (at, limb) in slots.range(..0) {
+            ensure!(
+                *limb == Limb::Of(Origin::Slot(*at)),
+                "a run is begun again without {at}"
+            );
+        }
+        Ok(())
     }
 
     /// A routine that comes back; false if what follows is not this way's.
