@@ -16,6 +16,7 @@
 #[path = "../tests/blocks/mod.rs"]
 mod blocks;
 mod harness;
+#[allow(dead_code, reason = "other benchmarks draw other charts")]
 #[path = "harness/svg.rs"]
 mod svg;
 

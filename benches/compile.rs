@@ -1,14 +1,15 @@
 //! What compiling costs, at both tiers, in processor time of the thread that compiles.
 //!
-//! `cargo bench --bench compile [-- SECTION] [--json FILE]`; the sections are `contracts` (those of
-//! `examples/contracts`), `sizes` (generated code from 64 bytes to 24 KiB: does the time grow with
-//! the length?), `worst` (24 KiB each of what is dear to compile, as a share of the time that
+//! `cargo bench --bench compile [-- SECTION] [--json FILE] [--svg FILE]`; the sections are `contracts`
+//! (those of `examples/contracts`), `sizes` (generated code from 64 bytes to 24 KiB: does the time grow
+//! with the length?), `worst` (24 KiB each of what is dear to compile, as a share of the time that
 //! `RuntimeTuning` gives one compilation by default; one compilation each), `corpus`: all codes of
 //! the JSON files, objects of names and hexadecimal codes, that the environment variable
-//! `REVMC_JIT_CODES` lists, separated by colons; one compilation each, and `trials`: what trying the
-//! programs of these codes costs beside compiling them, without samples of real calls, and how many of
-//! their blocks it covers: with the default budget, or with so many milliseconds each as
-//! `REVMC_JIT_TRIAL_MS` says; without such files, of the contracts. A difference fails the benchmark.
+//! `REVMC_JIT_CODES` lists, separated by colons, one compilation each, with a chart of time by length;
+//! and `trials`: what trying the programs of these codes costs beside compiling them, without samples of
+//! real calls, and how many of their blocks it covers: with the default budget, or with so many
+//! milliseconds each as `REVMC_JIT_TRIAL_MS` says. A difference fails the benchmark. Without such files,
+//! the codes are those of the blocks that come with the crate.
 
 #[allow(dead_code)]
 #[path = "../tests/common/asm.rs"]
@@ -24,6 +25,9 @@ mod harness;
 #[allow(dead_code)]
 #[path = "../tests/common/rng.rs"]
 mod rng;
+#[allow(dead_code, reason = "other benchmarks draw other charts")]
+#[path = "harness/svg.rs"]
+mod svg;
 #[allow(dead_code, unused_imports, reason = "the tests use more")]
 #[path = "../tests/common/types.rs"]
 mod types;
@@ -254,11 +258,11 @@ fn percentile(sorted: &[f64], hundredths: usize) -> Spread {
     )
 }
 
-/// The files that `REVMC_JIT_CODES` lists, and the codes in each.
+/// The files that `REVMC_JIT_CODES` lists, or the crate's own, and the codes in each.
 fn listed() -> Vec<(String, Vec<Bytes>)> {
-    let paths = std::env::var_os("REVMC_JIT_CODES").unwrap_or_default();
-    let paths = std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty());
-    paths
+    let own = format!("{}/codes.json", blocks::format::OWN);
+    let paths = std::env::var_os("REVMC_JIT_CODES").unwrap_or(own.into());
+    std::env::split_paths(&paths)
         .map(|path| {
             let text = std::fs::read_to_string(&path);
             let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -274,15 +278,10 @@ fn listed() -> Vec<(String, Vec<Bytes>)> {
 
 /// Tries the programs of codes.
 fn trials(session: &mut Session) {
-    let mut corpora = listed();
-    if corpora.is_empty() {
-        let contracts = codes::codes().into_iter().map(|(_, code)| code);
-        corpora.push(("examples/contracts".to_owned(), contracts.collect()));
-    }
     let fixed = std::env::var("REVMC_JIT_TRIAL_MS").ok();
     let fixed = fixed.map(|ms| Duration::from_millis(ms.parse().expect("milliseconds")));
     let mut differences = 0;
-    for (name, codes) in corpora {
+    for (name, codes) in listed() {
         let title = format!("trying the programs of the {} codes of {name}", codes.len());
         let columns = ["median", "p99", "worst", "all"];
         let mut table = Table::new(title, &columns);
@@ -361,27 +360,33 @@ fn trials(session: &mut Session) {
 }
 
 fn corpus(session: &mut Session) {
+    let mut points = [Vec::new(), Vec::new()];
     for (name, codes) in listed() {
-        let title = format!("compiling the {} codes of {name}", codes.len());
-        let columns = ["median", "p99", "worst", "all"];
-        let mut table = Table::new(title, &columns);
-        for tier in TIERS {
-            let (mut times, mut native, mut bytes) = (Vec::new(), Vec::new(), [0, 0]);
-            for code in &codes[..session.at_most(codes.len())] {
+        // Time in milliseconds, bytes of machine code, and of bytecode; the tiers in turns.
+        let mut compiled: [Vec<[f64; 3]>; 2] = Default::default();
+        for code in &codes[..session.at_most(codes.len())] {
+            for (tier, compiled) in TIERS.into_iter().zip(&mut compiled) {
                 match compile(code, tier) {
-                    Ok((time, len)) => {
-                        times.push(time * 1e-6);
-                        native.push(len as f64 / code.len().max(1) as f64);
-                        bytes = [bytes[0] + len, bytes[1] + code.len()];
-                    }
+                    Ok((time, len)) => compiled.push([time * 1e-6, len as f64, code.len() as f64]),
                     Err(error) => println!("{} bytes not compiled: {error}", code.len()),
                 }
             }
-            let all = times.iter().sum();
-            let share = bytes[0] as f64 / bytes[1] as f64;
-            for (what, mut samples, all) in
-                [("ms", times, all), ("native bytes/byte", native, share)]
-            {
+        }
+        let title = format!("compiling the {} codes of {name}", codes.len());
+        let columns = ["median", "p99", "worst", "all"];
+        let mut table = Table::new(title, &columns);
+        for (tier, compiled) in TIERS.into_iter().zip(&compiled) {
+            let sum = |at: usize| compiled.iter().map(|figures| figures[at]).sum::<f64>();
+            let times = compiled.iter().map(|[time, ..]| *time).collect();
+            let native = compiled.iter().map(|[_, len, of]| len / of.max(1.0));
+            for (what, mut samples, all) in [
+                ("ms", times, sum(0)),
+                (
+                    "native bytes/byte",
+                    native.collect::<Vec<_>>(),
+                    sum(1) / sum(2),
+                ),
+            ] {
                 samples.sort_by(f64::total_cmp);
                 let [median, p99, worst] = [50, 99, 100].map(|n| percentile(&samples, n));
                 let cells = [median, p99, worst, Spread::exact(all)];
@@ -389,7 +394,44 @@ fn corpus(session: &mut Session) {
             }
         }
         session.add(table);
+        for (points, compiled) in points.iter_mut().zip(&compiled) {
+            points.extend(compiled.iter().map(|[time, _, of]| (*of, *time)));
+        }
     }
+    if let Some(file) = &session.svg {
+        std::fs::write(file, chart(&points)).expect("the chart can be written");
+    }
+}
+
+/// Codes shorter than this are not drawn: the few there are would take a quarter of the chart.
+const LEAST_DRAWN: f64 = 20.0;
+
+/// Time of each compilation by the length of the bytecode.
+fn chart(points: &[Vec<svg::Point>; 2]) -> String {
+    let drawn = |point: &&svg::Point| point.0 >= LEAST_DRAWN;
+    let [first, second] = points
+        .each_ref()
+        .map(|points| points.iter().filter(drawn).copied().collect::<Vec<_>>());
+    let (width, height) = (860.0, 470.0);
+    let mut body = String::new();
+    let head = "Compile time by size of the bytecode";
+    svg::text(&mut body, "h", 10.0, 26.0, head);
+    let area = svg::Area {
+        x: 50.0,
+        y: 70.0,
+        width: width - 80.0,
+        height: 330.0,
+    };
+    let title = "processor time of one compilation, ms";
+    let series = [("tier 1", &first[..]), ("tier 2", &second[..])];
+    let guide = ("1 ms per KiB", 1.0 / 1024.0);
+    svg::scatter(&mut body, area, title, "bytes of bytecode", guide, &series);
+    let remark = format!(
+        "{} contracts, each compiled once at each tier; lines: medians of sizes within a factor of two",
+        first.len()
+    );
+    svg::text(&mut body, "m", area.x, 448.0, &remark);
+    svg::document(width, height, &body)
 }
 
 fn main() -> ExitCode {

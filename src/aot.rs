@@ -36,7 +36,7 @@ pub const REGALLOC_VERSION: &str = "0.15.2";
 pub struct BuildOptions {
     /// Optimisation setting.
     pub tier: Tier,
-    /// Whether the front end's own checks are compiled in.
+    /// Whether checks of the compiler's own assumptions are compiled in.
     pub debug_assertions: bool,
 }
 
@@ -138,10 +138,9 @@ pub fn builds(
 /// ```
 ///
 /// # Errors
-/// [`Error::Compile`]; [`Error::Code`] and
-/// [`Error::Miscompiled`] of a trial; [`Error::Artifact`] with [`ArtifactError::Unsupported`] where artifacts are not
-/// implemented, with [`ArtifactError::TooLarge`] for code beyond
-/// [`MAX_TEXT_LEN`](artifact::object::MAX_TEXT_LEN).
+/// [`Error::Compile`]; [`Error::Code`] and [`Error::Miscompiled`] of a trial; [`Error::Artifact`] with
+/// [`ArtifactError::Unsupported`] where artifacts are not implemented, with [`ArtifactError::TooLarge`]
+/// for code beyond [`MAX_TEXT_LEN`](artifact::object::MAX_TEXT_LEN).
 pub fn make(
     bytecode: &[u8],
     spec_id: SpecId,
@@ -179,8 +178,7 @@ pub fn make(
 
 /// Makes an artifact of `code`, which this process compiled with `options` for `rules` from
 /// `bytecode_len` bytes of bytecode with the hash of `program` (Q2); `trial` is what its trial came to,
-/// if there was one. Pure computation: no compiler,
-/// assembler or linker runs, nothing is stored.
+/// if there was one. Pure computation: no compiler, assembler or linker runs, nothing is stored.
 ///
 /// # Errors
 /// [`ArtifactError::Unsupported`] where artifacts are not implemented, [`ArtifactError::TooLarge`]

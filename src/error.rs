@@ -54,7 +54,7 @@ pub enum Error {
     LargerThanCache {
         /// Bytes the program maps.
         len: usize,
-        /// [`RuntimeTuning::resident_code_cache_bytes`](crate::RuntimeTuning).
+        /// [`RuntimeTuning::resident_code_cache_bytes`](crate::RuntimeTuning), or `aot_code_cache_bytes`.
         max: usize,
     },
     /// The compilation used more processor time than

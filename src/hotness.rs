@@ -57,6 +57,7 @@ pub(crate) struct Sketch {
     gas_per_miss: u64,
 }
 
+/// H1: both are stored at once.
 const fn word(tag: u32, heat: u32) -> u64 {
     (tag as u64) << 32 | heat as u64
 }
@@ -179,6 +180,7 @@ impl Sketch {
         }
     }
 
+    /// The bucket and the tag of a key (H3).
     #[inline(always)]
     fn place(&self, key: &RuntimeCacheKey) -> (&Bucket, u32) {
         let hash = fold(key.prefix() ^ self.seed[0], self.seed[1]);

@@ -1,8 +1,25 @@
-//! Just-in-time and ahead-of-time compilation of EVM bytecode for Ethereum clients, without LLVM.
+//! Hot Ethereum contracts as native code, beside the interpreter of a client on revm, without LLVM.
 //!
 //! A client holds a [`JitBackend`] and asks it, for each frame, how to run the contract. The
 //! answer is a [`CompiledProgram`], or the reason to interpret. What is called often becomes
-//! native code in the background; the thread that executes blocks never waits for it.
+//! native code in the background; the thread that executes blocks never waits for it. Native code
+//! decides only success: calls, storage, gas that runs out, every failure and every end of a frame are
+//! the client's own interpreter's.
+//!
+//! ```
+//! # #[cfg(feature = "revm")] {
+//! # use revm::{Context, MainBuilder, MainContext, database::InMemoryDB};
+//! # use revmc_jit::{JitBackend, RuntimeConfig, revm::JitEvm};
+//! let jit = JitBackend::new(RuntimeConfig::default())?; // one for the whole client
+//! let evm = Context::mainnet().with_db(InMemoryDB::default()).build_mainnet();
+//! let mut evm = JitEvm::new(evm, jit.clone()); // the one line that changes
+//! # let _ = &mut evm;
+//! # }
+//! # Ok::<(), revmc_jit::Error>(())
+//! ```
+//!
+//! README has the same with a transaction, what is promised and what is not, figures, and how to embed
+//! and operate it; SECURITY.md says which test answers which fear.
 //!
 //! # The road of a lookup
 //!
@@ -16,22 +33,41 @@
 //! The backend thread receives the message and admits it: is the code eligible, is its hash the
 //! key's, is it neither resident, nor under way, nor resting after a failure? A worker compiles it
 //! ([`compiler`]) within a budget of time and size, and compares the program with the interpreter
-//! ([`trial`]). The backend thread publishes the program in the map, or a negative entry with a growing retry
-//! delay. What stays hot is compiled again, optimised; what is not used, or does not fit, goes.
+//! ([`trial`]). The backend thread publishes the program in the map, or a negative entry with a growing
+//! retry delay. What stays hot is compiled again, optimised; what is not used, or does not fit, goes.
+//!
+//! # The road of a frame
+//!
+//! The program is admitted for the frame: the same code, fork and prices. Machine code gets a
+//! [`NativeFrame`](frame::NativeFrame) with stack, gas and memory of revm's interpreter, and runs what
+//! surely succeeds. For every other instruction it writes its state back and calls the function of the
+//! client's instruction table; where something fails, it leaves, and the interpreter goes on from there
+//! ([`revm`]).
+//!
+//! # The road of an artifact
+//!
+//! With a [store](RuntimeConfig::store), what becomes hot ([`RuntimeConfig::aot`]) or is
+//! [prepared](JitBackend::prepare_aot) is kept there once it was compiled and tried, under a name that
+//! holds all that decides its code ([`mod@aot`]). The next process reads the names, loads what was hot
+//! before anybody misses it and the rest when it is missed, and runs nothing that is not verified
+//! ([`artifact`]).
 //!
 //! # Where to look
 //!
 //! | | |
 //! |---|---|
 //! | [`JitBackend`] | every method, and what blocks |
+//! | [`revm`] | frames, whole transactions (feature `revm`), factories (feature `alloy-evm`), inspectors |
 //! | [`config`] | every choice and every number |
 //! | [`stats`] | every counter and gauge |
+//! | [`Error`] | what can fail, and on whom it is |
 //! | [`CompilationEvent`] | what is told about each compilation |
 //! | [`resident`] | the map, usable by itself |
-//! | [`compiler`] | the compiler, usable by itself |
+//! | [`compiler`], [`frame`] | the compiler, usable by itself, and the ABI of its code |
 //! | [`trial`] | what a program has to pass before it is published |
 //! | [`Chain`] | the rules of a chain other than mainnet |
 //! | [`artifact`], [`aot`] | native code that outlives the process, and what may be loaded |
+//! | `revmc` (feature of that name) | revmc's translator, for clients on revm 10 |
 //!
 //! This crate writes no log and knows no metrics library. `examples/metrics` wires
 //! [`RuntimeStatsSnapshot::values`] to an exporter, `examples/logging.rs` the `on_compilation`

@@ -1,6 +1,7 @@
 //! What the documents name exists: files, tests, examples, benchmarks, settings, links.
 //!
-//! Checked in every `*.md` beside `Cargo.toml`: spans in backticks and lines of code blocks.
+//! Checked in every `*.md` beside `Cargo.toml` and in the rooms' README: spans in backticks and lines of
+//! code blocks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,12 @@ const ROOMS: [&str; 6] = ["src", "tests", "benches", "examples", "fuzz", ".ci"];
 
 fn documents() -> Vec<(String, String)> {
     let files = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap());
-    let mut found: Vec<_> = files
-        .filter_map(|file| Some((file.file_name().into_string().ok()?, file.path())))
-        .filter(|(name, _)| name.ends_with(".md"))
-        .map(|(name, path)| (name, fs::read_to_string(path).unwrap()))
+    let beside = files.filter_map(|file| file.file_name().into_string().ok());
+    let below = ROOMS.map(|room| format!("{room}/README.md"));
+    let names = beside.chain(below).filter(|name| name.ends_with(".md"));
+    let mut found: Vec<_> = names
+        .filter_map(|name| Some((fs::read_to_string(root().join(&name)).ok()?, name)))
+        .map(|(text, name)| (name, text))
         .collect();
     found.sort();
     found
@@ -151,15 +154,15 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// What is wrong with the target of a link.
-fn broken(target: &str, document: &str) -> Option<String> {
+/// What is wrong with the target of a link in a document of this name.
+fn broken(target: &str, name: &str, document: &str) -> Option<String> {
     if target.starts_with("http") {
         return None;
     }
     let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
     let text = match file {
         "" => document.to_owned(),
-        _ => match fs::read_to_string(root().join(file)) {
+        _ => match fs::read_to_string(root().join(name).with_file_name(file)) {
             Ok(text) => text,
             Err(error) => return Some(format!("{file}: {error}")),
         },
@@ -184,11 +187,33 @@ fn what_the_documents_name_exists() {
         for (at, _) in text.match_indices("](") {
             checked += 1;
             let target = text[at + 2..].split(')').next().unwrap_or_default();
-            problems.extend(broken(target, &text).map(|problem| format!("{name}: {problem}")));
+            problems
+                .extend(broken(target, &name, &text).map(|problem| format!("{name}: {problem}")));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(checked > 200, "only {checked} spans and links were found");
+}
+
+#[test]
+fn every_knob_is_in_its_table_and_in_the_readme() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let readme = read("README.md");
+    let mut knobs = 0;
+    for path in ["src/config/mod.rs", "src/config/tuning.rs"] {
+        let source = read(path);
+        let fields = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("    pub "));
+        let names = fields.filter_map(|field| Some(field.split_once(": ")?.0));
+        for name in names.filter(|name| !name.contains(' ')) {
+            knobs += 1;
+            assert!(has_word(&readme, name), "README.md does not name {name}");
+            let row = format!("| `{name}` | ");
+            assert!(source.contains(&row), "{path} has no row for {name}");
+        }
+    }
+    assert!(knobs > 50, "only {knobs} knobs were found");
 }
 
 #[test]
@@ -216,9 +241,11 @@ fn what_does_not_exist_is_found() {
     ] {
         assert_eq!(problem(right, sources), None, "{right}");
     }
-    assert!(broken("#missing", "# Heading").is_some());
-    assert!(broken("NOTHING.md", "").is_some());
-    assert_eq!(broken("#two-words", "## Two words"), None);
+    assert!(broken("#missing", "README.md", "# Heading").is_some());
+    assert!(broken("NOTHING.md", "README.md", "").is_some());
+    assert!(broken("charts/lookup.svg", "README.md", "").is_some());
+    assert_eq!(broken("charts/lookup.svg", "benches/README.md", ""), None);
+    assert_eq!(broken("#two-words", "README.md", "## Two words"), None);
     assert_eq!(
         spans("a `b` c `d`\n```sh\ne # f\n```\n```rust\ng\n```\n"),
         ["b", "d", "e"]

@@ -98,6 +98,7 @@ impl Default for DirOptions {
 /// the same name changes nothing: the name says all that decides what the code does.)
 #[derive(Debug)]
 pub struct DirArtifactStore {
+    /// What every operation is relative to (D2).
     folder: OwnedFd,
     path: PathBuf,
     options: DirOptions,
@@ -200,6 +201,7 @@ impl DirArtifactStore {
         let mut file = match sys::open_entry(&self.folder, name) {
             Ok(file) => file,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            // D2.
             Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
                 return Err(file_error(name, FileProblem::Symlink));
             }
@@ -436,6 +438,7 @@ impl ArtifactStore for DirArtifactStore {
         let replaced = sys::entry_status(&self.folder, &name)
             .ok()
             .map(|status| status.len);
+        // D4: the next piece, and no more.
         let removed = self.with_room(|room| {
             room.look(&self.folder, |name| {
                 if is_temporary(name) {

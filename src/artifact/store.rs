@@ -64,8 +64,8 @@ pub struct Stored {
 
 /// A place that keeps artifacts over restarts of the process.
 ///
-/// Used from the backend's workers, its thread that stores, and by callers of its commands only: every method may block on
-/// storage. None is called on an execution thread.
+/// Used from the backend's workers, its thread that stores, and by callers of its commands only: every
+/// method may block on storage. None is called on an execution thread.
 ///
 /// A store keeps bytes, and what it returns is no more than that: a
 /// [`TrustedStore`](super::TrustedStore), which a store has to be wrapped in, decides what may be

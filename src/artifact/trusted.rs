@@ -145,7 +145,7 @@ impl TrustedStore {
         Ok(Some(Verified::new(artifact)))
     }
 
-    /// Stores an artifact.
+    /// Stores an artifact. Blocks on storage, as everything below does.
     ///
     /// # Errors
     /// As [`ArtifactStore::store`] and [`Verified::seal`].

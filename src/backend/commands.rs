@@ -64,8 +64,8 @@ impl JitBackend {
     /// # Errors
     ///
     /// Why it is not resident: any [`Error`] but the ones of configuration. A contract that failed
-    /// is not compiled again before its retry delay has passed ([`Error::RecentlyFailed`]);
-    /// [`clear_resident`](Self::clear_resident) forgets failures. A [`pause`](Self::pause) that
+    /// is not compiled again before its retry delay has passed ([`Error::RecentlyFailed`]), or a
+    /// [`clear_resident`](Self::clear_resident) came. A [`pause`](Self::pause) that
     /// begins before a worker has taken the job answers [`Error::Paused`].
     pub fn compile_jit_sync(&self, request: LookupRequest) -> Result<()> {
         self.compile_sync(self.started()?, &request.key, &request.code, Road::Jit)
@@ -99,7 +99,8 @@ impl JitBackend {
 
     /// Drops every resident program, every remembered failure and all heat, and waits until that
     /// is done. What was asked for before this and is not finished is cancelled; it does not come
-    /// back. Programs that callers hold stay valid until they are dropped.
+    /// back. Programs that callers hold stay valid until they are dropped. That a key was
+    /// [miscompiled](Error::Miscompiled) is not forgotten.
     ///
     /// ```
     /// # use revmc_jit::{Error, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig};
@@ -117,8 +118,8 @@ impl JitBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`], [`Error::Forked`], [`Error::WouldDeadlock`]. Nothing to clear, with the threads never started, is
-    /// not an error.
+    /// [`Error::Stopped`], [`Error::Forked`], [`Error::WouldDeadlock`]. Nothing to clear, with the
+    /// threads never started, is not an error.
     pub fn clear_resident(&self) -> Result<()> {
         match self.0.core.get() {
             Some(core) => core.ask(Command::ClearResident),
@@ -172,7 +173,7 @@ impl JitBackend {
         self.count_rejected(sent);
     }
 
-    /// [`prepare_aot`](Self::prepare_aot) for each of them.
+    /// [`prepare_aot`](Self::prepare_aot) for each of them, each of which waits for room in the channel.
     pub fn prepare_aot_batch(&self, requests: Vec<AotRequest>) {
         requests
             .into_iter()

@@ -41,7 +41,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Stops the workers and the thread that stores when it goes, however the backend thread ends, or does not begin.
+/// Stops the workers and the thread that stores when it goes, however the backend thread ends, or does
+/// not begin.
 struct PoolGuard {
     pool: Arc<Pool<CompileWork>>,
     keeper: Option<Arc<Keeper>>,
@@ -147,6 +148,7 @@ impl Core {
         );
         let (done_tx, done) = sync_channel(0);
         let spawned = thread::Builder::new().name(name.clone()).spawn(move || {
+            // L1: nothing that is moved in here leads to the handle or to `Core`.
             // Dropped last, whatever happens in between.
             let _done = done_tx;
             let _guard = guard;

@@ -60,7 +60,7 @@ impl Keep {
         self.artifact.library().len() + self.artifact.data().len()
     }
 
-    /// Tells what became of it.
+    /// Tells what became of it (K2).
     fn tell(self, shared: &Shared, tx: &SyncSender<Command>, outcome: Result<Kept, StoreError>) {
         let (kept, store_error) = match outcome {
             Ok(kept) => (kept, None),
@@ -266,7 +266,7 @@ impl Keeper {
             if state.is_over() {
                 return None;
             }
-            // Relaxed: the number only says when to look again.
+            // K4. Relaxed: the number only says when to look again.
             let rests = self.paused.load(Relaxed) > 0 && state.until.is_none();
             let task = if rests { None } else { state.queue.pop_front() };
             if let Some(task) = task {

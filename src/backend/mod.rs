@@ -6,7 +6,7 @@
 //! | `core` | what a started backend consists of |
 //! | `runtime`, `admission`, `outcome`, `warm` | the backend thread |
 //! | `jobs`, `ledger`, `failures`, `costs`, `heat` | its books |
-//! | `compile` | what workers do |
+//! | `compile`, `keeper` | what workers do, and what the thread that stores does |
 //! | `shared`, `persist`, `allowance`, `samples` | what all of these have in common |
 //! | `request`, `job`, `answers` | messages, and what callers ask and are answered |
 //!
@@ -82,16 +82,19 @@ use std::{
 ///
 /// [`lookup`](Self::lookup), [`lookup_ref`](Self::lookup_ref),
 /// [`lookup_borrowed`](Self::lookup_borrowed), [`lookup_with`](Self::lookup_with),
-/// [`get_compiled`](Self::get_compiled), [`record_interpreted`](Self::record_interpreted),
-/// [`stats`](Self::stats), [`pause`](Self::pause) and [`resume`](Self::resume) never wait for
-/// anything (in [blocking mode](RuntimeConfig::blocking), lookups do). The others are commands;
-/// each says what it waits for. On the backend's own threads, where `on_compilation` is called, a
-/// command that would have to wait is refused.
+/// [`get_compiled`](Self::get_compiled), [`get_compiled_tracked`](Self::get_compiled_tracked),
+/// [`record_interpreted`](Self::record_interpreted), [`record_input`](Self::record_input),
+/// [`enabled`](Self::enabled), [`stats`](Self::stats), [`pause`](Self::pause) and
+/// [`resume`](Self::resume) never wait for anything (in [blocking mode](RuntimeConfig::blocking),
+/// lookups do). The others are commands; each says what it waits for. On the backend's own threads,
+/// where `on_compilation` is called, a command that would have to wait is refused.
 ///
 /// # Frames
 ///
-/// A frame that a program has suspended at a call cannot be continued by the interpreter. Look a
-/// contract up once per frame, and keep the program until the frame is done.
+/// A program may be looked up each time a frame goes on, at its beginning and behind each call: a frame
+/// that was suspended natively can be continued by the interpreter, and the other way round
+/// ([`revm`](crate::revm)). Not so with [revmc's front end](RuntimeConfig::front_end): there the program
+/// that has begun a frame is kept until the frame is done.
 ///
 /// # Forking
 ///
@@ -155,7 +158,8 @@ impl JitBackend {
     }
 
     /// A backend with this configuration, started if it is
-    /// [`enabled`](RuntimeConfig::enabled).
+    /// [`enabled`](RuntimeConfig::enabled). Blocks while the threads start and the index of the
+    /// [`store`](RuntimeConfig::store) is read.
     ///
     /// ```
     /// use revmc_jit::{ConfigError, Error, JitBackend, RuntimeConfig};
@@ -202,8 +206,9 @@ impl JitBackend {
         self.0.mode.load(Relaxed) != OFF && !self.0.core.get().is_some_and(dead)
     }
 
-    /// Switches lookups on, starting the threads the first time, or off. Off is a switch for
-    /// lookups alone: what is resident stays, and commands go on.
+    /// Switches lookups on, or off. The first time on it starts the threads, and blocks as
+    /// [`new`](Self::new) does. Off is a switch for lookups alone: what is resident stays, and commands
+    /// go on.
     ///
     /// ```
     /// let backend = revmc_jit::JitBackend::disabled();

@@ -3,9 +3,10 @@
 //!
 //! # Invariants
 //!
-//! * **S1** The store is touched by workers, which load, by the thread that stores, which also reads and
-//!   writes the list of what is hot ([`keeper`](super::keeper)), and by callers of commands, never by an execution
-//!   thread, nor by the backend thread, which would hold everything up while a disk does.
+//! * **S1** The store is touched by workers, which load, and delete what is damaged; by the thread that
+//!   stores, which also reads and writes the list of what is hot ([`keeper`](super::keeper)); by who starts
+//!   the backend, for the index, and by callers of commands. Never by an execution thread, nor by the
+//!   backend thread, which would hold everything up while a disk does.
 //! * **S2** An artifact of a request that was made before a clear of the store is not in the store
 //!   after it: the request carries the epoch of its making, a clear begins a new one, and storing
 //!   holds the shared side of the lock that a clear holds alone.
@@ -46,6 +47,7 @@ const FULL_REST: Duration = Duration::from_secs(10);
 /// The configured store, and what this process asks of it.
 #[derive(Debug)]
 pub(super) struct Persist {
+    /// Whoever calls a method that blocks on it is one of S1's.
     store: TrustedStore,
     chain: Chain,
     options: BuildOptions,

@@ -11,8 +11,8 @@
 //!   the key, so that a wrong observation cannot take a contract's turn.
 //! * **B2** A key is in the ledger exactly if the map has a program for it; the map says that a key
 //!   failed only if it has none.
-//! * **B3** This thread waits for nothing but commands: not for workers, not for readers, not
-//!   for a store, nor for a thread that leaves an observation.
+//! * **B3** Until it stops, this thread waits for nothing but commands: not for workers, not for
+//!   readers, not for a store, nor for a thread that leaves an observation.
 //! * **B4** Each message, and each step of the clock, is contained: what panics in it (bytecode is
 //!   the caller's, and so is its destructor) is counted, B2 is restored, and the thread goes on.
 
@@ -152,6 +152,7 @@ impl Runtime {
         // A client that starts uses what is stored: the first observations come at once.
         let mut pause = SHORTEST_PAUSE.min(longest);
         while !self.shared.stopping() {
+            // B3: the one wait.
             let command = match commands.recv_timeout(pause) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,

@@ -5,10 +5,10 @@
 //! fault is built.
 //!
 //! To add one: name it below, with what goes wrong; ask for it where that goes wrong; and give it a row
-//! in the table of `src/trial/faults.rs`, which [`plant`](planting::plant)s it around a compilation and
+//! in the table of `src/trial/faults.rs`, which plants it around a compilation and
 //! sees whether the comparison with the interpreter notices. A fault that would write out of bounds ends
 //! the tests' process: one beside it that does not shows the same, and bounds of the stack have none.
-//! [`Planted::reached`](planting::Planted) says whether the compilation came by its place, so that a
+//! `Planted::reached` says whether the compilation came by its place, so that a
 //! program that does not reach it cannot pass for one that survives it. What is compiled by a worker is
 //! planted on the worker's thread.
 

@@ -51,9 +51,9 @@ pub struct RuntimeConfig {
     /// frames, and no artifacts: it needs `store` to be `None`.
     pub front_end: FrontEnd,
     /// Where artifacts are kept over restarts, and why what comes from there may run. Its index is
-    /// read when the backend starts; an
-    /// artifact is loaded when it is first used, or before, if it was hot in the last run
-    /// ([`warm_start_programs`](RuntimeTuning::warm_start_programs)). A store that fails is counted
+    /// read when the backend starts; an artifact is loaded when it is first used, or before, if it was
+    /// hot in the last run ([`warm_start_programs`](RuntimeTuning::warm_start_programs)). A store that
+    /// fails is counted
     /// ([`store_errors`](crate::RuntimeStatsSnapshot::store_errors),
     /// [`last_store_error`](crate::JitBackend::last_store_error)) and otherwise done without.
     pub store: Option<TrustedStore>,
@@ -90,7 +90,8 @@ pub struct RuntimeConfig {
     /// At most 4096 such folders, 16 MiB a file, and none begun beyond 1 GiB in a run of the backend; what has
     /// no room is counted ([`dumps_left_out`](crate::RuntimeStatsSnapshot::dumps_left_out)), and so is
     /// what cannot be written ([`dump_errors`](crate::RuntimeStatsSnapshot::dump_errors)). A file that is there
-    /// already is replaced; a symbolic link is not followed. A file system that hangs holds up the worker. What an artifact loads is not compiled, and not dumped.
+    /// already is replaced; a symbolic link is not followed. A file system that hangs holds up the worker.
+    /// What is loaded from an artifact is not compiled, and not dumped.
     pub dump_dir: Option<PathBuf>,
     /// Whether compiled code checks the compiler's own assumptions as it runs.
     pub debug_assertions: bool,
@@ -103,7 +104,8 @@ pub struct RuntimeConfig {
     /// ([`resident`](crate::resident)), also where the cheaper asymmetric one is available.
     pub symmetric_fences: bool,
     /// Called after every compilation, on the worker that did it; of an artifact, when the store has
-    /// answered, on the thread that stores. A slow callback holds up that thread and nothing else; a panic in it is contained and counted
+    /// answered, on the thread that stores. A slow callback holds up that thread and nothing else; a
+    /// panic in it is contained and counted
     /// ([`callback_panics`](crate::RuntimeStatsSnapshot::callback_panics)).
     ///
     /// To use the backend from inside, capture a [`WeakJitBackend`](crate::WeakJitBackend): a

@@ -1,13 +1,6 @@
 //! What the compiler has made of each contract, for a person to read: one folder each, named after the
-//! code's hash, the rules and the tier.
-//!
-//! | file | what is in it |
-//! |---|---|
-//! | `bytecode.hex` | the bytecode |
-//! | `passes.txt` | blocks, instructions, heights, demands, edges |
-//! | `code.s` | the machine code by bytecode instruction, disassembled |
-//! | `function.clif`, `function.asm` | what Cranelift was given, and its listing, where it had a part |
-//! | `difference.txt` | of a miscompiled program: all that it takes to see the difference again |
+//! code's hash, the rules and the tier. [`RuntimeConfig::dump_dir`](crate::RuntimeConfig::dump_dir) has the
+//! table of its files.
 
 use super::name;
 use crate::{

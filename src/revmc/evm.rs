@@ -98,6 +98,7 @@ fn register<'a, EXT, DB: Database>(handler: &mut EvmHandler<'a, EXT, DB>, backen
                 let program = suspended.borrow_mut().take(depth);
                 Some(program.ok_or_else(|| broken("no program is waiting for this frame"))?)
             }
+            // E1
             Stage::Fresh => {
                 suspended.borrow_mut().forget_from(depth);
                 // E4, E5

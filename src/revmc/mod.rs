@@ -2,7 +2,7 @@
 //!
 //! Only with the cargo feature `revmc`. revm 10 and alloy-primitives 0.7 are what revmc 0.1.0 speaks;
 //! [`interpreter`] and [`primitives`] are those versions. Whole transactions on revm 10 are in
-//! `evm`, with the cargo feature `revm-10`. A [`JitBackend`] with this [`front_end`] is for them; one for
+//! `evm`, with the cargo feature `revm-10`. A [`JitBackend`] with this [`front_end()`] is for them; one for
 //! today's revm may run beside it.
 //!
 //! The road of a compilation: [`compile`] hands the bytecode to revmc's translator, which drives

@@ -15,7 +15,7 @@ const PLENTY: [u64; 4] = [100_000, 200_000, 400_000, 1_000_000];
 /// Bytes of call data, at most.
 const MAX_DATA: usize = 2048;
 
-/// Makes inputs.
+/// Makes inputs (R2).
 pub(super) struct Generator<'a> {
     pub(super) rng: Rng,
     clues: &'a Clues,

@@ -48,8 +48,8 @@ pub(super) enum Event {
     },
 }
 
-/// Memory that the buffer of a frame's memory moves to, so that who keeps an address of it reads
-/// something else. What it has moved from stays allocated, for whoever has such an address.
+/// Memory that the buffer of a frame's memory moves to (R5). What it has moved from stays allocated, for
+/// whoever has an address of it.
 #[derive(Debug)]
 pub(super) struct Mover {
     buffer: Rc<RefCell<Vec<u8>>>,

@@ -22,9 +22,24 @@
 //! that both sides agree on has come by it. Machine code that writes where it must not, or never ends, does so
 //! in a trial, too.
 //!
+//! A trial is of one frame: what it calls or creates is not run but answered. Runs of the interpreter
+//! longer than 20,000 steps are compared with less gas only.
+//!
 //! A contract's own instructions and prices ([`Chain`](crate::Chain)) are in the trial what the rules
 //! say of them: static gas; behind an opcode that is not standard stands mainnet's instruction, on both
 //! sides.
+//!
+//! # Invariants
+//!
+//! * **R1** What a run does follows from the program, its bytecode and the [`Input`]: the host's answers
+//!   and the calls' outcomes are functions of the seed and the question. So two sides that ask the same
+//!   are told the same, and [`replay`] shows a difference again.
+//! * **R2** Which inputs are tried follows from the code and the [`Options`]; from the time only how
+//!   many.
+//! * **R3** A run that the interpreter does not end, or panics in, is none to compare, and covers nothing.
+//! * **R4** A panic goes no further than its run; on the machine code's side it is a difference.
+//! * **R5** Where the host is asked for prices, the memory of the machine code's side moves, if it is not
+//!   large. Where it was stays allocated and holds other bytes, so that an address that was kept shows.
 
 mod budget;
 mod calls;
@@ -237,6 +252,7 @@ impl Trial<'_> {
     fn compare(&mut self, input: &mut Input) -> Result<Option<u64>, String> {
         self.begun += 1;
         let Some(expected) = expected(self.bench, input, &mut self.coverage) else {
+            // R3.
             self.coverage.undo();
             return Ok(None);
         };

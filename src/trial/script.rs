@@ -1,4 +1,4 @@
-//! What the host of a trial answers: a function of a seed and the question, the same for both sides.
+//! What the host of a trial answers: a function of a seed and the question, the same for both sides (R1).
 
 use super::rng::{at_edges, hash};
 use alloy_primitives::{Address, B256, U256, keccak256};

@@ -262,6 +262,7 @@ impl<'a> Bench<'a> {
                 }
             }
         });
+        // R4.
         let broken = match catch_unwind(all) {
             Ok(ended) => ended.err(),
             Err(payload) => Some(message(&*payload)),

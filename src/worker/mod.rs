@@ -17,8 +17,8 @@
 //!
 //! Only the processor time of `Working` counts towards giving up: neither what comes after the job
 //! (callbacks), nor time in which the thread did not run. For a job that [waits](Work::waits), it is
-//! the time of `Working`. Replacements are a credit of as many as
-//! there are places; a worker that comes back gives its own back.
+//! the time of `Working`. Replacements are a credit of as many as there are places; a worker that comes
+//! back gives its own back.
 //!
 //! # Invariants
 //!
@@ -488,6 +488,7 @@ impl<W: Work> Pool<W> {
         }
     }
 
+    /// W2: from the return of [`take`](Self::take) to [`Work::finished`] nothing ends this early.
     fn run_job(&self, id: u64, job: W::Job) {
         let begin = Moment::now();
         // Unwind safety: a job's data is dropped after a panic, `Work` is shared and holds none.

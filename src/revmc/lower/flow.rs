@@ -147,6 +147,7 @@ impl Lowering {
             }
             Role::Exit | Role::Prologue => false,
         };
+        // K2
         if needs_stack_in_memory && let Some(stack) = &mut self.stack {
             stack.flush(&mut self.e);
         }

@@ -76,6 +76,7 @@ impl Memory {
         self.base = None;
     }
 
+    /// A check on the way here has made sure of it (F2).
     fn raise_floor(&mut self, end: u64) {
         self.floor = self.floor.max(end);
         if self.in_prefix {
@@ -141,6 +142,7 @@ impl Lowering {
             _ => None,
         };
         match known {
+            // F2
             Some(low) if low + size <= self.memory.floor => {}
             Some(low) => {
                 let available = Limb::Val(self.memory_size());

@@ -219,6 +219,7 @@ impl StackCache {
         }
     }
 
+    /// The word at `position`: the value that is known, or what memory holds (S2).
     pub(super) fn get(&mut self, e: &mut Emit, position: i32) -> Word {
         if let Some(&word) = self.words.get(&position) {
             return word;
