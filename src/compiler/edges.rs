@@ -4,7 +4,8 @@
 //! is known here. Every other way into a block is *dynamic*: from outside, or by the jump table.
 //! A *closed* block has static edges into it only, and *continues* another if that is one. Constants
 //! are followed through each block, and into a closed one as far as all that lead to it agree: a
-//! function returns by a static edge to whom alone calls it.
+//! function returns by a static edge to whom alone calls it. Blocks that nothing is known before, and
+//! that several ways lead to, are not closed: frames may enter them.
 //!
 //! # Contract
 //!
@@ -67,7 +68,7 @@ pub(super) struct Edges {
     pub(super) target: Target,
     /// The block that control falls into at its end.
     pub(super) falls: Option<u32>,
-    /// Whether static edges only lead to it (C1).
+    /// Whether static edges only may lead to it (C1).
     pub(super) closed: bool,
     /// Whether that is one, so that it continues another.
     pub(super) continues: bool,
@@ -123,7 +124,7 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
     let alone = scan_all(code, insts, blocks, &continues);
     for (index, edges) in found.iter_mut().enumerate() {
         edges.reaches = alone[index].reaches;
-        edges.closed = closed[index];
+        edges.closed |= continues[index];
         edges.continues = continues[index];
         edges.dynamic = dynamic[index] && !closed[index];
     }
@@ -192,7 +193,8 @@ fn ways(blocks: &Blocks, edges: &[Edges], pushes: &[u32]) -> (Vec<u32>, Vec<bool
 /// The constants on a stack, the top last; of what is below nothing is known.
 pub(super) type Stack = Vec<Option<u64>>;
 
-/// Runs through all blocks, through closed ones with what all that lead to them have pushed.
+/// Runs through all blocks, through closed ones with what all that lead to them have pushed. Those that
+/// something is known before then are said to be closed.
 pub(super) fn scan_all(
     code: &[u8],
     insts: &[Inst],
@@ -212,7 +214,9 @@ pub(super) fn scan_all(
         work.push(root);
         while let Some(index) = work.pop() {
             let mut stack = before[index].clone().unwrap_or_default();
-            let edges = scan(code, insts, blocks, index, &mut stack);
+            let known = closed[index] && stack.iter().any(Option::is_some);
+            let mut edges = scan(code, insts, blocks, index, &mut stack);
+            edges.closed = known;
             stack.drain(..stack.len().saturating_sub(MAX_FOLLOWED));
             found[index] = Some(edges);
             for next in edges.successors().filter(|&next| closed[next]) {
