@@ -13,6 +13,7 @@ mod effect;
 mod error;
 pub(crate) mod fault;
 mod flow;
+mod hash;
 mod isa;
 #[cfg(feature = "revmc")]
 pub(crate) mod limbs;

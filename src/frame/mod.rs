@@ -53,6 +53,9 @@ pub const LOOP_EXITS: u32 = 8;
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
 
+/// No program counter: that of an empty row in a table of them.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
 /// An instruction, by its program counter and opcode: the bytecode need not be read for it.
 pub const fn boundary_operand(pc: u32, opcode: u8) -> u64 {
     pc as u64 | (opcode as u64) << BOUNDARY_OPCODE_SHIFT

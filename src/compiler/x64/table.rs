@@ -17,10 +17,7 @@
 //! A jump reads one cache line of the buckets, which serve a kilobyte of code, and one of the
 //! destinations.
 
-use crate::{
-    compiler::{flow::Demand, program::buckets},
-    frame::STACK_LIMIT,
-};
+use crate::{compiler::flow::Demand, frame::STACK_LIMIT};
 
 /// Bytes in front of the buckets.
 const HEADER: usize = 12;
@@ -51,4 +48,12 @@ pub(super) fn table(at: usize, destinations: &[(u32, u32, Demand)]) -> Vec<u8> {
         }
     }
     table
+}
+
+/// For each 64 program counters the number of the first item there, or behind, and then how many items
+/// there are. The items are sorted by program counter.
+fn buckets<T>(items: &[T], pc: impl Fn(&T) -> u32) -> Vec<u32> {
+    let count = items.last().map_or(0, |last| pc(last) / 64 + 1);
+    let before = |bucket| items.partition_point(|item| pc(item) / 64 < bucket) as u32;
+    (0..=count).map(before).collect()
 }
