@@ -16,7 +16,10 @@
 //!
 //! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
 
+mod arithmetic;
+
 use super::{Exit, GAS_AHEAD, LOOP_EXITS, NOWHERE, at};
+use arithmetic::{arithmetic, div, mul, rem};
 use std::arch::naked_asm;
 
 /// `rbx` minus the frame's address: more of its fields are in reach of a short displacement.
@@ -52,6 +55,12 @@ pub struct Routines {
     /// Takes `edi`, an operator, and its operands in the frame's scratch; gives `ymm0`. All registers
     /// but X3's survive.
     pub arithmetic: Routine,
+    /// MUL of the operands in the frame's scratch; gives `ymm0`. All registers but X3's survive.
+    pub mul: Routine,
+    /// DIV, in the same way.
+    pub div: Routine,
+    /// MOD, in the same way.
+    pub rem: Routine,
     /// Takes `rdi`, an offset; gives `ymm0`. All registers but X3's survive.
     pub calldataload: Routine,
     /// JUMP, and JUMPI whose condition holds. Takes `rdi`, the jump table, `ecx` and `edx`, the multiplier
@@ -72,6 +81,9 @@ pub const ROUTINES: Routines = Routines {
     boundary,
     grow,
     arithmetic,
+    mul,
+    div,
+    rem,
     calldataload,
     jump,
     looped,
@@ -359,27 +371,6 @@ unsafe extern "C" fn grow() {
         memory = const at::MEMORY - BIAS,
         shim = const at::GROW,
         ahead = const GAS_AHEAD,
-        call = sym call_saving,
-    )
-}
-
-/// # Safety
-///
-/// X4.
-#[unsafe(naked)]
-unsafe extern "C" fn arithmetic() {
-    naked_asm!(
-        "push rsi",
-        "mov eax, edi",
-        "mov rax, [r15 + rax * 8 + {operations}]",
-        "lea rdi, [rbx + {scratch}]",
-        "mov rsi, rdi",
-        "call {call}",
-        "vmovdqu ymm0, [rbx + {scratch}]",
-        "pop rsi",
-        "ret",
-        operations = const at::ARITHMETIC,
-        scratch = const at::SCRATCH - BIAS,
         call = sym call_saving,
     )
 }
