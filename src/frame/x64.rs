@@ -52,6 +52,8 @@ pub struct Routines {
     /// Takes `rdi`, the length that is needed, and pays with what is left over [`GAS_AHEAD`]. The zero flag says that it cannot be had. All
     /// registers but `rdi` survive.
     pub grow: Routine,
+    /// The same where no vector register holds anything: only X2's survive.
+    pub grow_bare: Routine,
     /// Takes `edi`, an operator, and its operands in the frame's scratch; gives `ymm0`. All registers
     /// but X3's survive.
     pub arithmetic: Routine,
@@ -80,6 +82,7 @@ pub const ROUTINES: Routines = Routines {
     step,
     boundary,
     grow,
+    grow_bare,
     arithmetic,
     mul,
     div,
@@ -372,6 +375,57 @@ unsafe extern "C" fn grow() {
         shim = const at::GROW,
         ahead = const GAS_AHEAD,
         call = sym call_saving,
+    )
+}
+
+/// # Safety
+///
+/// X4.
+#[unsafe(naked)]
+unsafe extern "C" fn grow_bare() {
+    naked_asm!(
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "sub rsp, 8",
+        "xor eax, eax",
+        "sub r12, {ahead}",
+        "jb 2f",
+        "mov [rbx + {gas}], r12",
+        "mov rsi, rdi",
+        "lea rdi, [rbx - {bias}]",
+        "vzeroupper",
+        "call [r15 + {shim}]",
+        "mov r12, [rbx + {gas}]",
+        "mov r13, [rbx + {memory}]",
+        "vmovdqa ymm13, [rip + {masks}]",
+        "vmovdqa ymm14, [rip + {masks} + 32]",
+        "vpxor xmm15, xmm15, xmm15",
+        "2:",
+        "add r12, {ahead}",
+        "add rsp, 8",
+        "test eax, eax",
+        // `pop` leaves the flags alone.
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "ret",
+        bias = const BIAS,
+        gas = const at::GAS - BIAS,
+        memory = const at::MEMORY - BIAS,
+        shim = const at::GROW,
+        ahead = const GAS_AHEAD,
+        masks = sym MASKS,
     )
 }
 
