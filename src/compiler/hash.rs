@@ -4,6 +4,9 @@
 //! counter hashes to, or, where that is full, in the first line behind that is not. The rows of a line
 //! are filled in their order, so a search ends at a line whose last row is empty.
 //!
+//! The hash keeps the order of the program counters where they are spread evenly enough: what runs
+//! together stands together then, and fewer lines are read.
+//!
 //! # Invariants
 //!
 //! * **H1** No more than [`MAX_FULL`] lines that follow one another are full, and the last line of a
@@ -41,8 +44,8 @@ pub(crate) struct Layout {
     pub(crate) places: Vec<u32>,
     /// How many lines there are.
     pub(crate) lines: usize,
-    /// Rows that are not in the line that they hash to.
-    displaced: usize,
+    /// Lines that searches for all rows read beyond their first ones.
+    further: usize,
 }
 
 impl Layout {
@@ -50,15 +53,18 @@ impl Layout {
     /// many `lines` or more.
     pub(crate) fn new(pcs: &[u32], rows: usize, lines: usize) -> Self {
         let seed = pcs.iter().fold(0, |seed, pc| mix(seed ^ u64::from(*pc)));
+        let last = pcs.last().copied().unwrap_or(0);
         // With so many lines two program counters, at most, are in one.
-        let spread = (pcs.last().map_or(0, |last| *last / 2) + 1).next_power_of_two();
+        let spread = (last / 2 + 1).next_power_of_two();
         let mut lines = u32::try_from(lines.max(1)).unwrap_or(u32::MAX);
         while lines < spread {
-            let tried = (0..TRIES).filter_map(|n| {
-                let multiplier = mix(seed.wrapping_add(n)) as u32 | 1;
-                Self::with(pcs, rows, Hash { multiplier, lines })
-            });
-            if let Some(best) = tried.min_by_key(|layout| layout.displaced) {
+            let with = |multiplier| Self::with(pcs, rows, Hash { multiplier, lines });
+            let ordered = with(u32::MAX / last.saturating_add(1));
+            if let Some(ordered) = ordered.filter(|layout| layout.further <= pcs.len()) {
+                return ordered;
+            }
+            let tried = (0..TRIES).filter_map(|n| with(mix(seed.wrapping_add(n)) as u32 | 1));
+            if let Some(best) = tried.min_by_key(|layout| layout.further) {
                 return best;
             }
             lines = lines.saturating_add(lines / 4 + 1);
@@ -71,7 +77,7 @@ impl Layout {
     /// The one with this hash, if H1 holds.
     fn with(pcs: &[u32], rows: usize, hash: Hash) -> Option<Self> {
         let mut used = vec![0u8; hash.lines as usize + MAX_FULL + 1];
-        let (mut displaced, mut last) = (0, hash.lines as usize - 1);
+        let (mut further, mut last) = (0, hash.lines as usize - 1);
         let mut places = Vec::with_capacity(pcs.len());
         for &pc in pcs {
             let first = hash.line(pc);
@@ -80,7 +86,7 @@ impl Layout {
             let line = first + by;
             places.push((line * rows + usize::from(used[line])) as u32);
             used[line] += 1;
-            displaced += usize::from(by > 0);
+            further += by;
             last = last.max(line);
         }
         let full = |used: &u8| usize::from(*used) == rows;
@@ -92,7 +98,7 @@ impl Layout {
             hash,
             places,
             lines,
-            displaced,
+            further,
         })
     }
 }
@@ -160,7 +166,7 @@ mod tests {
         // The last resort.
         let spread = pcs.len().next_power_of_two();
         let layout = Layout::new(&pcs, 3, spread);
-        assert_eq!(layout.displaced, 0);
+        assert_eq!(layout.further, 0);
         for pc in 0..4000 {
             assert_eq!(read(&layout, &pcs, 3, pc), 1);
         }
@@ -170,6 +176,6 @@ mod tests {
     fn nearly_all_rows_stand_where_a_search_begins() {
         let pcs: Vec<u32> = (0..1000).map(|n| 23 * n + (n * n) % 17).collect();
         let layout = Layout::new(&pcs, 4, pcs.len() * 2 / 5);
-        assert!(layout.displaced < pcs.len() / 10, "{}", layout.displaced);
+        assert!(layout.further < pcs.len() / 10, "{}", layout.further);
     }
 }

@@ -1,7 +1,7 @@
 //! Machine code before it has an address.
 
 use super::{
-    Tier,
+    MAX_BYTECODE_LEN, Tier,
     flow::Demand,
     hash::{Hash, Layout},
 };
@@ -160,7 +160,9 @@ impl EntryPoint {
             })
             .collect::<Option<_>>()?;
         let sorted = entries.windows(2).all(|pair| pair[0].pc < pair[1].pc);
-        (sorted && entries.first().is_some_and(|entry| entry.pc == 0)).then_some(entries)
+        let last = entries.last().map_or(0, |entry| entry.pc as usize);
+        (sorted && last < MAX_BYTECODE_LEN && entries.first().is_some_and(|entry| entry.pc == 0))
+            .then_some(entries)
     }
 }
 
