@@ -242,11 +242,13 @@ impl CompiledProgram {
     }
 
     /// Whether a frame can enter it at all: whether the crate's own compiler has made it (P2).
+    #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.first != EntryPoint::NOWHERE
     }
 
     /// The raw entry point.
+    #[inline]
     pub(crate) fn entry_point(&self) -> Entry {
         self.entry
     }
@@ -286,6 +288,7 @@ impl CompiledProgram {
     }
 
     /// What was compiled.
+    #[inline]
     pub fn key(&self) -> RuntimeCacheKey {
         self.key
     }
@@ -296,6 +299,7 @@ impl CompiledProgram {
     }
 
     /// The rules that it follows.
+    #[inline]
     pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }
@@ -306,6 +310,7 @@ impl CompiledProgram {
     }
 
     /// Bytes of bytecode the program was compiled from.
+    #[inline]
     pub fn bytecode_len(&self) -> usize {
         self.bytecode_len
     }
