@@ -110,17 +110,20 @@ enum Backing {
 ///     [program.bytecode_len(), program.native_len(), program.mapped_len()]
 /// }
 /// ```
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct CompiledProgram {
+    // What every frame asks for comes first.
     entry: Entry,
+    /// The first of the entries: most frames begin there.
+    first: EntryPoint,
     key: RuntimeCacheKey,
     kind: ProgramKind,
     tier: Tier,
     bytecode_len: usize,
+    rules: Arc<Rules>,
+    entries: EntryTable,
     native_len: usize,
     mapped_len: usize,
-    entries: EntryTable,
-    rules: Arc<Rules>,
     backing: Arc<Backing>,
 }
 
@@ -146,6 +149,7 @@ impl CompiledProgram {
             bytecode_len,
             native_len: code.text_len(),
             mapped_len: memory.mapped_len(),
+            first: first(code.entries()),
             entries: EntryTable::new(code.entries()),
             rules,
             backing: Arc::new(Backing::Jit(memory)),
@@ -175,6 +179,7 @@ impl CompiledProgram {
             bytecode_len,
             native_len: mapped_len,
             mapped_len,
+            first: first(&entries),
             entries: EntryTable::new(&entries),
             rules,
             backing: Arc::new(Backing::Aot { text_len, library }),
@@ -204,6 +209,7 @@ impl CompiledProgram {
             bytecode_len,
             native_len,
             mapped_len,
+            first: first(&[]),
             entries: EntryTable::new(&[]),
             rules,
             backing: Arc::new(Backing::Other { address, machine }),
@@ -236,11 +242,13 @@ impl CompiledProgram {
     }
 
     /// Whether a frame can enter it at all: whether the crate's own compiler has made it (P2).
+    #[inline]
     pub(crate) fn has_entries(&self) -> bool {
-        !self.entries.is_empty()
+        self.first != EntryPoint::NOWHERE
     }
 
     /// The raw entry point.
+    #[inline]
     pub(crate) fn entry_point(&self) -> Entry {
         self.entry
     }
@@ -266,7 +274,11 @@ impl CompiledProgram {
         memory_len: usize,
         gas: u64,
     ) -> Option<u64> {
-        let entry = self.entries.at(pc)?;
+        let entry = if pc == self.first.pc as usize {
+            &self.first
+        } else {
+            self.entries.at(pc)?
+        };
         let demand = entry.demand;
         let met = words >= demand.needs.into()
             && words + usize::from(demand.grows) <= STACK_LIMIT
@@ -276,6 +288,7 @@ impl CompiledProgram {
     }
 
     /// What was compiled.
+    #[inline]
     pub fn key(&self) -> RuntimeCacheKey {
         self.key
     }
@@ -286,6 +299,7 @@ impl CompiledProgram {
     }
 
     /// The rules that it follows.
+    #[inline]
     pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }
@@ -296,6 +310,7 @@ impl CompiledProgram {
     }
 
     /// Bytes of bytecode the program was compiled from.
+    #[inline]
     pub fn bytecode_len(&self) -> usize {
         self.bytecode_len
     }
@@ -309,6 +324,10 @@ impl CompiledProgram {
     pub fn mapped_len(&self) -> usize {
         self.mapped_len
     }
+}
+
+fn first(entries: &[EntryPoint]) -> EntryPoint {
+    entries.first().copied().unwrap_or(EntryPoint::NOWHERE)
 }
 
 impl fmt::Debug for CompiledProgram {

@@ -39,6 +39,8 @@ faults! {
     BoundaryKeepsBase,
     /// x64: the memory's base is not read again when the memory has grown.
     GrowthKeepsBase,
+    /// x64: vector registers are taken for empty where the memory grows.
+    GrowthLosesVectors,
     /// x64: a word is not written back at a boundary instruction.
     BoundaryLosesWord,
     /// x64: a static edge leads to a stack that is a word too high. (One that is too low is written to

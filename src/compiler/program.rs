@@ -1,6 +1,11 @@
 //! Machine code before it has an address.
 
-use super::{Tier, flow::Demand};
+use super::{
+    MAX_BYTECODE_LEN, Tier,
+    flow::Demand,
+    hash::{Hash, Layout},
+};
+use crate::frame::NOWHERE;
 use std::sync::Arc;
 
 /// Where a frame can enter machine code.
@@ -14,43 +19,67 @@ pub struct EntryPoint {
     pub demand: Demand,
 }
 
-/// The entries of a program, found by program counter in constant time: a search reads one cache line
-/// of the buckets, of 64 program counters each, and one of the entries.
+impl EntryPoint {
+    /// None: no frame is there, and none would meet what it demands.
+    pub(crate) const NOWHERE: Self = Self {
+        pc: NOWHERE,
+        operand: 0,
+        demand: Demand {
+            needs: u16::MAX,
+            grows: u16::MAX,
+            memory: u32::MAX,
+            gas: u32::MAX,
+        },
+    };
+}
+
+/// Entries in one cache line.
+const ROWS: usize = 3;
+
+/// One cache line of them.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line([EntryPoint; ROWS]);
+
+/// The entries of a program, found by program counter in constant time (H1): nearly every search reads
+/// one cache line.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryTable {
-    /// The number of the first entry that is in the bucket, or behind; then how many there are.
-    buckets: Arc<[u32]>,
-    entries: Arc<[EntryPoint]>,
+    lines: Arc<[Line]>,
+    hash: Hash,
 }
 
 impl EntryTable {
     /// A table of entries that are sorted by program counter.
     pub(crate) fn new(entries: &[EntryPoint]) -> Self {
-        Self {
-            buckets: buckets(entries, |entry| entry.pc).into(),
-            entries: entries.into(),
+        let pcs: Vec<u32> = entries.iter().map(|entry| entry.pc).collect();
+        // Half full.
+        let layout = Layout::new(&pcs, ROWS, (2 * pcs.len()).div_ceil(ROWS));
+        let mut lines = vec![Line([EntryPoint::NOWHERE; ROWS]); layout.lines];
+        for (entry, place) in entries.iter().zip(&layout.places) {
+            let place = *place as usize;
+            lines[place / ROWS].0[place % ROWS] = *entry;
         }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        Self {
+            lines: lines.into(),
+            hash: layout.hash,
+        }
     }
 
     /// The entry at this program counter.
     #[inline]
     pub(crate) fn at(&self, pc: usize) -> Option<&EntryPoint> {
-        let &[first, end] = self.buckets.get(pc / 64..)?.first_chunk()?;
-        let bucket = self.entries.get(first as usize..end as usize)?;
-        bucket.iter().find(|entry| entry.pc as usize == pc)
+        let pc = u32::try_from(pc).ok().filter(|pc| *pc != NOWHERE)?;
+        for Line(line) in self.lines.get(self.hash.line(pc)..)? {
+            if let Some(entry) = line.iter().find(|entry| entry.pc == pc) {
+                return Some(entry);
+            }
+            if line[ROWS - 1].pc == NOWHERE {
+                break;
+            }
+        }
+        None
     }
-}
-
-/// For each 64 program counters the number of the first item there, or behind, and then how many items
-/// there are. The items are sorted by program counter.
-pub(super) fn buckets<T>(items: &[T], pc: impl Fn(&T) -> u32) -> Vec<u32> {
-    let count = items.last().map_or(0, |last| pc(last) / 64 + 1);
-    let before = |bucket| items.partition_point(|item| pc(item) / 64 < bucket) as u32;
-    (0..=count).map(before).collect()
 }
 
 /// Bytes of an entry in an [`entry_table`](NativeCode::entry_table).
@@ -131,7 +160,9 @@ impl EntryPoint {
             })
             .collect::<Option<_>>()?;
         let sorted = entries.windows(2).all(|pair| pair[0].pc < pair[1].pc);
-        (sorted && entries.first().is_some_and(|entry| entry.pc == 0)).then_some(entries)
+        let last = entries.last().map_or(0, |entry| entry.pc as usize);
+        (sorted && last < MAX_BYTECODE_LEN && entries.first().is_some_and(|entry| entry.pc == 0))
+            .then_some(entries)
     }
 }
 
@@ -153,7 +184,7 @@ mod tests {
             assert_eq!(table.at(pc), expected, "at {pc}");
         }
         assert_eq!(table.at(usize::MAX), None);
-        assert!(EntryTable::new(&[]).is_empty());
+        assert_eq!(table.at(NOWHERE as usize), None);
         assert_eq!(EntryTable::new(&[]).at(0), None);
     }
 }

@@ -34,7 +34,7 @@ pub mod x64;
 use std::{ffi::c_void, mem::offset_of, ptr};
 
 /// The version of this contract. Part of every artifact's key.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Bytes of the thread's stack that machine code itself may use: one frame, as calls of the EVM
 /// leave native code and helpers do not recurse.
@@ -52,6 +52,9 @@ pub const LOOP_EXITS: u32 = 8;
 
 /// Memory beyond so many bytes is the interpreter's to grow.
 pub const MAX_NATIVE_MEMORY: u64 = 1 << 32;
+
+/// No program counter: that of an empty row in a table of them.
+pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// An instruction, by its program counter and opcode: the bytecode need not be read for it.
 pub const fn boundary_operand(pc: u32, opcode: u8) -> u64 {

@@ -16,7 +16,10 @@
 //!
 //! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
 
-use super::{Exit, GAS_AHEAD, LOOP_EXITS, at};
+mod arithmetic;
+
+use super::{Exit, GAS_AHEAD, LOOP_EXITS, NOWHERE, at};
+use arithmetic::{arithmetic, div, mul, rem};
 use std::arch::naked_asm;
 
 /// `rbx` minus the frame's address: more of its fields are in reach of a short displacement.
@@ -27,6 +30,11 @@ pub const RESERVE: u32 = 256;
 
 /// A routine; called by machine code only.
 pub type Routine = unsafe extern "C" fn();
+
+/// The gas that a jump was charged, and the words that it takes.
+pub const fn jump_operand(gas: u16, words: u16) -> u32 {
+    gas as u32 | (words as u32 * 32) << 16
+}
 
 /// The routines' addresses, in the order of their displacements.
 #[repr(C)]
@@ -44,17 +52,24 @@ pub struct Routines {
     /// Takes `rdi`, the length that is needed, and pays with what is left over [`GAS_AHEAD`]. The zero flag says that it cannot be had. All
     /// registers but `rdi` survive.
     pub grow: Routine,
+    /// The same where no vector register holds anything: only X2's survive.
+    pub grow_bare: Routine,
     /// Takes `edi`, an operator, and its operands in the frame's scratch; gives `ymm0`. All registers
     /// but X3's survive.
     pub arithmetic: Routine,
+    /// MUL of the operands in the frame's scratch; gives `ymm0`. All registers but X3's survive.
+    pub mul: Routine,
+    /// DIV, in the same way.
+    pub div: Routine,
+    /// MOD, in the same way.
+    pub rem: Routine,
     /// Takes `rdi`, an offset; gives `ymm0`. All registers but X3's survive.
     pub calldataload: Routine,
-    /// Takes `rdi`, the jump table, `esi`, the program counter, and `r10`, the gas that the
-    /// instruction was charged; the target is the word under the top. Takes it from the stack and jumps
-    /// there, or gives the gas back and leaves.
+    /// JUMP, and JUMPI whose condition holds. Takes `rdi`, the jump table, `ecx` and `edx`, the multiplier
+    /// and the lines of its hash, `esi`, the program counter, and `eax`, a [`jump_operand`]; the target is
+    /// the word under the top. Takes the operands from the stack and jumps there, or gives the gas back and
+    /// leaves.
     pub jump: Routine,
-    /// The same for JUMPI, whose condition holds: takes two words.
-    pub jumpi: Routine,
     /// Takes `rdi`, the code of the program's loops, and `esi`, which way in; what is not in X1 and X2 is
     /// lost. Gives `eax`, from [`LOOP_EXITS`] on, or ends the run.
     pub looped: Routine,
@@ -67,10 +82,13 @@ pub const ROUTINES: Routines = Routines {
     step,
     boundary,
     grow,
+    grow_bare,
     arithmetic,
+    mul,
+    div,
+    rem,
     calldataload,
     jump,
-    jumpi,
     looped,
 };
 
@@ -364,20 +382,50 @@ unsafe extern "C" fn grow() {
 ///
 /// X4.
 #[unsafe(naked)]
-unsafe extern "C" fn arithmetic() {
+unsafe extern "C" fn grow_bare() {
     naked_asm!(
+        "push rax",
+        "push rcx",
+        "push rdx",
         "push rsi",
-        "mov eax, edi",
-        "mov rax, [r15 + rax * 8 + {operations}]",
-        "lea rdi, [rbx + {scratch}]",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "sub rsp, 8",
+        "xor eax, eax",
+        "sub r12, {ahead}",
+        "jb 2f",
+        "mov [rbx + {gas}], r12",
         "mov rsi, rdi",
-        "call {call}",
-        "vmovdqu ymm0, [rbx + {scratch}]",
+        "lea rdi, [rbx - {bias}]",
+        "vzeroupper",
+        "call [r15 + {shim}]",
+        "mov r12, [rbx + {gas}]",
+        "mov r13, [rbx + {memory}]",
+        "vmovdqa ymm13, [rip + {masks}]",
+        "vmovdqa ymm14, [rip + {masks} + 32]",
+        "vpxor xmm15, xmm15, xmm15",
+        "2:",
+        "add r12, {ahead}",
+        "add rsp, 8",
+        "test eax, eax",
+        // `pop` leaves the flags alone.
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
         "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
         "ret",
-        operations = const at::ARITHMETIC,
-        scratch = const at::SCRATCH - BIAS,
-        call = sym call_saving,
+        bias = const BIAS,
+        gas = const at::GAS - BIAS,
+        memory = const at::MEMORY - BIAS,
+        shim = const at::GROW,
+        ahead = const GAS_AHEAD,
+        masks = sym MASKS,
     )
 }
 
@@ -421,77 +469,75 @@ unsafe extern "C" fn calldataload() {
     )
 }
 
-/// Bytes that JUMP and JUMPI take from the stack.
-const WORD: i32 = 32;
-
-macro_rules! jump {
-    ($name:ident, $words:literal) => {
-        /// See [`Routines`]; the table's form is `compiler::x64::table`'s.
-        ///
-        /// # Safety
-        ///
-        /// X4.
-        #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
-            naked_asm!(
-                "mov rax, [rbp - 32]",
-                "mov rcx, [rbp - 24]",
-                "or rcx, [rbp - 16]",
-                "or rcx, [rbp - 8]",
-                "jnz 2f",
-                "mov rcx, rax",
-                "shr rcx, 6",
-                "mov edx, [rdi]",
-                "cmp rcx, rdx",
-                "jae 2f",
-                // The destinations of the bucket.
-                "mov edx, [rdi + rcx * 4 + 12]",
-                "mov ecx, [rdi + rcx * 4 + 16]",
-                "shl rdx, 4",
-                "shl rcx, 4",
-                "mov r8d, [rdi + 4]",
-                "mov r9d, [rdi + 8]",
-                "add rdi, r9",
-                "3:",
-                "cmp rdx, rcx",
-                "je 2f",
-                "lea r9, [rdi + rdx]",
-                "add rdx, 16",
-                "cmp [r9], eax",
-                "jne 3b",
-                // What the destination demands.
-                "lea rax, [rbp - {taken}]",
-                "sub rax, [rbx + {stack}]",
-                "shr rax, 5",
-                "movzx ecx, word ptr [r9 + 8]",
-                "cmp eax, ecx",
-                "jb 2f",
-                "movzx ecx, word ptr [r9 + 10]",
-                "cmp eax, ecx",
-                "ja 2f",
-                "movzx ecx, word ptr [r9 + 12]",
-                "shl ecx, 5",
-                "cmp [rbx + {memory_len}], rcx",
-                "jb 2f",
-                "movzx ecx, word ptr [r9 + 14]",
-                "cmp r12, rcx",
-                "jb 2f",
-                "mov r9d, [r9 + 4]",
-                "sub rdi, r8",
-                "add rdi, r9",
-                "sub rbp, {taken}",
-                "jmp rdi",
-                "2:",
-                "add r12, r10",
-                "jmp {leave}",
-                taken = const $words * WORD,
-                stack = const at::STACK - BIAS,
-                memory_len = const at::MEMORY_LEN - BIAS,
-                leave = sym leave,
-            )
-        }
-    };
+/// The table's form is `compiler::x64::table`'s.
+///
+/// # Safety
+///
+/// X4.
+#[unsafe(naked)]
+unsafe extern "C" fn jump() {
+    naked_asm!(
+        // No program counter has more than 32 bits.
+        "vptest ymm13, [rbp - 32]",
+        "jnz 2f",
+        "mov r8d, [rbp - 32]",
+        // The line that it hashes to.
+        "imul ecx, r8d",
+        "imul rcx, rdx",
+        "shr rcx, 32",
+        "shl rcx, 6",
+        "add rcx, rdi",
+        // Which row of the line it is in is anybody's guess: no branch guesses.
+        "3:",
+        "mov r9, rcx",
+        "lea r10, [rcx + 16]",
+        "lea r11, [rcx + 32]",
+        "cmp [rcx + 16], r8d",
+        "cmove r9, r10",
+        "lea r10, [rcx + 48]",
+        "cmp [rcx + 32], r8d",
+        "cmove r9, r11",
+        "cmp [rcx + 48], r8d",
+        "cmove r9, r10",
+        "cmp [r9], r8d",
+        "jne 4f",
+        // What the destination demands.
+        "mov edx, eax",
+        "shr edx, 16",
+        "mov r8, rbp",
+        "sub r8, rdx",
+        "mov rcx, r8",
+        "sub rcx, [rbx + {stack}]",
+        "shr rcx, 5",
+        "movzx edx, word ptr [r9 + 8]",
+        "cmp ecx, edx",
+        "jb 2f",
+        "movzx edx, word ptr [r9 + 10]",
+        "cmp ecx, edx",
+        "ja 2f",
+        "movzx edx, word ptr [r9 + 12]",
+        "shl edx, 5",
+        "cmp [rbx + {memory_len}], rdx",
+        "jb 2f",
+        "movzx edx, word ptr [r9 + 14]",
+        "cmp r12, rdx",
+        "jb 2f",
+        "movsxd rdx, dword ptr [r9 + 4]",
+        "add rdi, rdx",
+        "mov rbp, r8",
+        "jmp rdi",
+        // The search goes on behind a line that is full.
+        "4:",
+        "cmp dword ptr [rcx + 48], {nowhere}",
+        "lea rcx, [rcx + 64]",
+        "jne 3b",
+        "2:",
+        "movzx eax, ax",
+        "add r12, rax",
+        "jmp {leave}",
+        stack = const at::STACK - BIAS,
+        memory_len = const at::MEMORY_LEN - BIAS,
+        nowhere = const NOWHERE as i32,
+        leave = sym leave,
+    )
 }
-
-jump!(jump, 1);
-jump!(jumpi, 2);

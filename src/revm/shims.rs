@@ -76,10 +76,12 @@ const GROWTH: [i16; 256] = {
 };
 
 /// The value as machine code has it.
+#[inline(always)]
 fn word(value: U256) -> Word {
     value.into_limbs()
 }
 
+#[inline(always)]
 fn word_of(address: Address) -> Word {
     word(address.into_word().into())
 }

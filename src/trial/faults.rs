@@ -65,6 +65,10 @@ const TABLE: &[(Fault, &str)] = &[
         Fault::GrowthIsForgotten,
         "MSIZE 0xffff A AND MLOAD POP B MLOAD POP END",
     ),
+    (
+        Fault::GrowthLosesVectors,
+        "MAX 0 MSTORE 0 MLOAD 0xffff A AND MLOAD ADD END",
+    ),
     (Fault::LoadKeepsHalves, "A 0 MSTORE 0 MLOAD END"),
     (
         Fault::StoreOfLimbsKeepsOld,

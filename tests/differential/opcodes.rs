@@ -141,6 +141,29 @@ fn with_all_operands_on_the_newest_forks() {
     }
 }
 
+/// Products and quotients of words whose limbs are at the edges: what is carried from one to the next.
+#[test]
+fn of_edge_limbs() {
+    let mut engine = Engine::new();
+    let mut rng = Rng::new(0x0c0e1);
+    let limbs = [0, 1, u64::MAX];
+    let word = |n: usize| U256::from_limbs([1, 3, 9, 27].map(|by| limbs[n / by % 3]));
+    for opcode in [op::MUL, op::DIV, op::MOD] {
+        let case = Case::new(unknown(opcode)).gas(100_000);
+        let mut check = |a: U256, b: U256| {
+            let name = format!("{opcode:#04x} of {a:#x} and {b:#x}");
+            engine.check(&name, &case.clone().input(calldata(&[a, b])));
+        };
+        for n in 0..81 * 81 {
+            check(word(n / 81), word(n % 81));
+        }
+        for _ in 0..4000 {
+            let [a, b] = [0; 2].map(|_| rng.u256() >> (64 * rng.below(4)));
+            check(a, b);
+        }
+    }
+}
+
 /// Results of constants in one long run, so that folding and register allocation meet many of them.
 #[test]
 fn of_constants_in_one_run() {

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 pub(super) struct Gpr(pub(super) u8);
 
 pub(super) const RAX: Gpr = Gpr(0);
+pub(super) const RCX: Gpr = Gpr(1);
 pub(super) const RDX: Gpr = Gpr(2);
 pub(super) const RBX: Gpr = Gpr(3);
 pub(super) const RBP: Gpr = Gpr(5);
@@ -423,16 +424,10 @@ impl Assembler {
         place
     }
 
-    /// Address of the jump table.
-    pub(super) fn lea_table(&mut self, to: Gpr) {
+    /// Address of the jump table, or of the tail.
+    pub(super) fn lea_target(&mut self, to: Gpr, target: Target) {
         self.bytes(&[0x48 | (to.0 >> 3) << 2, 0x8d, (to.0 & 7) << 3 | 5]);
-        self.displacement(Target::Table, 0);
-    }
-
-    /// Address of the tail.
-    pub(super) fn lea_tail(&mut self, to: Gpr) {
-        self.bytes(&[0x48 | (to.0 >> 3) << 2, 0x8d, (to.0 & 7) << 3 | 5]);
-        self.displacement(Target::Tail, 0);
+        self.displacement(target, 0);
     }
 
     pub(super) fn alu(&mut self, alu: Alu, to: Gpr, from: impl Into<Rm>) {

@@ -1,7 +1,7 @@
 //! Jumps, boundary instructions, and what the interpreter steps over.
 
 use super::{
-    asm::{Alu, Cond, Gpr, Mem, R13, R15, RAX, RBP, RDI, RSI, Section},
+    asm::{self, Alu, Cond, Mem, R13, RAX, RBP, RCX, RDI, RDX, RSI, Section},
     emit::{Emitter, SCRATCH, field, routine},
 };
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
         edges::Target,
         effect::op,
         fault::{Fault, planted},
+        hash::Hash,
     },
-    frame::{LOOP_EXITS, at, boundary_operand, x64::Routines},
+    frame::{LOOP_EXITS, at, boundary_operand, x64::jump_operand},
 };
-use std::mem::offset_of;
 
 impl Emitter<'_> {
     /// JUMP or JUMPI, at the end of block `index`.
@@ -75,10 +75,7 @@ impl Emitter<'_> {
     /// A jump whose target is not known here.
     fn jump_by_table(&mut self, index: usize, inst: &Inst, conditional: bool) {
         self.settle();
-        let (stub, end) = (
-            if conditional { self.jumpi } else { self.jump },
-            self.asm.label(),
-        );
+        let end = self.asm.label();
         if conditional {
             self.asm.vload(SCRATCH, Mem::at(RBP, -64));
             self.asm.vptest(SCRATCH, SCRATCH);
@@ -90,42 +87,47 @@ impl Emitter<'_> {
             self.asm.jcc(zero, end);
         }
         self.asm.mov_imm(RSI, inst.pc.into());
-        self.asm.jmp(stub);
+        self.asm.jmp(self.jumps[usize::from(conditional)]);
         self.asm.bind(end);
         if conditional {
             self.move_top(-2);
             self.fall_canonical(index);
         }
-        self.uses_table[usize::from(conditional)] = true;
+        self.uses_table = true;
     }
 
-    /// The program's own parts of the routines for jumps.
+    /// Whether a jump may go by the table.
+    pub(super) fn may_use_table(&self) -> bool {
+        let loops = self.loops.as_ref().map(|loops| &loops.members);
+        let mut blocks = self.blocks.blocks.iter().enumerate();
+        blocks.any(|(index, block)| {
+            let last = self.insts[block.first as usize..block.end as usize].last();
+            block.live
+                && last.is_some_and(|last| matches!(last.opcode, op::JUMP | op::JUMPI))
+                && !matches!(self.flow[index].edges.target, Target::Block(_))
+                && !loops.is_some_and(|members| members[index])
+        })
+    }
+
+    /// The program's own part of the routine for jumps.
     pub(super) fn table_jumps(&mut self) {
-        let section = self.asm.section(Section::Cold);
-        for (used, label, opcode, routine) in [
-            (
-                self.uses_table[0],
-                self.jump,
-                op::JUMP,
-                offset_of!(Routines, jump),
-            ),
-            (
-                self.uses_table[1],
-                self.jumpi,
-                op::JUMPI,
-                offset_of!(Routines, jumpi),
-            ),
-        ] {
-            if used {
-                self.asm.bind(label);
-                let gas = u64::from(self.rules.gas_of(opcode))
-                    + u64::from(planted(Fault::FailedJumpGivesBackMore));
-                self.asm.mov_imm(Gpr(10), gas);
-                self.asm.lea_table(RDI);
-                self.asm.jmp_mem(Mem::at(R15, routine as i32));
-            }
-        }
-        self.asm.section(section);
+        self.table_jump(1, op::JUMPI);
+        let search = self.asm.label();
+        self.asm.jmp(search);
+        self.table_jump(0, op::JUMP);
+        self.asm.bind(search);
+        let Hash { multiplier, lines } = self.table.hash;
+        self.asm.lea_target(RDI, asm::Target::Table);
+        self.asm.mov_imm(RCX, multiplier.into());
+        self.asm.mov_imm(RDX, lines.into());
+        self.asm.jmp_mem(routine!(jump));
+    }
+
+    fn table_jump(&mut self, kind: usize, opcode: u8) {
+        self.asm.bind(self.jumps[kind]);
+        let gas = self.rules.gas_of(opcode) + u16::from(planted(Fault::FailedJumpGivesBackMore));
+        let operand = jump_operand(gas, kind as u16 + 1);
+        self.asm.mov_imm(RAX, operand.into());
     }
 
     /// A block of the loops: goes to their code. False if it is none.
@@ -151,7 +153,7 @@ impl Emitter<'_> {
         };
         let section = self.asm.section(Section::Cold);
         self.asm.bind(self.looped);
-        self.asm.lea_tail(RDI);
+        self.asm.lea_target(RDI, asm::Target::Tail);
         self.asm.call_mem(routine!(looped));
         self.loop_exit(LOOP_EXITS, &loops.exits);
         self.asm.section(section);

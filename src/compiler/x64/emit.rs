@@ -5,7 +5,7 @@ use super::{
     layout::Assembled,
     run::{Run, Way},
     state::{CYCLE, Limbs, Move, Source, State},
-    table::table,
+    table,
 };
 use crate::{
     compiler::{
@@ -17,6 +17,7 @@ use crate::{
         error::CompileError,
         fault::{Fault, planted},
         flow::{Demand, Flow},
+        hash::Layout,
     },
     frame::{STACK_LIMIT, at, x64::BIAS, x64::Routines},
 };
@@ -60,9 +61,11 @@ pub(super) struct Emitter<'a> {
     pub(super) labels: Vec<Label>,
     pub(super) state: State,
     pub(super) run: Run,
-    pub(super) jump: Label,
-    pub(super) jumpi: Label,
-    pub(super) uses_table: [bool; 2],
+    /// Where JUMP and JUMPI go by the table.
+    pub(super) jumps: [Label; 2],
+    pub(super) uses_table: bool,
+    /// Where the rows of the jump table stand.
+    pub(super) table: Layout,
     /// What another back end has compiled.
     pub(super) loops: Option<LoopCode>,
     /// Where that is entered.
@@ -118,7 +121,8 @@ pub(super) fn emit_all(
     asm.marks.wanted = options.dump_dir.is_some();
     let looped = asm.label();
     let labels: Vec<Label> = blocks.blocks.iter().map(|_| asm.label()).collect();
-    let (jump, jumpi) = (asm.label(), asm.label());
+    let jumps = [asm.label(), asm.label()];
+    let pcs: Vec<u32> = destinations(program).map(|(pc, _)| pc).collect();
     let mut emitter = Emitter {
         code,
         insts,
@@ -130,9 +134,9 @@ pub(super) fn emit_all(
         labels,
         state: State::new(0, 0),
         run: Run::new(0, 0, 0),
-        jump,
-        jumpi,
-        uses_table: [false; 2],
+        jumps,
+        uses_table: false,
+        table: table::layout(&pcs),
         loops,
         looped,
         continues,
@@ -144,6 +148,11 @@ pub(super) fn emit_all(
         marks: Vec::new(),
     };
     emitter.entry();
+    // In the cache line that all frames enter by.
+    if emitter.may_use_table() {
+        emitter.asm.mark(Purpose::Shared);
+        emitter.table_jumps();
+    }
     emitter.blocks(options.max_native_len)?;
     emitter.finish(program, options)
 }
@@ -158,6 +167,15 @@ pub(super) struct Emitted {
     /// Where the constants begin.
     #[cfg(test)]
     pub(super) code_len: usize,
+}
+
+/// What jumps can lead to that do not know it here, by program counter: blocks.
+fn destinations<'a>(program: &Program<'a>) -> impl Iterator<Item = (u32, usize)> + use<'a> {
+    let (blocks, flow) = (program.blocks, program.flow);
+    let jumpdests = blocks.jumpdests.iter();
+    let jumpdests = jumpdests.map(|&(pc, block)| (pc, block as usize));
+    // C3
+    jumpdests.filter(|&(_, block)| flow[block].edges.dynamic)
 }
 
 impl Emitter<'_> {
@@ -176,30 +194,22 @@ impl Emitter<'_> {
         options: &CompileOptions,
     ) -> Result<Emitted, CompileError> {
         self.asm.mark(Purpose::Shared);
-        self.table_jumps();
         self.loop_exits();
         #[cfg(test)]
         let code_len = self.asm.code_len();
         let (labels, blocks, flow) = (&self.labels, self.blocks, self.flow);
-        let needs_table = self.uses_table != [false; 2];
+        let (uses_table, layout) = (self.uses_table, &self.table);
         let offset = |assembled: &Assembled, block: usize| {
             assembled.offset(labels[block]).unwrap_or(0) as u32
         };
         let assembled = self
             .asm
             .finish(|assembled, at| {
-                let destinations: Vec<(u32, u32, Demand)> = blocks
-                    .jumpdests
-                    .iter()
-                    // C3
-                    .filter(|&&(_, block)| flow[block as usize].edges.dynamic)
-                    .map(|&(pc, block)| {
-                        let block = block as usize;
-                        (pc, offset(assembled, block), flow[block].demand)
-                    })
+                let rows: Vec<(u32, u32, Demand)> = destinations(program)
+                    .map(|(pc, block)| (pc, offset(assembled, block), flow[block].demand))
                     .collect();
-                if needs_table {
-                    table(at, &destinations)
+                if uses_table {
+                    table::table(at, layout, &rows)
                 } else {
                     Vec::new()
                 }

@@ -4,6 +4,7 @@ use super::{
     asm::{Assembler, Label, Mark, Purpose, Section, TAIL_ALIGN, Target},
     disassemble,
     listing::{self, Content, instruction_label},
+    table::LINE,
 };
 use crate::compiler::Program;
 use std::collections::HashSet;
@@ -100,12 +101,15 @@ impl Assembler {
         };
         assembled.text.append(&mut self.cold);
         let pool_at = assembled.text.len().next_multiple_of(32);
-        let table_at = pool_at + 32 * self.pool.len();
+        let table_at = (pool_at + 32 * self.pool.len()).next_multiple_of(LINE);
         let table = table(&assembled, table_at);
         if !self.pool.is_empty() || !table.is_empty() {
             assembled.text.resize(pool_at, 0xcc);
             assembled.text.extend(self.pool.iter().flatten());
-            assembled.text.extend(table);
+            if !table.is_empty() {
+                assembled.text.resize(table_at, 0xcc);
+                assembled.text.extend(table);
+            }
         }
         let data_end = assembled.text.len();
         let tail_at = data_end.next_multiple_of(TAIL_ALIGN);

@@ -158,7 +158,7 @@ mod tests {
             (contract(), Tier::Baseline, "constants"),
             (contract(), Tier::Optimized, "constants"),
             (countdown(), Tier::Optimized, "loops"),
-            (everything().into(), Tier::Baseline, "rare_shared"),
+            (everything().into(), Tier::Baseline, "at_shared"),
         ] {
             let dir = TempArtifactStore::new(DirOptions::default()).unwrap();
             let options = CompileOptions {

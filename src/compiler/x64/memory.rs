@@ -1,8 +1,9 @@
 //! Memory and call data.
 //!
 //! An access is preceded by a comparison of its end with the memory's length, unless an earlier one in
-//! the run has made sure of it. Where the memory is too short it grows, in the cold section; where it
-//! cannot, or an offset is 2^32 or more, the interpreter does the instruction.
+//! the run has made sure of it. Where the memory is too short it grows, in the cold section, but where
+//! that is what nearly always happens; where it cannot, or an offset is 2^32 or more, the interpreter
+//! does the instruction.
 
 use super::{
     asm::{Alu, Cond, Gpr, Mem, Place, R13, RAX, RDI, Section},
@@ -130,11 +131,19 @@ impl Emitter<'_> {
     /// Gives the place of `end`.
     fn grow(&mut self, inst: &Inst, cond: Cond, end: Option<u64>) -> Option<Place> {
         let leave = self.leave(inst);
+        // A frame begins without memory.
+        let begins = self.run.pc == 0 && self.run.memory == 0 && self.run.extents.is_empty();
+        let rare = !begins;
         let (cold, back) = (self.asm.label(), self.asm.label());
-        self.asm.jcc(cond, cold);
-        self.asm.bind(back);
-        let section = self.asm.section(Section::Cold);
-        self.asm.bind(cold);
+        let hot = self.asm.section;
+        if rare {
+            self.asm.jcc(cond, cold);
+            self.asm.bind(back);
+            self.asm.section(Section::Cold);
+            self.asm.bind(cold);
+        } else {
+            self.asm.jcc(cond.not(), back);
+        }
         let place = end.map(|end| {
             self.asm.mov_imm(RDI, end);
             self.asm.place()
@@ -143,13 +152,22 @@ impl Emitter<'_> {
         if planted(Fault::GrowthKeepsBase) {
             self.asm.mov_store(stale, R13);
         }
-        self.asm.call_mem(routine!(grow));
+        let bare = self.state.has_no_vectors() || planted(Fault::GrowthLosesVectors);
+        self.asm.call_mem(if bare {
+            routine!(grow_bare)
+        } else {
+            routine!(grow)
+        });
         if planted(Fault::GrowthKeepsBase) {
             self.asm.mov_load(R13, stale);
         }
         self.asm.jcc(Cond::Equal, leave);
-        self.asm.jmp(back);
-        self.asm.section(section);
+        if rare {
+            self.asm.jmp(back);
+            self.asm.section(hot);
+        } else {
+            self.asm.bind(back);
+        }
         // What looked at gas or memory before would see another value if it ran again.
         if self.run.observed && !planted(Fault::GrowthIsForgotten) {
             self.run.restartable = false;

@@ -382,6 +382,11 @@ impl State {
         )
     }
 
+    /// Whether no vector register holds anything.
+    pub(super) fn has_no_vectors(&self) -> bool {
+        self.taken_vectors == 0 && self.vectors.iter().all(Option::is_none)
+    }
+
     /// A register, preferably one that nothing is in. The emitter has made sure that there is one.
     pub(super) fn take_gpr(&mut self) -> Gpr {
         let empty = |reg: &&Gpr| self.free_gpr(**reg) && self.gprs[reg.0 as usize].is_none();

@@ -328,7 +328,7 @@ impl Emitter<'_> {
         self.helper(Operator::Signextend, 2, 256);
     }
 
-    /// An operation by the routine for all of them.
+    /// An operation by a routine.
     pub(super) fn helper(&mut self, operator: Operator, operands: usize, bits: u16) {
         let top = self.state.stack.len() - operands;
         let known: Vec<U256> = self.state.stack[top..]
@@ -353,8 +353,16 @@ impl Emitter<'_> {
             };
             self.store(field(at::SCRATCH + 32 * i as i32), from);
         }
-        self.asm.mov_imm(RDI, operator as u64);
-        self.asm.call_mem(routine!(arithmetic));
+        let routine = match operator {
+            Operator::Mul => routine!(mul),
+            Operator::Div => routine!(div),
+            Operator::Mod => routine!(rem),
+            _ => {
+                self.asm.mov_imm(RDI, operator as u64);
+                routine!(arithmetic)
+            }
+        };
+        self.asm.call_mem(routine);
         self.done(&taken);
         self.push_scratch(bits);
     }

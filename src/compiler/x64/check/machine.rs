@@ -223,9 +223,10 @@ impl Machine {
             (Flags::Gas(than), Some(false)) => self.gas = self.gas.max(than),
             (Flags::Paid, Some(false)) => self.gas = self.gas.max(0),
             (Flags::Memory(end), _) => {
-                // `jb` for constants, `ja` for what is compared with the length.
+                // `jb` for constants, `ja` for what is compared with the length, or both the other way.
                 let fits = match condition {
                     ConditionCode::b | ConditionCode::a => !holds,
+                    ConditionCode::ae | ConditionCode::be => holds,
                     _ => false,
                 };
                 if fits {
@@ -562,7 +563,11 @@ impl Machine {
     /// What a routine that comes back leaves.
     fn call(&mut self, routine: usize, made: Limb) -> Result<(), Wrong> {
         let end = self.gprs[7];
-        let lost = if routine == offset_of!(Routines, grow) {
+        let bare = routine == offset_of!(Routines, grow_bare);
+        let lost = if bare || routine == offset_of!(Routines, grow) {
+            if bare {
+                self.vectors[..13].fill([Limb::Unknown; 4]);
+            }
             self.flags = Flags::Grown(end);
             ensure!(
                 matches!(end, Limb::Constant(_) | Limb::End(..)),

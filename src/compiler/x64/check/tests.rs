@@ -141,6 +141,7 @@ const FOUND: &[Fault] = &[
     Fault::RunNotCharged,
     Fault::BoundaryKeepsBase,
     Fault::GrowthKeepsBase,
+    Fault::GrowthLosesVectors,
     Fault::BoundaryLosesWord,
     Fault::EdgeRaisesTop,
     Fault::ChainForgetsGas,

@@ -15,7 +15,7 @@ use crate::{
     },
     frame::{
         boundary_operand, boundary_parts,
-        x64::{RESERVE, Routines},
+        x64::{RESERVE, Routines, jump_operand},
     },
 };
 use alloy_primitives::U256;
@@ -458,20 +458,20 @@ impl Checker<'_> {
             );
             return self.canonical(way, 0);
         }
-        let jump = routine == offset_of!(Routines, jump);
         ensure!(
-            jump || routine == offset_of!(Routines, jumpi),
+            routine == offset_of!(Routines, jump),
             "no way out: {routine}"
         );
         let inst = self.at_hand(way, operand)?;
+        let words = match inst.opcode {
+            op::JUMP => 1,
+            op::JUMPI => 2,
+            opcode => return Err(format!("{opcode:#x} jumps")),
+        };
+        let (gas, given) = (self.gas_of(&inst), self.constant(way, Register::RAX)?);
         ensure!(
-            inst.opcode == if jump { op::JUMP } else { op::JUMPI },
-            "another jump"
-        );
-        let gas = self.gas_of(&inst);
-        ensure!(
-            self.constant(way, Register::R10)? == gas as u64,
-            "gives other gas back"
+            given == u64::from(jump_operand(gas as u16, words)),
+            "takes other words, or gives other gas back"
         );
         self.canonical(way, gas)
     }
