@@ -14,8 +14,8 @@
 //! * **C2** Where machine code runs a block, its jump leads to the target that is given here, if one is.
 //! * **C3** Jumps by table find those JUMPDESTs that are said to be their targets, and no others.
 //!
-//! If the code pushes a JUMPDEST's program counter as often as static edges jump to it, and does so at
-//! all, no other jump is expected: the rest of C1 is a guess. Where it is wrong, the jump finds no way in the
+//! If the blocks that control gets to push a JUMPDEST's program counter as often as static edges of theirs
+//! jump to it, and the code does so at all, no other jump is expected: the rest of C1 is a guess. Where it is wrong, the jump finds no way in the
 //! table, and is the interpreter's.
 //!
 //! C2 holds by induction over what machine code runs: what is known before a closed block is true on
@@ -23,12 +23,11 @@
 //! of them until nothing dynamic is found to lead to any that is.
 
 use super::{
-    blocks::{Blocks, possible},
+    blocks::{Block, Blocks, possible},
     decode::Inst,
     effect::{Class, decode_pair, decode_single, op},
     fault::{Fault, planted},
 };
-use std::collections::HashSet;
 
 /// Constant offsets beyond are not followed.
 const MAX_OFFSET: u64 = 1 << 16;
@@ -38,6 +37,9 @@ const MAX_FOLLOWED: usize = 64;
 
 /// How often edges are looked for with fewer blocks taken for closed.
 const ROUNDS: usize = 16;
+
+/// How often fewer blocks are taken for live.
+const LIVENESS_ROUNDS: usize = 3;
 
 /// How often less is known before a block until nothing is.
 const MAX_VISITS: u8 = 8;
@@ -93,29 +95,27 @@ impl Edges {
 
 /// Finds the edges.
 pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
-    let pushes = pushes(code, insts, blocks);
+    let pushed = pushed(code, insts, blocks);
     let mut closed: Vec<bool> = (0..blocks.blocks.len())
-        .map(|index| may_be_closed(blocks, &pushes, index))
+        .map(|index| may_be_closed(blocks, &pushed, index))
         .collect();
-    let (mut found, ways) = 'closed: {
-        for _ in 0..ROUNDS {
-            let found = scan_all(code, insts, blocks, &closed);
-            let (ways, dynamic) = ways(blocks, &found, &pushes);
-            let mut holds = true;
-            for (closed, dynamic) in closed.iter_mut().zip(&dynamic) {
-                holds &= !(*closed && *dynamic);
-                *closed &= !dynamic;
-            }
-            if holds {
-                break 'closed (found, ways);
-            }
-        }
-        closed.fill(false);
+    let mut rounds = 0;
+    let (mut found, Ways { ways, dynamic }) = loop {
         let found = scan_all(code, insts, blocks, &closed);
-        let ways = ways(blocks, &found, &pushes).0;
-        (found, ways)
+        let ways = Ways::count(blocks, &found, &pushed);
+        let mut holds = true;
+        for (closed, dynamic) in closed.iter_mut().zip(&ways.dynamic) {
+            holds &= !(*closed && *dynamic);
+            *closed &= !dynamic;
+        }
+        if holds {
+            break (found, ways);
+        }
+        rounds += 1;
+        if rounds == ROUNDS {
+            closed.fill(false);
+        }
     };
-    let dynamic = self::ways(blocks, &found, &pushes).1;
     let mut continues = closed.clone();
     for (continues, ways) in continues.iter_mut().zip(&ways) {
         *continues &= *ways == 1 || *ways == 2 && planted(Fault::TwoWaysAreOne);
@@ -133,61 +133,107 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
 }
 
 /// Whether it can be that static edges only lead to a block.
-fn may_be_closed(blocks: &Blocks, pushes: &[u32], index: usize) -> bool {
+fn may_be_closed(blocks: &Blocks, pushed: &Pushed, index: usize) -> bool {
     let block = &blocks.blocks[index];
-    let named = || !block.jumpdest || pushes.get(block.pc as usize).is_some_and(|n| *n > 0);
     index > 0
         && block.live
         && !block.enterable
         && possible(block.needs, block.grows)
-        && (blocks.is_copy(index) || named())
+        && (blocks.is_copy(index) || !block.jumpdest || pushed.times[index] > 0)
 }
 
-/// How often the code pushes each program counter.
-pub(super) fn pushes(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<u32> {
-    let mut pushes = vec![0; code.len()];
-    for inst in blocks.originals().flat_map(|block| block.insts(insts)) {
-        if matches!(inst.opcode, op::PUSH0..=op::PUSH32)
-            && let Ok(pc) = usize::try_from(inst.pushed(code))
-            && let Some(pushes) = pushes.get_mut(pc)
-        {
-            *pushes += 1;
-        }
+/// What the code pushes that may be jumped to.
+pub(super) struct Pushed {
+    /// By each block, copies aside: the blocks whose program counters it pushes.
+    by: Vec<Vec<u32>>,
+    /// How often each block's is pushed.
+    pub(super) times: Vec<u32>,
+}
+
+pub(super) fn pushed(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Pushed {
+    let target = |inst: &Inst| {
+        let pushes = matches!(inst.opcode, op::PUSH0..=op::PUSH32);
+        let pc = pushes.then(|| u32::try_from(inst.pushed(code)).ok())??;
+        blocks.target(pc)
+    };
+    let by = |block: &Block| block.insts(insts).iter().filter_map(target).collect();
+    let by: Vec<Vec<u32>> = blocks.originals().map(by).collect();
+    let mut times = vec![0; by.len()];
+    for &to in by.iter().flatten() {
+        times[to as usize] += 1;
     }
-    pushes
+    Pushed { by, times }
 }
 
-/// Static edges into each block, and whether jumps by table may lead to it.
-fn ways(blocks: &Blocks, edges: &[Edges], pushes: &[u32]) -> (Vec<u32>, Vec<bool>) {
-    // Jumps of copies count as one, and so do jumps to them.
-    let (mut ways, mut jumps) = (vec![0u32; edges.len()], vec![0u32; edges.len()]);
-    let mut copied = HashSet::new();
-    for (index, from) in edges.iter().enumerate() {
-        if !blocks.blocks[index].live {
-            continue;
+/// Ways into each block.
+struct Ways {
+    /// Static edges.
+    ways: Vec<u32>,
+    /// Whether jumps by table may lead to it.
+    dynamic: Vec<bool>,
+}
+
+impl Ways {
+    fn count(blocks: &Blocks, edges: &[Edges], pushed: &Pushed) -> Self {
+        let mut lives: Vec<bool> = blocks.blocks.iter().map(|block| block.live).collect();
+        let mut this = Self::among(blocks, edges, pushed, &lives);
+        // What a dead block pushes is not jumped to.
+        for _ in 0..LIVENESS_ROUNDS {
+            let now = this.lives(blocks, edges);
+            if now == lives {
+                break;
+            }
+            lives = now;
+            this = Self::among(blocks, edges, pushed, &lives);
         }
-        for to in from.successors() {
-            ways[to] += 1;
-        }
-        if let Target::Block(to) = from.target {
-            let (of, to) = (blocks.blocks[index].of, blocks.blocks[to as usize].of);
-            let mut first = || {
-                let original = edges[of as usize].target.of(blocks) == Some(to);
-                !(original && blocks.blocks[of as usize].live) && copied.insert((of, to))
-            };
-            if !blocks.is_copy(index) || first() {
-                jumps[to as usize] += 1;
+        this
+    }
+
+    /// The same if these blocks are live.
+    fn among(blocks: &Blocks, edges: &[Edges], pushed: &Pushed, lives: &[bool]) -> Self {
+        let of = |block: u32| blocks.blocks[block as usize].of as usize;
+        let mut ways = vec![0u32; edges.len()];
+        // How often the program counters of originals are pushed, and jumped to by static edges.
+        let (mut pushes, mut jumps) = (vec![0u32; pushed.by.len()], vec![0u32; pushed.by.len()]);
+        for (index, from) in edges.iter().enumerate() {
+            // C1 is no guess: whatever has code counts.
+            if blocks.blocks[index].live {
+                from.successors().for_each(|to| ways[to] += 1);
+            }
+            if !lives[index] {
+                continue;
+            }
+            for &to in &pushed.by[of(index as u32)] {
+                pushes[to as usize] += 1;
+            }
+            if let Target::Block(to) = from.target {
+                jumps[of(to)] += 1;
             }
         }
+        let dynamic = blocks.blocks.iter().enumerate().map(|(index, block)| {
+            let named = |index: usize| pushed.times[index] == 0 || pushes[index] > jumps[index];
+            block.jumpdest && !blocks.is_copy(index) && named(index)
+        });
+        let dynamic = dynamic.collect();
+        Self { ways, dynamic }
     }
-    let all = blocks.blocks.iter().enumerate();
-    let dynamic = all.map(|(index, block)| {
-        let pushed = pushes.get(block.pc as usize).copied().unwrap_or(0);
-        let named = pushed == 0 || pushed > jumps[index];
-        block.jumpdest && !blocks.is_copy(index) && named
-    });
-    let dynamic = dynamic.collect();
-    (ways, dynamic)
+
+    /// The blocks that control gets to.
+    fn lives(&self, blocks: &Blocks, edges: &[Edges]) -> Vec<bool> {
+        let mut lives = vec![false; edges.len()];
+        let all = blocks.blocks.iter().enumerate();
+        let entered = |(index, block): (usize, &Block)| {
+            let way = index == 0 || block.enterable || self.dynamic[index];
+            (way && block.live).then_some(index)
+        };
+        let mut work: Vec<usize> = all.filter_map(entered).collect();
+        while let Some(index) = work.pop() {
+            if !std::mem::replace(&mut lives[index], true) {
+                work.extend(edges[index].successors());
+            }
+        }
+        lives
+    }
 }
 
 /// The constants on a stack, the top last; of what is below nothing is known.

@@ -24,7 +24,7 @@
 use super::{
     blocks::{Block, Blocks, possible},
     decode::Inst,
-    edges::{Edges, Stack, Target, cold, pushes, scan, scan_all},
+    edges::{Edges, Stack, Target, cold, pushed, scan, scan_all},
     effect::{Class, op},
     fault::{Fault, planted},
 };
@@ -57,13 +57,13 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
     let count = blocks.blocks.len();
     let mut edges = scan_all(code, insts, blocks, &vec![false; count]);
     cold(insts, blocks, &mut edges);
-    let pushes = pushes(code, insts, blocks);
+    let pushed = pushed(code, insts, blocks);
     // Ways are counted as if nothing was computed.
     let lone = |index: usize| {
         let block = &blocks.blocks[index];
         let fallen = index > 0 && blocks.blocks[index - 1].live && edges[index - 1].falls.is_some();
         let ways = match block.jumpdest {
-            true => pushes[block.pc as usize] + u32::from(fallen),
+            true => pushed.times[index] + u32::from(fallen),
             false => 1,
         };
         index > 0 && ways == 1 && !block.enterable && possible(block.needs, block.grows)
