@@ -28,6 +28,7 @@ use super::{
     effect::{Class, decode_pair, decode_single, op},
     fault::{Fault, planted},
 };
+use std::collections::HashSet;
 
 /// Constant offsets beyond are not followed.
 const MAX_OFFSET: u64 = 1 << 16;
@@ -193,6 +194,7 @@ impl Ways {
     fn among(blocks: &Blocks, edges: &[Edges], pushed: &Pushed, lives: &[bool]) -> Self {
         let of = |block: u32| blocks.blocks[block as usize].of as usize;
         let mut ways = vec![0u32; edges.len()];
+        let mut returns = HashSet::new();
         // How often the program counters of originals are pushed, and jumped to by static edges.
         let (mut pushes, mut jumps) = (vec![0u32; pushed.by.len()], vec![0u32; pushed.by.len()]);
         for (index, from) in edges.iter().enumerate() {
@@ -207,7 +209,11 @@ impl Ways {
                 pushes[to as usize] += 1;
             }
             if let Target::Block(to) = from.target {
-                jumps[of(to)] += 1;
+                // A function may return in several ways from where it is called once.
+                let mut first = || returns.insert((blocks.blocks[index].caller, of(to)));
+                if !blocks.is_copy(index) || first() {
+                    jumps[of(to)] += 1;
+                }
             }
         }
         let dynamic = blocks.blocks.iter().enumerate().map(|(index, block)| {

@@ -92,6 +92,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
                 let mut call = Call {
                     code,
                     edges: &edges,
+                    caller: index as u32,
                     returns: addresses(blocks, &stack),
                     exits: Vec::new(),
                     path: Vec::new(),
@@ -126,6 +127,7 @@ struct Call<'a> {
     code: &'a [u8],
     /// What is known without callers.
     edges: &'a [Edges],
+    caller: u32,
     /// Where it may return to.
     returns: Vec<u32>,
     /// Where it does, and with which stack.
@@ -172,6 +174,7 @@ impl Call<'_> {
             end: insts.len() as u32,
             enterable: false,
             live: true,
+            caller: self.caller,
             jumps_to: None,
             ..block
         });
