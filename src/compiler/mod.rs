@@ -2,6 +2,21 @@
 //!
 //! A pure function of the bytecode, the [`Rules`], the options and the machine: the same input gives
 //! the same bytes. This room knows no threads, no stores and no EVM but what the rules say.
+//!
+//! # Passes
+//!
+//! | pass | file | contract | gives |
+//! |---|---|---|---|
+//! | 1 | `decode` | | instructions |
+//! | 2 | `blocks` | | basic blocks, and runs in them |
+//! | 3 | `inline` | B1, B2 | copies of small functions for their callers |
+//! | 4 | `edges` | C1-C3 | where jumps lead to, and which blocks are come by in known ways only |
+//! | 5 | `flow` | D1-D3 | what a block asks of stack, memory and gas ahead |
+//! | 6 | `address` | a guess | which sums are addresses |
+//!
+//! Then `x64` makes machine code of it in one pass, for which `clif` compiles the loops in the tier that
+//! takes its time; where there is no `x64`, `clif` compiles all, without pass 3. `tests_passes` compares the
+//! passes with a machine that knows nothing of them, `x64::check` reads the finished machine code again.
 
 mod address;
 mod blocks;
@@ -53,9 +68,9 @@ pub const MAX_BYTECODE_LEN: usize = 1 << 24;
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
-    /// Compiled fast.
+    /// All in one pass over the blocks.
     Baseline,
-    /// Compiled well.
+    /// The same, but for loops, which Cranelift compiles with its optimisations.
     Optimized,
 }
 
@@ -127,7 +142,8 @@ impl Default for CompileOptions {
 
 /// Compiles `bytecode` for `rules`.
 ///
-/// A pure function; call it on any thread, but not on one that executes blocks.
+/// A pure function, but for what [`CompileOptions::dump_dir`] has written. Takes a millisecond or a few for a
+/// contract, at most some tens at [`Tier::Optimized`], so call it on any thread but one that executes blocks.
 ///
 /// # Errors
 ///
