@@ -269,7 +269,6 @@ pub(super) fn scan_all(
             let known = closed[index] && stack.iter().any(Option::is_some);
             let mut edges = scan(code, insts, blocks, index, &mut stack);
             edges.closed = known;
-            stack.drain(..stack.len().saturating_sub(MAX_FOLLOWED));
             found[index] = Some(edges);
             for next in edges.successors().filter(|&next| closed[next]) {
                 if meet(&mut before[next], &stack, visits[next] == MAX_VISITS) {
@@ -311,7 +310,7 @@ fn meet(before: &mut Option<Stack>, stack: &[Option<u64>], too_often: bool) -> b
     less
 }
 
-/// Runs through a block with the constants on `stack`, of which what is below is unknown.
+/// Runs through a block with the constants on `stack`, and leaves there [`MAX_FOLLOWED`] behind it.
 pub(super) fn scan(
     code: &[u8],
     insts: &[Inst],
@@ -391,6 +390,7 @@ pub(super) fn scan(
         stack.truncate(stack.len().saturating_sub(inst.inputs.into()));
         stack.extend((0..inst.outputs).map(|_| None));
     }
+    stack.drain(..stack.len().saturating_sub(MAX_FOLLOWED));
     let last = &insts[block.end as usize - 1];
     let falls = match last.class {
         Class::Step | Class::End => false,

@@ -17,7 +17,7 @@
 //! copies as it does all blocks. Those that it finds no way into are dead, and so are originals that are
 //! called by nobody any more ([`bury`]).
 //!
-//! Blocks that lead to failures only are not copied. A copy is small ([`MAX_COST`], [`MAX_BLOCKS`]), and
+//! Blocks that lead to failures only are not copied. A copy is small ([`MAX_COST`], [`MAX_BLOCKS`], [`MAX_INSTS`]), and
 //! all copies together are a part of the program ([`MAX_SHARE`]): copies make code that is run in few
 //! places faster, and code that is run in many places miss the instruction cache.
 
@@ -32,8 +32,11 @@ use super::{
 /// What a copy may cost, by [`cost`].
 const MAX_COST: usize = 24;
 
-/// Blocks of a copy, at most.
+/// Blocks of a copy on one way, at most.
 const MAX_BLOCKS: usize = 12;
+
+/// Instructions of a copy, at most: those that cost nothing take time to compile.
+const MAX_INSTS: usize = 256;
 
 /// A block is so often on one way of a copy, at most: a function may be called again, and a loop ends
 /// here.
@@ -96,6 +99,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
                     returns: addresses(blocks, &stack),
                     exits: Vec::new(),
                     path: Vec::new(),
+                    insts: 0,
                     cost: 0,
                 };
                 let before = (blocks.blocks.len(), insts.len());
@@ -134,6 +138,7 @@ struct Call<'a> {
     exits: Vec<(usize, Stack)>,
     /// The blocks on the way to the one at hand.
     path: Vec<usize>,
+    insts: usize,
     cost: usize,
 }
 
@@ -150,6 +155,10 @@ impl Call<'_> {
         let block: Block = blocks.blocks[of].clone();
         let own = block.first as usize..block.end as usize;
         let ends = |inst: &Inst| matches!(inst.class, Class::Step | Class::End);
+        self.insts += own.len();
+        if self.insts > MAX_INSTS {
+            return None;
+        }
         self.cost += insts[own.clone()].iter().map(cost).sum::<usize>();
         if self.path.iter().filter(|on| **on == of).count() == MAX_TIMES
             || self.path.len() == MAX_BLOCKS
@@ -237,5 +246,95 @@ pub(super) fn bury(blocks: &mut Blocks, edges: &[Edges]) {
                 work.push(to);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::{Passes, Rules};
+
+    /// Where a function is that is called twice.
+    const FUNCTION: u8 = 14;
+
+    /// Calls the function twice, and stops.
+    fn twice(function: &[u8]) -> Vec<u8> {
+        // 0: PUSH1 5, PUSH1 14, JUMP; 5: JUMPDEST, PUSH1 11, PUSH1 14, JUMP; 11: JUMPDEST, STOP; 14: ...
+        let mut code = vec![op::PUSH1, 5, op::PUSH1, FUNCTION, op::JUMP];
+        code.extend([op::JUMPDEST, op::PUSH1, 11, op::PUSH1, FUNCTION, op::JUMP]);
+        code.extend([op::JUMPDEST, op::STOP, op::STOP, op::JUMPDEST]);
+        code.extend(function);
+        code
+    }
+
+    fn passes(code: &[u8]) -> Passes {
+        Passes::run(code, &Rules::new([3; 256], 0..=255), true).unwrap()
+    }
+
+    fn copies(passes: &Passes) -> usize {
+        passes.flow.len() - passes.blocks.originals().count()
+    }
+
+    #[test]
+    fn a_function_that_is_called_twice_returns_by_edges() {
+        let passes = passes(&twice(&[op::CALLVALUE, op::POP, op::JUMP]));
+        assert_eq!(copies(&passes), 2);
+        let original = passes.blocks.target(FUNCTION.into()).unwrap();
+        assert!(!passes.blocks.blocks[original as usize].live);
+        for (block, flow) in passes.blocks.blocks.iter().zip(&passes.flow) {
+            let last = passes.insts[block.end as usize - 1];
+            if block.live && last.opcode == op::JUMP {
+                assert_ne!(flow.edges.target, Target::None, "at {}", last.pc);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_long_costs_much_or_goes_around_is_not_copied() {
+        let free = [op::PUSH0, op::POP].repeat(MAX_INSTS);
+        let much = [op::CALLVALUE, op::ISZERO, op::POP].repeat(MAX_COST);
+        // 15: JUMPDEST, PUSH1 15, JUMP
+        let around = vec![op::JUMPDEST, op::PUSH1, 15, op::JUMP];
+        for function in [free, much, around] {
+            let code = twice(&[&function[..], &[op::JUMP]].concat());
+            assert_eq!(copies(&passes(&code)), 0, "{function:02x?}");
+        }
+    }
+
+    #[test]
+    fn copies_are_a_part_of_the_program() {
+        let mut code = Vec::new();
+        let calls = 400u16;
+        let function = 9 * calls;
+        for call in 0..calls {
+            code.extend([
+                op::PUSH1 + 1,
+                0,
+                0,
+                op::PUSH1 + 1,
+                0,
+                0,
+                op::JUMP,
+                op::JUMPDEST,
+                op::POP,
+            ]);
+            let at = usize::from(9 * call);
+            code[at + 1..at + 3].copy_from_slice(&(9 * call + 7).to_be_bytes());
+            code[at + 4..at + 6].copy_from_slice(&function.to_be_bytes());
+        }
+        code.push(op::JUMPDEST);
+        code.extend([op::CALLVALUE, op::POP].repeat(20));
+        code.extend([op::CALLVALUE, op::DUP1 + 1, op::JUMP]);
+        let found = passes(&code);
+        let all: usize = found
+            .blocks
+            .originals()
+            .map(|block| block.insts(&found.insts).len())
+            .sum();
+        let copied = found.insts.len() - all;
+        assert!(
+            copied > 0 && copied <= all / MAX_SHARE + ALWAYS,
+            "{copied} of {all}"
+        );
     }
 }
