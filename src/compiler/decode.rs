@@ -29,12 +29,31 @@ pub(super) struct Inst {
 }
 
 impl Inst {
-    /// The value of a PUSH.
-    pub(super) fn pushed(&self, code: &[u8]) -> U256 {
+    /// How many bytes a PUSH has, and those that are in the code.
+    fn data<'a>(&self, code: &'a [u8]) -> (usize, &'a [u8]) {
         let len = (self.opcode - op::PUSH0) as usize;
         let start = (self.pc as usize + 1).min(code.len());
         let data = &code[start..(start + len).min(code.len())];
-        let data = &data[..data.len() - usize::from(data.len() > 1 && planted(Fault::PushIsShort))];
+        let short = usize::from(data.len() > 1 && planted(Fault::PushIsShort));
+        (len, &data[..data.len() - short])
+    }
+
+    /// The value of a PUSH, if it fits.
+    pub(super) fn pushed_short(&self, code: &[u8]) -> Option<u64> {
+        let (len, data) = self.data(code);
+        if data.len() < len {
+            return u64::try_from(self.pushed(code)).ok();
+        }
+        let (above, low) = data.split_at(len.saturating_sub(8));
+        let value = low
+            .iter()
+            .fold(0, |value, &byte| value << 8 | u64::from(byte));
+        above.iter().all(|byte| *byte == 0).then_some(value)
+    }
+
+    /// The value of a PUSH.
+    pub(super) fn pushed(&self, code: &[u8]) -> U256 {
+        let (len, data) = self.data(code);
         let mut bytes = [0; 32];
         bytes[32 - len..32 - len + data.len()].copy_from_slice(data);
         U256::from_be_bytes(bytes)

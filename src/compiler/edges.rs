@@ -154,7 +154,8 @@ pub(super) struct Pushed {
 pub(super) fn pushed(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Pushed {
     let target = |inst: &Inst| {
         let pushes = matches!(inst.opcode, op::PUSH0..=op::PUSH32);
-        let pc = pushes.then(|| u32::try_from(inst.pushed(code)).ok())??;
+        let pc = pushes.then(|| inst.pushed_short(code)).flatten()?;
+        let pc = u32::try_from(pc).ok()?;
         blocks.target(pc)
     };
     let by = |block: &Block| block.insts(insts).iter().filter_map(target).collect();
@@ -256,7 +257,7 @@ pub(super) fn scan_all(
     let mut found: Vec<Option<Edges>> = vec![None; closed.len()];
     let mut before: Vec<Option<Stack>> = vec![None; closed.len()];
     let mut visits = vec![0u8; closed.len()];
-    let mut work: Vec<usize> = Vec::new();
+    let (mut work, mut stack): (Vec<usize>, _) = (Vec::new(), Stack::new());
     for root in 0..closed.len() {
         // What nothing leads to falls into blocks, too, and none of it is ever on their stacks.
         if closed[root] || !blocks.blocks[root].live {
@@ -265,7 +266,8 @@ pub(super) fn scan_all(
         before[root] = Some(Stack::new());
         work.push(root);
         while let Some(index) = work.pop() {
-            let mut stack = before[index].clone().unwrap_or_default();
+            stack.clear();
+            stack.extend(before[index].iter().flatten());
             let known = closed[index] && stack.iter().any(Option::is_some);
             let mut edges = scan(code, insts, blocks, index, &mut stack);
             edges.closed = known;
@@ -338,7 +340,7 @@ pub(super) fn scan(
         };
         match inst.opcode {
             op::PUSH0..=op::PUSH32 if native => {
-                stack.push(u64::try_from(inst.pushed(code)).ok());
+                stack.push(inst.pushed_short(code));
                 continue;
             }
             // Library functions of older Solidity are called by masked addresses.
