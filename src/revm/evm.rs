@@ -124,7 +124,7 @@ impl<EVM> fmt::Debug for JitEvm<EVM> {
 /// A mainnet frame.
 type Frame = EthFrame<EthInterpreter>;
 
-/// What the frame's contract is called in the backend.
+/// What the frame's contract is called in the backend (E1).
 #[inline]
 fn key_of(frame: &Frame) -> Option<RuntimeCacheKey> {
     // E2

@@ -18,9 +18,9 @@
 //!   code and its length, stack buffer with its capacity and stack length are what the compiler expects
 //!   of the opcode it has compiled; whatever the instruction table holds, and whatever the frame's code
 //!   hash claims.
-//! * **A5** No shim unwinds: all that can panic is inside of `catch_unwind`, and what was caught is
+//! * **A5** No shim unwinds (F5): all that can panic is inside of `catch_unwind`, and what was caught is
 //!   kept in the context.
-//! * **A6** Machine code keeps the contract of the native frame (`frame`): where it exits, and
+//! * **A6** Machine code keeps the contract of the native frame (`frame`, F3 and F4): where it exits, and
 //!   where it calls a shim, the frame is canonical, its `top` within the stack and its program counter
 //!   within the code, and it does not use the frame while a shim runs.
 //! * **A7** Machine code is entered only with a frame that its program was admitted for and that was

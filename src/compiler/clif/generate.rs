@@ -326,6 +326,7 @@ impl Generator<'_> {
         if !inherited {
             let body = self.bodies[index];
             self.place(body, false);
+            // S1: others lead here, too.
             self.state = State::new(0);
             self.gas = None;
         }

@@ -161,7 +161,7 @@ fn compile(
         let (len, max) = (text.len(), options.max_native_len);
         return Err(CompileError::NativeTooLarge { len, max });
     }
-    // Values that found no register are in the thread's stack.
+    // F6: values that found no register are in the thread's stack.
     let layout = compiled.buffer.frame_layout();
     let len = layout.map_or(0, |layout| layout.frame_to_fp_offset as usize);
     if len > MAX_NATIVE_STACK {

@@ -108,6 +108,7 @@ impl State {
     }
 
     fn at_home(&mut self, position: i32) -> Val {
+        // S2
         let mut data = Data::new([None; 4], 256);
         data.home = Some(position);
         self.add(data)

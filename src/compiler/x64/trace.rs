@@ -40,6 +40,7 @@ const MAX_VALUES: usize = 256;
 impl Emitter<'_> {
     /// Emits all blocks; those that lead to failures last.
     pub(super) fn blocks(&mut self, max_len: usize) -> Result<(), CompileError> {
+        // T3
         for cold in [false, true] {
             for index in 0..self.blocks.blocks.len() {
                 if self.flow[index].edges.cold == cold && self.is_head(index) {
@@ -127,6 +128,7 @@ impl Emitter<'_> {
             self.charge(self.flow[index].compares);
             return self.instructions(index);
         }
+        // T2
         self.state.extend(block.needs, block.grows);
         self.run.memory = self.run.memory.max(memory);
         if planted(Fault::ChainTrustsMemory) {

@@ -277,6 +277,7 @@ impl Machine {
             OpKind::Memory => match inst.memory_base() {
                 Register::RBP => {
                     let at = self.top + disp;
+                    // K3
                     ensure!(
                         at >= -32 * self.below && at + len <= 32 * self.above,
                         "the stack is accessed at {at}, and {} below and {} above are certain",
@@ -295,6 +296,7 @@ impl Machine {
                             _ => 0,
                         },
                     };
+                    // K4
                     ensure!(
                         disp >= 0 && end <= sure,
                         "memory is accessed up to {end}, {sure} is certain"
@@ -368,6 +370,7 @@ impl Machine {
         let made = Limb::Of(Origin::Made(by));
         let register = |i: u32| inst.op_register(i).full_register();
         if !matches!(inst.mnemonic(), Jb | Jae | Add) || self.flags != Flags::Paid {
+            // K3
             ensure!(self.gas >= 0, "gas may have run out: {} at least", self.gas);
         }
         match inst.mnemonic() {

@@ -296,6 +296,7 @@ impl Checker<'_> {
                 way.at
             );
             self.done(way)?;
+            // K5
             if begin.inherits || self.program.flow[block].edges.continues {
                 let first = *self.ways.entry(block).or_insert(ip);
                 ensure!(
