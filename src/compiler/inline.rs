@@ -43,7 +43,7 @@ const MAX_INSTS: usize = 256;
 const MAX_TIMES: usize = 4;
 
 /// Instructions of all copies are at most this fraction of the program's, and these.
-const MAX_SHARE: usize = 6;
+const MAX_SHARE: usize = 8;
 const ALWAYS: usize = 64;
 
 /// About how much machine code an instruction makes.
