@@ -171,7 +171,7 @@ pub(super) fn check_gas(
     rules: &Rules,
 ) -> Result<(), CompileError> {
     for block in &blocks.blocks {
-        let run = insts[block.first as usize..block.end as usize].iter();
+        let run = block.insts(insts).iter();
         let native = run.filter(|inst| inst.class == Class::Native);
         let costs = native.map(|inst| u64::from(rules.gas_of(inst.opcode)));
         // The runs of a block together, and a boundary instruction.

@@ -127,7 +127,7 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
         edges.reaches = alone[index].reaches;
         edges.closed |= continues[index];
         edges.continues = continues[index];
-        edges.dynamic = dynamic[index] && !closed[index];
+        edges.dynamic = dynamic[index];
     }
     cold(insts, blocks, &mut found);
     found
@@ -323,7 +323,7 @@ pub(super) fn scan(
     let block = &blocks.blocks[index];
     let mut reaches = 0u32;
     let mut target = Target::None;
-    for inst in &insts[block.first as usize..block.end as usize] {
+    for inst in block.insts(insts) {
         if matches!(inst.class, Class::Step | Class::End) {
             break;
         }

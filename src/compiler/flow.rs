@@ -208,7 +208,7 @@ fn gas(insts: &[Inst], blocks: &Blocks, rules: &Rules, flow: &mut [Flow]) {
             .max();
         let behind = behind.unwrap_or(0);
         let block = &blocks.blocks[index];
-        let run = &insts[block.first as usize..block.end as usize];
+        let run = block.insts(insts);
         let whole = run.iter().all(|inst| inst.class != Class::Boundary);
         let cost = run_gas(insts, block.first, block.end, rules);
         let needs = cost

@@ -250,11 +250,10 @@ impl Program<'_> {
 /// Whether all of a program is compiled by Cranelift.
 fn uses_clif(options: &CompileOptions) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if x64::supported() {
-        return options.portable;
-    }
-    let _ = options;
-    true
+    let emitter = x64::supported();
+    #[cfg(not(target_arch = "x86_64"))]
+    let emitter = false;
+    options.portable || !emitter
 }
 
 /// By one pass, and its loops by Cranelift in the tier that takes its time; all by Cranelift where there is

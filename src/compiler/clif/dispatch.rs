@@ -29,7 +29,7 @@ impl Generator<'_> {
             Part::Whole => all
                 .filter(|&index| self.program.is_entered(index))
                 .collect(),
-            Part::Loops => self.loops.entered(&self.program),
+            Part::Loops => self.loops.entered().to_vec(),
         }
     }
 

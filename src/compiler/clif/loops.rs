@@ -58,36 +58,31 @@ struct Member {
 #[derive(Debug)]
 pub(super) struct Loops {
     members: Vec<Option<Member>>,
+    entered: Vec<usize>,
 }
 
 impl Loops {
     pub(super) fn none(blocks: usize) -> Self {
         Self {
             members: vec![None; blocks],
+            entered: Vec::new(),
         }
     }
 
     pub(super) fn find(program: &Program<'_>) -> Self {
         let edges = edges(program);
         let mut this = Self::none(edges.len());
-        let mut before = vec![Vec::new(); edges.len()];
-        for (from, flow) in program.flow.iter().enumerate() {
-            if program.blocks.blocks[from].live {
-                flow.edges.successors().for_each(|to| before[to].push(from));
-            }
-        }
-        for (number, blocks) in components(&edges).into_iter().enumerate() {
-            // Into one that is never come by nothing leads but itself.
-            let led = |&index: &usize| {
-                let outside = before[index].iter().any(|from| !blocks.contains(from));
-                outside || program.is_entered(index)
-            };
-            if !blocks.iter().any(led) {
-                continue;
-            }
-            if let Some(heights) = heights(program.blocks, &edges, &blocks) {
+        for (number, blocks) in components(&edges).iter().enumerate() {
+            if let Some(heights) = heights(program.blocks, &edges, blocks) {
                 this.admit(program, number as u32, &heights);
             }
+        }
+        this.entered = this.find_entered(program);
+        // A loop that nothing leads into but itself is never come by.
+        let number = |index: &usize| this.members[*index].as_ref().map(|member| member.loop_);
+        let entered: BTreeSet<u32> = this.entered.iter().filter_map(number).collect();
+        for member in &mut this.members {
+            member.take_if(|member| !entered.contains(&member.loop_));
         }
         this
     }
@@ -104,8 +99,12 @@ impl Loops {
             .map(|member| member.carried.clone())
     }
 
-    /// The blocks of loops that what is not of the same loop leads to, or frames enter.
-    pub(super) fn entered(&self, program: &Program<'_>) -> Vec<usize> {
+    /// The blocks of loops that what is not of the same loop leads to, or frames enter, in order.
+    pub(super) fn entered(&self) -> &[usize] {
+        &self.entered
+    }
+
+    fn find_entered(&self, program: &Program<'_>) -> Vec<usize> {
         let mut led = vec![false; self.members.len()];
         for (from, flow) in program.flow.iter().enumerate() {
             for to in flow.edges.successors() {
@@ -171,7 +170,7 @@ fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
     let (blocks, flow) = (program.blocks, program.flow);
     let native = |index: usize| {
         let block = &blocks.blocks[index];
-        let insts = &program.insts[block.first as usize..block.end as usize];
+        let insts = block.insts(program.insts);
         block.live
             && possible(block.needs, block.grows)
             && insts.iter().all(|inst| inst.class == Class::Native)
@@ -299,7 +298,7 @@ impl Uses {
         let block = &program.blocks.blocks[index];
         let lowest = height - i32::from(block.needs);
         let mut stack: Vec<Word> = (lowest..height).map(Word::Initial).collect();
-        for inst in &program.insts[block.first as usize..block.end as usize] {
+        for inst in block.insts(program.insts) {
             let exchange = |stack: &mut Vec<Word>, a: usize, b: usize| {
                 if let Some(top) = stack
                     .len()

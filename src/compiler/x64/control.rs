@@ -101,7 +101,7 @@ impl Emitter<'_> {
         let loops = self.loops.as_ref().map(|loops| &loops.members);
         let mut blocks = self.blocks.blocks.iter().enumerate();
         blocks.any(|(index, block)| {
-            let last = self.insts[block.first as usize..block.end as usize].last();
+            let last = block.insts(self.insts).last();
             block.live
                 && last.is_some_and(|last| matches!(last.opcode, op::JUMP | op::JUMPI))
                 && !matches!(self.flow[index].edges.target, Target::Block(_))
