@@ -16,6 +16,78 @@
 //!
 //! The code needs AVX2, BMI2, LZCNT, MOVBE and POPCNT; the compiler asks before it emits any.
 
+/// Loads X2's constants, from `masks`.
+macro_rules! constants {
+    () => {
+        concat!(
+            "vmovdqa ymm13, [rip + {masks}]\n",
+            "vmovdqa ymm14, [rip + {masks} + 32]\n",
+            "vpxor xmm15, xmm15, xmm15",
+        )
+    };
+}
+
+/// Saves the vector registers that hold values at `rsp`, or loads them from there.
+macro_rules! vectors {
+    (save) => {
+        concat!(
+            "vmovdqu [rsp + 0], ymm2\n",
+            "vmovdqu [rsp + 32], ymm3\n",
+            "vmovdqu [rsp + 64], ymm4\n",
+            "vmovdqu [rsp + 96], ymm5\n",
+            "vmovdqu [rsp + 128], ymm6\n",
+            "vmovdqu [rsp + 160], ymm7\n",
+            "vmovdqu [rsp + 192], ymm8\n",
+            "vmovdqu [rsp + 224], ymm9\n",
+            "vmovdqu [rsp + 256], ymm10\n",
+            "vmovdqu [rsp + 288], ymm11\n",
+            "vmovdqu [rsp + 320], ymm12",
+        )
+    };
+    (load) => {
+        concat!(
+            "vmovdqu ymm2, [rsp + 0]\n",
+            "vmovdqu ymm3, [rsp + 32]\n",
+            "vmovdqu ymm4, [rsp + 64]\n",
+            "vmovdqu ymm5, [rsp + 96]\n",
+            "vmovdqu ymm6, [rsp + 128]\n",
+            "vmovdqu ymm7, [rsp + 160]\n",
+            "vmovdqu ymm8, [rsp + 192]\n",
+            "vmovdqu ymm9, [rsp + 224]\n",
+            "vmovdqu ymm10, [rsp + 256]\n",
+            "vmovdqu ymm11, [rsp + 288]\n",
+            "vmovdqu ymm12, [rsp + 320]",
+        )
+    };
+}
+
+/// Saves the general-purpose registers that hold values and that a call of Rust clobbers, or loads them
+/// again. The flags stay.
+macro_rules! registers {
+    (save) => {
+        concat!(
+            "push rcx\n",
+            "push rdx\n",
+            "push rsi\n",
+            "push r8\n",
+            "push r9\n",
+            "push r10\n",
+            "push r11",
+        )
+    };
+    (load) => {
+        concat!(
+            "pop r11\n",
+            "pop r10\n",
+            "pop r9\n",
+            "pop r8\n",
+            "pop rsi\n",
+            "pop rdx\n",
+            "pop rcx",
+        )
+    };
+}
+
 mod arithmetic;
 
 use super::{Exit, GAS_AHEAD, LOOP_EXITS, NOWHERE, at};
@@ -125,9 +197,7 @@ unsafe extern "C" fn enter() {
         "mov r13, [rdi + {memory}]",
         "mov r15, [rdi + {shims}]",
         "add rsi, [rdi + {entry}]",
-        "vmovdqa ymm13, [rip + {masks}]",
-        "vmovdqa ymm14, [rip + {masks} + 32]",
-        "vpxor xmm15, xmm15, xmm15",
+        constants!(),
         "jmp rsi",
         bias = const BIAS,
         top = const at::TOP,
@@ -222,9 +292,7 @@ unsafe extern "C" fn boundary() {
         "mov rbp, [rbx + {top}]",
         "mov r12, [rbx + {gas}]",
         "mov r13, [rbx + {memory}]",
-        "vmovdqa ymm13, [rip + {masks}]",
-        "vmovdqa ymm14, [rip + {masks} + 32]",
-        "vpxor xmm15, xmm15, xmm15",
+        constants!(),
         "mov eax, {diverged}",
         "cmp r12, {reserve}",
         "jb 2f",
@@ -264,9 +332,7 @@ unsafe extern "C" fn looped() {
         "mov rbp, [rbx + {top}]",
         "mov r12, [rbx + {gas}]",
         "mov r13, [rbx + {memory}]",
-        "vmovdqa ymm13, [rip + {masks}]",
-        "vmovdqa ymm14, [rip + {masks} + 32]",
-        "vpxor xmm15, xmm15, xmm15",
+        constants!(),
         "ret",
         // The frame is as it has to be. The return address goes, too.
         "2:",
@@ -282,99 +348,24 @@ unsafe extern "C" fn looped() {
     )
 }
 
-/// The common part of the routines that call Rust from the middle of a run: takes what to call in
-/// `rax` and its arguments in `rdi` and `rsi`, and saves what X3 does not give away.
-///
-/// # Safety
-///
-/// X4.
-#[unsafe(naked)]
-unsafe extern "C" fn call_saving() {
-    naked_asm!(
-        "push rcx",
-        "push rdx",
-        "push r8",
-        "push r9",
-        "push r10",
-        "push r11",
-        "sub rsp, 360",
-        "vmovdqu [rsp], ymm2",
-        "vmovdqu [rsp + 32], ymm3",
-        "vmovdqu [rsp + 64], ymm4",
-        "vmovdqu [rsp + 96], ymm5",
-        "vmovdqu [rsp + 128], ymm6",
-        "vmovdqu [rsp + 160], ymm7",
-        "vmovdqu [rsp + 192], ymm8",
-        "vmovdqu [rsp + 224], ymm9",
-        "vmovdqu [rsp + 256], ymm10",
-        "vmovdqu [rsp + 288], ymm11",
-        "vmovdqu [rsp + 320], ymm12",
-        "vzeroupper",
-        "call rax",
-        "vmovdqu ymm2, [rsp]",
-        "vmovdqu ymm3, [rsp + 32]",
-        "vmovdqu ymm4, [rsp + 64]",
-        "vmovdqu ymm5, [rsp + 96]",
-        "vmovdqu ymm6, [rsp + 128]",
-        "vmovdqu ymm7, [rsp + 160]",
-        "vmovdqu ymm8, [rsp + 192]",
-        "vmovdqu ymm9, [rsp + 224]",
-        "vmovdqu ymm10, [rsp + 256]",
-        "vmovdqu ymm11, [rsp + 288]",
-        "vmovdqu ymm12, [rsp + 320]",
-        "vmovdqa ymm13, [rip + {masks}]",
-        "vmovdqa ymm14, [rip + {masks} + 32]",
-        "vpxor xmm15, xmm15, xmm15",
-        "add rsp, 360",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rdx",
-        "pop rcx",
-        "ret",
-        masks = sym MASKS,
-    )
-}
-
 /// # Safety
 ///
 /// X4.
 #[unsafe(naked)]
 unsafe extern "C" fn grow() {
     naked_asm!(
-        "push rax",
-        "push rsi",
-        "sub rsp, 72",
-        "vmovdqu [rsp], ymm0",
-        "vmovdqu [rsp + 32], ymm1",
-        // What the way ahead needs is not there for memory.
-        "xor eax, eax",
-        "sub r12, {ahead}",
-        "jb 2f",
-        "mov [rbx + {gas}], r12",
-        "mov rsi, rdi",
-        "lea rdi, [rbx - {bias}]",
-        "mov rax, [r15 + {shim}]",
-        "call {call}",
-        "mov r12, [rbx + {gas}]",
-        "mov r13, [rbx + {memory}]",
-        "2:",
-        "add r12, {ahead}",
-        "vmovdqu ymm0, [rsp]",
-        "vmovdqu ymm1, [rsp + 32]",
-        "add rsp, 72",
-        "test eax, eax",
-        // `pop` leaves the flags alone.
-        "pop rsi",
-        "pop rax",
+        "sub rsp, 424",
+        vectors!(save),
+        "vmovdqu [rsp + 352], ymm0",
+        "vmovdqu [rsp + 384], ymm1",
+        "call {bare}",
+        vectors!(load),
+        "vmovdqu ymm0, [rsp + 352]",
+        "vmovdqu ymm1, [rsp + 384]",
+        // The zero flag is the answer.
+        "lea rsp, [rsp + 424]",
         "ret",
-        bias = const BIAS,
-        gas = const at::GAS - BIAS,
-        memory = const at::MEMORY - BIAS,
-        shim = const at::GROW,
-        ahead = const GAS_AHEAD,
-        call = sym call_saving,
+        bare = sym grow_bare,
     )
 }
 
@@ -385,14 +376,9 @@ unsafe extern "C" fn grow() {
 unsafe extern "C" fn grow_bare() {
     naked_asm!(
         "push rax",
-        "push rcx",
-        "push rdx",
-        "push rsi",
-        "push r8",
-        "push r9",
-        "push r10",
-        "push r11",
+        registers!(save),
         "sub rsp, 8",
+        // What the way ahead needs is not there for memory.
         "xor eax, eax",
         "sub r12, {ahead}",
         "jb 2f",
@@ -403,21 +389,12 @@ unsafe extern "C" fn grow_bare() {
         "call [r15 + {shim}]",
         "mov r12, [rbx + {gas}]",
         "mov r13, [rbx + {memory}]",
-        "vmovdqa ymm13, [rip + {masks}]",
-        "vmovdqa ymm14, [rip + {masks} + 32]",
-        "vpxor xmm15, xmm15, xmm15",
+        constants!(),
         "2:",
         "add r12, {ahead}",
         "add rsp, 8",
         "test eax, eax",
-        // `pop` leaves the flags alone.
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rsi",
-        "pop rdx",
-        "pop rcx",
+        registers!(load),
         "pop rax",
         "ret",
         bias = const BIAS,

@@ -1,7 +1,7 @@
 //! The routines for arithmetic. Operands stand in the frame's scratch, the one first that the instruction
 //! takes from the top of the stack.
 
-use super::{BIAS, call_saving};
+use super::{BIAS, MASKS};
 use crate::frame::{arithmetic::Operator, at};
 use std::arch::naked_asm;
 
@@ -11,18 +11,24 @@ use std::arch::naked_asm;
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn arithmetic() {
     naked_asm!(
-        "push rsi",
+        registers!(save),
+        "sub rsp, 352",
+        vectors!(save),
         "mov eax, edi",
         "mov rax, [r15 + rax * 8 + {operations}]",
         "lea rdi, [rbx + {scratch}]",
         "mov rsi, rdi",
-        "call {call}",
+        "vzeroupper",
+        "call rax",
+        vectors!(load),
+        constants!(),
         "vmovdqu ymm0, [rbx + {scratch}]",
-        "pop rsi",
+        "add rsp, 352",
+        registers!(load),
         "ret",
         operations = const at::ARITHMETIC,
         scratch = const at::SCRATCH - BIAS,
-        call = sym call_saving,
+        masks = sym MASKS,
     )
 }
 
@@ -34,13 +40,7 @@ pub(super) unsafe extern "C" fn arithmetic() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn mul() {
     naked_asm!(
-        "push rcx",
-        "push rdx",
-        "push rsi",
-        "push r8",
-        "push r9",
-        "push r10",
-        "push r11",
+        registers!(save),
         "mov rdx, [rbx + {a}]",
         "mulx r9, r8, [rbx + {b}]",
         "mulx r10, rax, [rbx + {b} + 8]",
@@ -72,13 +72,7 @@ pub(super) unsafe extern "C" fn mul() {
         "vmovq xmm1, r10",
         "vpinsrq xmm1, xmm1, r11, 1",
         "vinserti128 ymm0, ymm0, xmm1, 1",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rsi",
-        "pop rdx",
-        "pop rcx",
+        registers!(load),
         "ret",
         a = const at::SCRATCH - BIAS,
         b = const at::SCRATCH - BIAS + 32,
