@@ -75,6 +75,8 @@
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
 #[cfg(not(loom))]
+mod adapter;
+#[cfg(not(loom))]
 pub mod aot;
 #[cfg(not(loom))]
 pub mod artifact;

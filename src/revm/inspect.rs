@@ -11,7 +11,7 @@
 //! * **N1** A `PhantomData` holds no value and no reference: that its type's lifetimes are forgotten is
 //!   seen by nobody, and it is used for nothing but its type's identity.
 
-use crate::CompiledProgram;
+use crate::{adapter::FrameError, program::CompiledProgram};
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use revm::{
     context::{ContextTr, JournalEntry, JournalTr},
@@ -184,7 +184,7 @@ pub(super) fn run_frame<CTX, I>(
     gas_table: &GasTable,
     context: &mut CTX,
     inspector: &mut I,
-) -> Result<InterpreterAction, super::FrameError>
+) -> Result<InterpreterAction, FrameError>
 where
     CTX: ContextTr<Journal: JournalExt> + Host,
     I: Inspector<CTX, EthInterpreter>,

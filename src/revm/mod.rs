@@ -7,7 +7,8 @@
 //! | [`CallsOnly`] (feature `revm`) | an inspector under which frames run natively |
 //! | `JitEvmFactory` (feature `alloy-evm`) | EVMs for clients that make them by alloy-evm's factories |
 //!
-//! Without the feature `revm` the adapter needs revm's interpreter and nothing else of revm.
+//! Without the feature `revm` only the first is there, which needs revm's interpreter and nothing else of
+//! revm.
 //!
 //! # The principle
 //!
@@ -23,17 +24,13 @@
 
 #[cfg(feature = "alloy-evm")]
 mod alloy;
-mod error;
 #[cfg(feature = "revm")]
 mod evm;
 #[cfg(feature = "revm")]
 mod inspect;
-mod run;
-mod shims;
-mod switch;
 
+pub use crate::adapter::FrameError;
 #[cfg(feature = "alloy-evm")]
 pub use alloy::{JitAlloyEvm, JitEvmFactory, RevmFactory};
-pub use error::FrameError;
 #[cfg(feature = "revm")]
 pub use {evm::JitEvm, inspect::CallsOnly};

@@ -6,8 +6,8 @@ use super::{
     switch::{Asking, Never, Switch},
 };
 use crate::{
-    CompiledProgram,
     frame::{Exit, NativeFrame, STACK_LIMIT, boundary_parts},
+    program::CompiledProgram,
 };
 use revm_interpreter::{
     GasTable, Host, InstructionContext, InstructionResult, InstructionTable, Interpreter,
