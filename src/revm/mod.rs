@@ -3,8 +3,8 @@
 //! | part | job |
 //! |---|---|
 //! | [`CompiledProgram::run_frame`](crate::CompiledProgram::run_frame) | runs a frame of revm's interpreter, with any host |
-//! | [`JitEvm`] (feature `revm`) | whole transactions: wraps an EVM, looks its frames' programs up |
-//! | [`CallsOnly`] (feature `revm`) | an inspector under which frames run natively |
+//! | `JitEvm` (feature `revm`) | whole transactions: wraps an EVM, looks its frames' programs up |
+//! | `CallsOnly` (feature `revm`) | an inspector under which frames run natively |
 //! | `JitEvmFactory` (feature `alloy-evm`) | EVMs for clients that make them by alloy-evm's factories |
 //!
 //! Without the feature `revm` only the first is there, which needs revm's interpreter and nothing else of
