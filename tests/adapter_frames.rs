@@ -91,6 +91,18 @@ fn around(op: u8) -> Vec<u8> {
     code
 }
 
+type Function = fn(Context<'_>) -> InstructionExecResult;
+
+/// Compares with each of these in a table, behind an opcode that mainnet has and behind one that it has not.
+fn are_followed(gas: u64, instructions: &[Function]) {
+    for op in [0x31, 0x0c] {
+        for &instruction in instructions {
+            let table = table_with(instruction);
+            compare(&around(op), gas, &Chain::mainnet(), &table);
+        }
+    }
+}
+
 #[test]
 fn an_instruction_that_does_as_mainnets_is_gone_on_behind() {
     fn plain(context: Context<'_>) -> InstructionExecResult {
@@ -99,14 +111,7 @@ fn an_instruction_that_does_as_mainnets_is_gone_on_behind() {
         *top = U256::from(0xbb);
         Ok(())
     }
-    for op in [0x31, 0x0c] {
-        compare(
-            &around(op),
-            1_000_000,
-            &Chain::mainnet(),
-            &table_with(plain),
-        );
-    }
+    are_followed(1_000_000, &[plain]);
 }
 
 #[test]
@@ -122,15 +127,7 @@ fn another_stack_effect_is_followed() {
         context.interpreter.stack.data_mut().clear();
         Ok(())
     }
-    for op in [0x31, 0x0c] {
-        compare(&around(op), 1_000_000, &Chain::mainnet(), &table_with(more));
-        compare(
-            &around(op),
-            1_000_000,
-            &Chain::mainnet(),
-            &table_with(fewer),
-        );
-    }
+    are_followed(1_000_000, &[more, fewer]);
 }
 
 #[test]
@@ -143,14 +140,7 @@ fn an_exchanged_stack_is_followed() {
         context.interpreter.stack = other;
         Ok(())
     }
-    for op in [0x31, 0x0c] {
-        compare(
-            &around(op),
-            1_000_000,
-            &Chain::mainnet(),
-            &table_with(exchange),
-        );
-    }
+    are_followed(1_000_000, &[exchange]);
 }
 
 #[test]
@@ -166,17 +156,8 @@ fn exchanged_code_is_followed() {
         context.interpreter.bytecode = code;
         Ok(())
     }
-    for op in [0x31, 0x0c] {
-        compare(
-            &around(op),
-            1_000_000,
-            &Chain::mainnet(),
-            &table_with(exchange),
-        );
-    }
+    are_followed(1_000_000, &[exchange]);
 }
-
-type Function = fn(Context<'_>) -> InstructionExecResult;
 
 /// How often the program asks who goes on while this instruction runs in place of BALANCE and another
 /// one puts things right behind it. The result has to be the interpreter's.
@@ -311,11 +292,7 @@ fn other_calldata_and_memory_are_followed() {
         let params = context.host.gas_params();
         context.interpreter.resize_memory(params, len, 5000)
     }
-    for op in [0x31, 0x0c] {
-        for f in [input, memory, grown] {
-            compare(&around(op), 10_000_000, &Chain::mainnet(), &table_with(f));
-        }
-    }
+    are_followed(10_000_000, &[input, memory, grown]);
 }
 
 #[test]
@@ -325,9 +302,7 @@ fn a_jump_of_an_instruction_is_followed() {
         context.interpreter.bytecode.absolute_jump(end);
         Ok(())
     }
-    for op in [0x31, 0x0c] {
-        compare(&around(op), 1_000_000, &Chain::mainnet(), &table_with(jump));
-    }
+    are_followed(1_000_000, &[jump]);
 }
 
 #[test]

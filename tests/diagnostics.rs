@@ -5,8 +5,8 @@ mod runtime_support;
 use alloy_primitives::hex;
 use revmc_jit::artifact::{DirOptions, TempArtifactStore};
 
-use revmc_jit::{AotRequest, JitBackend, RuntimeCacheKey, RuntimeConfig};
-use runtime_support::{config, contract, eventually, request};
+use revmc_jit::{JitBackend, RuntimeCacheKey, RuntimeConfig};
+use runtime_support::{aot, config, contract, eventually, request};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -89,13 +89,8 @@ fn artifacts_are_named_too() {
     config.perf_map_dir = Some(dir.path().to_owned());
     config.store = Some(store.into());
     let backend = JitBackend::new(config).unwrap();
-    let (key, code) = contract(3);
-    let (code_hash, spec_id) = (key.code_hash, key.spec_id);
-    backend.prepare_aot(AotRequest {
-        code_hash,
-        code,
-        spec_id,
-    });
+    let (key, _) = contract(3);
+    backend.prepare_aot(aot(3));
     eventually(&backend, |stats| stats.published == 1);
     let [(start, len, name)] = &lines(dir.path())[..] else {
         panic!("one program was made");

@@ -29,11 +29,10 @@ use revmc_jit::artifact::{DirOptions, TempArtifactStore};
 use revmc_jit::compiler::Tier;
 use revmc_jit::primitives::{Bytes, SpecId};
 use revmc_jit::{
-    AotRequest, BorrowedDecision, CompilationEvent, CompilationKind, ConfigError, Error,
-    InterpretReason, JitBackend, LookupDecision, LookupRequest, ProgramKind, RuntimeConfig,
-    RuntimeTuning,
+    BorrowedDecision, CompilationEvent, CompilationKind, ConfigError, Error, InterpretReason,
+    JitBackend, LookupDecision, LookupRequest, ProgramKind, RuntimeConfig, RuntimeTuning,
 };
-use runtime_support::{config, contract, eventually, keyed, request, run, tuning};
+use runtime_support::{aot, config, contract, eventually, keyed, request, run, tuning};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -452,15 +451,6 @@ fn statistics_and_events_can_be_printed() {
 }
 
 // Artifacts.
-
-fn aot(n: u32) -> AotRequest {
-    let (key, code) = contract(n);
-    AotRequest {
-        code_hash: key.code_hash,
-        code,
-        spec_id: key.spec_id,
-    }
-}
 
 fn with_store(store: &Arc<TempArtifactStore>) -> RuntimeConfig {
     RuntimeConfig {

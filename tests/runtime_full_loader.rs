@@ -6,8 +6,8 @@ mod runtime_support;
 use revmc_jit::artifact::loader::{LoadedLibrary, max_loaded};
 use revmc_jit::artifact::object::{Layout, Machine};
 use revmc_jit::artifact::{ArtifactStore, DirOptions, TempArtifactStore};
-use revmc_jit::{AotRequest, JitBackend, ProgramKind, RuntimeConfig};
-use runtime_support::{config, contract, eventually, request};
+use revmc_jit::{JitBackend, ProgramKind, RuntimeConfig};
+use runtime_support::{aot, config, contract, eventually, request};
 use std::sync::Arc;
 
 #[test]
@@ -24,11 +24,7 @@ fn an_artifact_that_cannot_be_loaded_yet_is_stored_and_known() {
     let others: Vec<_> = (0..max_loaded()).map(open).collect();
 
     let (key, code) = contract(1);
-    backend.prepare_aot(AotRequest {
-        code_hash: key.code_hash,
-        code: code.clone(),
-        spec_id: key.spec_id,
-    });
+    backend.prepare_aot(aot(1));
     eventually(&backend, |stats| {
         stats.published == 1 && stats.artifacts_stored == 1
     });

@@ -5,8 +5,8 @@
 mod runtime_support;
 
 use revmc_jit::artifact::{DirOptions, TempArtifactStore};
-use revmc_jit::{AotRequest, JitBackend, RuntimeConfig};
-use runtime_support::{config, contract, eventually, request};
+use revmc_jit::{JitBackend, RuntimeConfig};
+use runtime_support::{aot, config, eventually, request};
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,13 +48,7 @@ fn live_and_die(n: u32) {
         0 => {}
         1 => backend.compile_jit_sync(request(n)).unwrap(),
         2 => {
-            let (key, code) = contract(n);
-            let (code_hash, spec_id) = (key.code_hash, key.spec_id);
-            backend.prepare_aot(AotRequest {
-                code_hash,
-                code,
-                spec_id,
-            });
+            backend.prepare_aot(aot(n));
             eventually(&backend, |stats| stats.published == 1);
         }
         _ => backend.compile_jit(request(n)),

@@ -9,23 +9,14 @@ use revmc_jit::artifact::{
     SealedArtifact, Stored, TempArtifactStore, TrustedStore,
 };
 use revmc_jit::primitives::Bytes;
-use revmc_jit::{AotRequest, CompilationEvent, Error, JitBackend, ProgramKind, RuntimeConfig};
-use runtime_support::{config, contract, eventually, request, run};
-use std::fs;
+use revmc_jit::{CompilationEvent, Error, JitBackend, ProgramKind, RuntimeConfig};
+use runtime_support::{aot, config, contract, eventually, request, run};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-fn aot(n: u32) -> AotRequest {
-    let (key, code) = contract(n);
-    AotRequest {
-        code_hash: key.code_hash,
-        code,
-        spec_id: key.spec_id,
-    }
-}
+use std::{fmt, fs};
 
 fn with_store(store: impl Into<TrustedStore>) -> RuntimeConfig {
     RuntimeConfig {
@@ -133,32 +124,14 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
     assert_eq!(store.load_all().unwrap().entries, []);
 }
 
-/// A store whose artifacts are refused for a reason that does not lie in them.
-#[derive(Debug)]
-struct Refusing(TempArtifactStore);
-
-impl ArtifactStore for Refusing {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        self.0.load_all()
-    }
-    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        Err(ArtifactError::Authentication(AuthenticationProblem::Wrong))
-    }
-    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        self.0.store(artifact)
-    }
-    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
-        self.0.delete(key)
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        self.0.clear()
-    }
-}
-
 #[test]
 fn an_artifact_with_another_key_is_left_to_it() {
     let store = TempArtifactStore::new(DirOptions::default()).unwrap();
-    let store = Arc::new(Refusing(store));
+    // Refused for a reason that does not lie in them.
+    let store = Arc::new(Before(store, |call| match call {
+        Call::Load => Err(ArtifactError::Authentication(AuthenticationProblem::Wrong)),
+        Call::Store => Ok(()),
+    }));
     let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
     eventually(&backend, |stats| stats.artifacts_indexed == 1);
@@ -182,68 +155,66 @@ fn an_artifact_that_vanished_is_compiled_afresh() {
     assert_eq!(backend.stats().artifacts_indexed, 0);
 }
 
-/// What a [`Slow`] store waits in.
-#[derive(Debug, PartialEq, Eq)]
+/// What a [`Before`] stands before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Load,
     Store,
 }
 
-/// A store that says that it was entered and waits to be told to go on.
-#[derive(Debug)]
-struct Slow {
-    inner: TempArtifactStore,
-    call: Call,
-    entered: Mutex<Sender<()>>,
-    release: Mutex<Receiver<()>>,
-}
+/// A store that does something first, and fails where that fails.
+struct Before<F>(TempArtifactStore, F);
 
-impl Slow {
-    /// The store, what it says, and what lets it go on.
-    fn new(call: Call) -> (Arc<Self>, Receiver<()>, Sender<()>) {
-        let (entered, is_entered) = channel();
-        let (release, wait) = channel();
-        let store = Arc::new(Self {
-            inner: TempArtifactStore::new(DirOptions::default()).unwrap(),
-            call,
-            entered: Mutex::new(entered),
-            release: Mutex::new(wait),
-        });
-        (store, is_entered, release)
-    }
-
-    fn pass(&self, call: Call) {
-        if call == self.call {
-            self.entered.lock().unwrap().send(()).unwrap();
-            let _ = self.release.lock().unwrap().recv();
-        }
+impl<F> fmt::Debug for Before<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
-impl ArtifactStore for Slow {
+impl<F> ArtifactStore for Before<F>
+where
+    F: Fn(Call) -> Result<(), ArtifactError> + Send + Sync,
+{
     fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        self.inner.load_all()
+        self.0.load_all()
     }
     fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        self.pass(Call::Load);
-        self.inner.load(key)
+        (self.1)(Call::Load)?;
+        self.0.load(key)
     }
     fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        self.pass(Call::Store);
-        self.inner.store(artifact)
+        (self.1)(Call::Store)?;
+        self.0.store(artifact)
     }
     fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
-        self.inner.delete(key)
+        self.0.delete(key)
     }
     fn clear(&self) -> Result<usize, ArtifactError> {
-        self.inner.clear()
+        self.0.clear()
     }
+}
+
+/// A store that says that it was entered for `held` and waits to be told to go on; what it says, and
+/// what lets it go on.
+fn slow(held: Call) -> (Arc<dyn ArtifactStore>, Receiver<()>, Sender<()>) {
+    let (entered, is_entered) = channel();
+    let (release, wait) = channel();
+    let (entered, wait) = (Mutex::new(entered), Mutex::new(wait));
+    let inner = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let store = Before(inner, move |call| {
+        if call == held {
+            entered.lock().unwrap().send(()).unwrap();
+            let _ = wait.lock().unwrap().recv();
+        }
+        Ok(())
+    });
+    (Arc::new(store), is_entered, release)
 }
 
 /// The clear comes while the worker is writing the file, and another artifact waits its turn.
 #[test]
 fn a_clear_takes_what_is_being_stored_and_what_waits() {
-    let (store, is_entered, release) = Slow::new(Call::Store);
+    let (store, is_entered, release) = slow(Call::Store);
     let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
@@ -271,7 +242,7 @@ fn a_clear_takes_what_is_being_stored_and_what_waits() {
 
 #[test]
 fn a_clear_of_the_map_does_not_stop_an_artifact_but_keeps_it_out_of_the_map() {
-    let (store, is_entered, release) = Slow::new(Call::Store);
+    let (store, is_entered, release) = slow(Call::Store);
     let backend = JitBackend::new(with_store(own(store))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
@@ -324,37 +295,16 @@ fn a_panicking_store_is_contained() {
     assert_eq!(said, "the store panicked: a bug in the store");
 }
 
-/// A store that takes its time, on the processor, over each artifact.
-#[derive(Debug)]
-struct Busy(TempArtifactStore, Duration);
-
-impl ArtifactStore for Busy {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        self.0.load_all()
-    }
-    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        let started = Instant::now();
-        while started.elapsed() < self.1 {}
-        self.0.load(key)
-    }
-    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        let started = Instant::now();
-        while started.elapsed() < self.1 {}
-        self.0.store(artifact)
-    }
-    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
-        self.0.delete(key)
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        self.0.clear()
-    }
-}
-
 /// The budget is for the compiler: a store that needs many times as much costs no program.
 #[test]
 fn what_the_store_takes_is_not_compile_time() {
     let inner = TempArtifactStore::new(DirOptions::default()).unwrap();
-    let store = Arc::new(Busy(inner, Duration::from_secs(3)));
+    // On the processor, over each artifact.
+    let store = Arc::new(Before(inner, |_| {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(3) {}
+        Ok(())
+    }));
     let mut config = with_store(own(store));
     config.aot = true;
     config.tuning.compile_time_base = Duration::from_secs(1);
@@ -465,7 +415,7 @@ fn a_full_folder_makes_room() {
 /// stores is the only one that is lost.
 #[test]
 fn a_store_that_hangs_costs_no_program_and_no_worker() {
-    let (store, is_entered, release) = Slow::new(Call::Store);
+    let (store, is_entered, release) = slow(Call::Store);
     let mut config = with_store(own(store.clone()));
     config.aot = true;
     config.tuning.jit_worker_count = 1;
@@ -496,7 +446,7 @@ fn a_store_that_hangs_costs_no_program_and_no_worker() {
 /// A load that does not come back: the contract is compiled, and so are the others, which are not tried.
 #[test]
 fn a_load_that_hangs_is_given_up_and_its_contract_compiled() {
-    let (store, is_entered, release) = Slow::new(Call::Load);
+    let (store, is_entered, release) = slow(Call::Load);
     let mut config = with_store(own(store));
     config.tuning.jit_worker_count = 1;
     config.tuning.job_abandon_after = Duration::from_millis(200);

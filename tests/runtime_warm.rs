@@ -10,10 +10,8 @@ use revmc_jit::artifact::{
     HeatList, SealedArtifact, Stored, TempArtifactStore, TrustedStore,
 };
 use revmc_jit::primitives::Bytes;
-use revmc_jit::{
-    AotRequest, InterpretReason, JitBackend, LookupDecision, ProgramKind, RuntimeConfig,
-};
-use runtime_support::{config, contract, eventually, request, run};
+use revmc_jit::{InterpretReason, JitBackend, LookupDecision, ProgramKind, RuntimeConfig};
+use runtime_support::{aot, config, contract, eventually, request, run};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -53,12 +51,7 @@ fn filled(count: u32) -> Arc<TempArtifactStore> {
     let store = temp();
     let backend = start(store.clone());
     for n in 1..=count {
-        let (key, code) = contract(n);
-        backend.prepare_aot(AotRequest {
-            code_hash: key.code_hash,
-            code,
-            spec_id: key.spec_id,
-        });
+        backend.prepare_aot(aot(n));
     }
     eventually(&backend, |stats| {
         stats.artifacts_indexed == u64::from(count)
@@ -231,12 +224,7 @@ fn what_a_list_says_beyond_the_artifacts_is_passed_over() {
         let mut config = warm(elsewhere.clone());
         config.debug_assertions = true;
         let backend = JitBackend::new(config).unwrap();
-        let (key, code) = contract(1);
-        backend.prepare_aot(AotRequest {
-            code_hash: key.code_hash,
-            code,
-            spec_id: key.spec_id,
-        });
+        backend.prepare_aot(aot(1));
         eventually(&backend, |stats| stats.artifacts_stored == 1);
         let entries = elsewhere.load_all().unwrap().entries;
         let mut builds = entries.iter().map(|entry| entry.key.build);

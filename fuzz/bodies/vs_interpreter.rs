@@ -13,6 +13,7 @@
 //! | 6, 7 | nothing |
 
 use crate::common::asm::{Item, asm, assemble};
+use crate::common::types::FORKS;
 use arbitrary::{Arbitrary, Unstructured};
 use revm::context::{BlockEnv, Context, TxEnv};
 use revm::database::InMemoryDB;
@@ -36,25 +37,6 @@ const CLEAR_AFTER: u32 = 256;
 
 /// Longer code only slows the search.
 const MAX_CODE_LEN: usize = 4096;
-
-/// The forks, in their order.
-pub const FORKS: [SpecId; 15] = [
-    SpecId::FRONTIER,
-    SpecId::HOMESTEAD,
-    SpecId::TANGERINE,
-    SpecId::SPURIOUS_DRAGON,
-    SpecId::BYZANTIUM,
-    SpecId::PETERSBURG,
-    SpecId::ISTANBUL,
-    SpecId::BERLIN,
-    SpecId::LONDON,
-    SpecId::MERGE,
-    SpecId::SHANGHAI,
-    SpecId::CANCUN,
-    SpecId::PRAGUE,
-    SpecId::OSAKA,
-    SpecId::AMSTERDAM,
-];
 
 const SENDER: Address = Address::repeat_byte(0xca);
 /// Has the program.

@@ -12,7 +12,7 @@ mod body;
 mod types;
 
 mod common {
-    pub(crate) use crate::asm;
+    pub(crate) use crate::{asm, types};
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

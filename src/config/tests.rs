@@ -51,38 +51,25 @@ fn what_cannot_work_is_named() {
         change(&mut config.tuning);
         assert_eq!(config.validate(), Err(expected));
     };
-    check(
-        |t| t.channel_capacity = 0,
-        ConfigError::Zero("channel_capacity"),
-    );
-    check(
-        |t| t.jit_worker_count = 0,
-        ConfigError::Zero("jit_worker_count"),
-    );
-    check(
-        |t| t.jit_hot_threshold = 0,
-        ConfigError::Zero("jit_hot_threshold"),
-    );
-    check(
-        |t| t.jit_max_pending_jobs = 0,
-        ConfigError::Zero("jit_max_pending_jobs"),
-    );
-    check(
-        |t| t.resident_code_cache_bytes = 0,
-        ConfigError::Zero("resident_code_cache_bytes"),
-    );
-    check(
-        |t| t.resident_code_cache_programs = 0,
-        ConfigError::Zero("resident_code_cache_programs"),
-    );
-    check(
-        |t| t.max_requested_jobs = 0,
-        ConfigError::Zero("max_requested_jobs"),
-    );
-    check(
-        |t| t.new_code_cpu_per_second = Duration::ZERO,
-        ConfigError::Zero("new_code_cpu_per_second"),
-    );
+    macro_rules! zeros {
+        ($($field:ident: $value:expr,)*) => {$(
+            check(|t| t.$field = $value, ConfigError::Zero(stringify!($field)));
+        )*};
+    }
+    zeros! {
+        channel_capacity: 0,
+        jit_worker_count: 0,
+        jit_hot_threshold: 0,
+        jit_max_pending_jobs: 0,
+        resident_code_cache_bytes: 0,
+        resident_code_cache_programs: 0,
+        max_requested_jobs: 0,
+        new_code_cpu_per_second: Duration::ZERO,
+        warm_start_time: Duration::ZERO,
+        heat_list_interval: Duration::ZERO,
+        tick_interval: Duration::ZERO,
+        idle_evict_duration: Some(Duration::ZERO),
+    }
     check(
         |t| t.observations_per_thread = 1 << 17,
         ConfigError::TooLarge {
@@ -92,28 +79,12 @@ fn what_cannot_work_is_named() {
         },
     );
     check(
-        |t| t.warm_start_time = Duration::ZERO,
-        ConfigError::Zero("warm_start_time"),
-    );
-    check(
-        |t| t.heat_list_interval = Duration::ZERO,
-        ConfigError::Zero("heat_list_interval"),
-    );
-    check(
         |t| t.warm_start_programs = 20_000,
         ConfigError::TooLarge {
             field: "warm_start_programs",
             value: 20_000,
             max: 16 * 1024,
         },
-    );
-    check(
-        |t| t.tick_interval = Duration::ZERO,
-        ConfigError::Zero("tick_interval"),
-    );
-    check(
-        |t| t.idle_evict_duration = Some(Duration::ZERO),
-        ConfigError::Zero("idle_evict_duration"),
     );
     check(
         |t| t.hotness_slots = 1000,

@@ -138,16 +138,30 @@ fn key_of(frame: &Frame) -> Option<RuntimeCacheKey> {
     })
 }
 
-impl<EVM> EvmTr for JitEvm<EVM>
-where
+/// What a [`JitEvm`] wraps: any EVM with mainnet's frames, and instructions for them.
+pub trait MainnetFrames:
+    EvmTr<
+        Frame = Frame,
+        Instructions: InstructionProvider<
+            Context = <Self as EvmTr>::Context,
+            InterpreterTypes = EthInterpreter,
+        >,
+    >
+{
+}
+
+impl<EVM> MainnetFrames for EVM where
     EVM: EvmTr<
             Frame = Frame,
             Instructions: InstructionProvider<
                 Context = EVM::Context,
                 InterpreterTypes = EthInterpreter,
             >,
-        >,
+        >
 {
+}
+
+impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
     type Context = EVM::Context;
     type Instructions = EVM::Instructions;
     type Precompiles = EVM::Precompiles;
@@ -287,14 +301,9 @@ where
             ExecutionResult = ExecutionResult<HaltReason>,
             State = EvmState,
             Error = TransactionError<EVM>,
-        > + EvmTr<
-            Frame = Frame,
+        > + MainnetFrames<
             Context: ContextTr<Journal: JournalTr<State = EvmState>> + ContextSetters,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
-            Instructions: InstructionProvider<
-                Context = EVM::Context,
-                InterpreterTypes = EthInterpreter,
-            >,
         >,
 {
     type ExecutionResult = ExecutionResult<HaltReason>;
@@ -329,14 +338,7 @@ where
 impl<EVM> ExecuteCommitEvm for JitEvm<EVM>
 where
     Self: ExecuteEvm<State = EvmState>,
-    EVM: EvmTr<
-            Frame = Frame,
-            Context: ContextTr<Db: DatabaseCommit>,
-            Instructions: InstructionProvider<
-                Context = EVM::Context,
-                InterpreterTypes = EthInterpreter,
-            >,
-        >,
+    EVM: MainnetFrames<Context: ContextTr<Db: DatabaseCommit>>,
 {
     fn commit(&mut self, state: Self::State) {
         self.ctx_mut().db_mut().commit(state);
@@ -346,15 +348,10 @@ where
 impl<EVM> SystemCallEvm for JitEvm<EVM>
 where
     Self: ExecuteEvm<ExecutionResult = ExecutionResult<HaltReason>, Error = TransactionError<EVM>>,
-    EVM: EvmTr<
-            Frame = Frame,
+    EVM: MainnetFrames<
             Context: ContextTr<Journal: JournalTr<State = EvmState>, Tx: SystemCallTx>
                          + ContextSetters,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
-            Instructions: InstructionProvider<
-                Context = EVM::Context,
-                InterpreterTypes = EthInterpreter,
-            >,
         >,
 {
     fn system_call_one_with_caller(
@@ -387,14 +384,7 @@ where
 
 impl<EVM> InspectorEvmTr for JitEvm<EVM>
 where
-    EVM: InspectorEvmTr<
-            Frame = Frame,
-            Context: ContextTr<Journal: JournalExt>,
-            Instructions: InstructionProvider<
-                Context = EVM::Context,
-                InterpreterTypes = EthInterpreter,
-            >,
-        >,
+    EVM: InspectorEvmTr<Context: ContextTr<Journal: JournalExt>> + MainnetFrames,
 {
     type Inspector = EVM::Inspector;
 
@@ -476,15 +466,11 @@ where
             Error = TransactionError<EVM>,
             Tx = <EVM::Context as ContextTr>::Tx,
         >,
-    EVM: InspectorEvmTr<
-            Frame = Frame,
+    EVM: MainnetFrames
+        + InspectorEvmTr<
             Context: ContextTr<Journal: JournalTr<State = EvmState> + JournalExt> + ContextSetters,
             Inspector: Inspector<EVM::Context, EthInterpreter>,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
-            Instructions: InstructionProvider<
-                Context = EVM::Context,
-                InterpreterTypes = EthInterpreter,
-            >,
         >,
 {
     type Inspector = EVM::Inspector;
@@ -509,18 +495,14 @@ where
             Error = TransactionError<EVM>,
             Tx = <EVM::Context as ContextTr>::Tx,
         >,
-    EVM: InspectorEvmTr<
-            Frame = Frame,
+    EVM: MainnetFrames
+        + InspectorEvmTr<
             Context: ContextTr<
                 Journal: JournalTr<State = EvmState> + JournalExt,
                 Tx: SystemCallTx,
             > + ContextSetters,
             Inspector: Inspector<EVM::Context, EthInterpreter>,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
-            Instructions: InstructionProvider<
-                Context = EVM::Context,
-                InterpreterTypes = EthInterpreter,
-            >,
         >,
 {
     fn inspect_one_system_call_with_caller(

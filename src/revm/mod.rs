@@ -33,4 +33,7 @@ pub use crate::adapter::FrameError;
 #[cfg(feature = "alloy-evm")]
 pub use alloy::{JitAlloyEvm, JitEvmFactory, RevmFactory};
 #[cfg(feature = "revm")]
-pub use {evm::JitEvm, inspect::CallsOnly};
+pub use {
+    evm::{JitEvm, MainnetFrames},
+    inspect::CallsOnly,
+};

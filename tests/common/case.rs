@@ -1,29 +1,10 @@
 //! A test case: a program with its fork, gas, calldata and surroundings.
 
 use super::asm::asm;
-use super::database::{Fault, Recorder, State};
+use super::database::Breakage;
+pub use super::types::FORKS;
 use super::types::{Address, Bytes, NEWEST, SpecId, U256, address, hex};
-use std::fmt;
-use std::sync::{Arc, LazyLock};
-
-/// Every fork with rules of its own.
-pub const FORKS: [SpecId; 15] = [
-    SpecId::FRONTIER,
-    SpecId::HOMESTEAD,
-    SpecId::TANGERINE,
-    SpecId::SPURIOUS_DRAGON,
-    SpecId::BYZANTIUM,
-    SpecId::PETERSBURG,
-    SpecId::ISTANBUL,
-    SpecId::BERLIN,
-    SpecId::LONDON,
-    SpecId::MERGE,
-    SpecId::SHANGHAI,
-    SpecId::CANCUN,
-    SpecId::PRAGUE,
-    SpecId::OSAKA,
-    SpecId::AMSTERDAM,
-];
+use std::{fmt, iter::once};
 
 /// Where the program under test lives and who calls it.
 pub const CONTRACT: Address = address!("ee000000000000000000000000000000000000ee");
@@ -91,6 +72,26 @@ pub fn actor(low: u8) -> Address {
     Address::left_padding_from(&[low])
 }
 
+/// The accounts around the program under test: address, balance, code.
+pub fn accounts() -> impl Iterator<Item = (Address, U256, Bytes)> {
+    let ether = U256::from(1_000_000_000_000_000_000u64);
+    let actors = ACTORS.map(|(low, balance, text)| (actor(low), U256::from(balance), asm(text)));
+    let actors = actors
+        .into_iter()
+        .map(|(at, balance, code)| (at, balance, code.into()));
+    once((SENDER, ether, Bytes::new())).chain(actors)
+}
+
+/// The storage of the program under test: keys, values.
+pub fn slots() -> [(U256, U256); 4] {
+    [
+        (U256::from(1), U256::from(1)),
+        (U256::from(2), U256::MAX),
+        (U256::from(32), U256::from(0x1234)),
+        (U256::MAX, U256::from(5)),
+    ]
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     pub spec_id: SpecId,
@@ -101,28 +102,9 @@ pub struct Case {
     pub input: Bytes,
     pub value: U256,
     pub is_static: bool,
-    /// Which of the database's reads goes wrong.
-    pub fault: Option<(usize, Fault)>,
+    /// What goes wrong in the database.
+    pub fault: Option<Breakage>,
 }
-
-/// The accounts around the program under test.
-static ACCOUNTS: LazyLock<State> = LazyLock::new(|| {
-    let mut state = State::default();
-    let ether = U256::from(1_000_000_000_000_000_000u64);
-    state.insert(SENDER, ether, 1, Bytes::new());
-    for (low, balance, text) in ACTORS {
-        state.insert(actor(low), U256::from(balance), 1, asm(text).into());
-    }
-    for (key, value) in [
-        (U256::from(1), U256::from(1)),
-        (U256::from(2), U256::MAX),
-        (U256::from(32), U256::from(0x1234)),
-        (U256::MAX, U256::from(5)),
-    ] {
-        state.insert_slot(CONTRACT, key, value);
-    }
-    state
-});
 
 impl Case {
     /// A case with a million gas on the newest fork.
@@ -168,22 +150,29 @@ impl Case {
         self.is_static = true;
         self
     }
+}
 
-    pub fn fault(mut self, read: usize, fault: Fault) -> Self {
-        self.fault = Some((read, fault));
-        self
-    }
-
-    /// The state before.
-    pub fn state(&self) -> Arc<State> {
-        let mut state = ACCOUNTS.clone();
-        state.insert(CONTRACT, U256::from(1_000_000u64), 1, self.code.clone());
-        Arc::new(state)
-    }
-
-    pub fn database(&self) -> Recorder {
-        Recorder::new(self.state())
-    }
+/// The programs of `corpus/edge-programs.tsv`.
+pub fn edge_programs() -> Vec<Case> {
+    let parse = |line: &str| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [fork, gas, code, input] = columns[..] else {
+            panic!("not four columns: {line}");
+        };
+        let fork = FORKS
+            .into_iter()
+            .find(|known| format!("{known:?}") == fork)
+            .expect(fork);
+        Case::new(hex::decode(code).expect(code))
+            .on(fork)
+            .gas(gas.parse().expect(gas))
+            .input(hex::decode(input).expect(input))
+    };
+    let lines = include_str!("../corpus/edge-programs.tsv").lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .map(parse)
+        .collect()
 }
 
 /// One line that a reader can turn back into the case.

@@ -36,6 +36,9 @@ pub enum Fault {
     Panic,
 }
 
+/// Which read goes wrong, and how.
+pub type Breakage = (usize, Fault);
+
 /// What the panic of [`Fault::Panic`] carries.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken(pub Read);

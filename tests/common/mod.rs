@@ -17,4 +17,5 @@ pub mod generate;
 pub mod programs;
 pub mod rng;
 pub mod shrink;
+pub mod state;
 pub mod types;

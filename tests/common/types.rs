@@ -8,6 +8,25 @@ pub use revm::{
 /// The fork that most generated programs run on.
 pub const NEWEST: SpecId = SpecId::OSAKA;
 
+/// Every fork with rules of its own.
+pub const FORKS: [SpecId; 15] = [
+    SpecId::FRONTIER,
+    SpecId::HOMESTEAD,
+    SpecId::TANGERINE,
+    SpecId::SPURIOUS_DRAGON,
+    SpecId::BYZANTIUM,
+    SpecId::PETERSBURG,
+    SpecId::ISTANBUL,
+    SpecId::BERLIN,
+    SpecId::LONDON,
+    SpecId::MERGE,
+    SpecId::SHANGHAI,
+    SpecId::CANCUN,
+    SpecId::PRAGUE,
+    SpecId::OSAKA,
+    SpecId::AMSTERDAM,
+];
+
 /// Instructions that few forks have: (opcode, operands, results, first fork, whether an immediate
 /// follows).
 pub const RECENT: &[(u8, usize, usize, SpecId, bool)] = &[

@@ -1,12 +1,11 @@
 //! Random programs. `REVMC_JIT_PROGRAMS` says how many, `REVMC_JIT_SEED` the first one's seed.
 
 use crate::common::{
-    case::{Case, FORKS},
+    case::{self, FORKS},
     disturb::{disturb, everywhere},
     engine::Engine,
     generate,
     rng::Rng,
-    types::hex,
 };
 use std::env;
 
@@ -49,33 +48,10 @@ fn more_programs() {
     many(number("REVMC_JIT_SEED", 0) + count, count);
 }
 
-/// Programs of corpus/edge-programs.tsv.
-fn corpus() -> Vec<Case> {
-    let parse = |line: &str| {
-        let columns: Vec<&str> = line.split('\t').collect();
-        let [fork, gas, code, input] = columns[..] else {
-            panic!("not four columns: {line}");
-        };
-        let fork = FORKS
-            .into_iter()
-            .find(|known| format!("{known:?}") == fork)
-            .expect(fork);
-        Case::new(hex::decode(code).expect(code))
-            .on(fork)
-            .gas(gas.parse().expect(gas))
-            .input(hex::decode(input).expect(input))
-    };
-    let lines = include_str!("../corpus/edge-programs.tsv").lines();
-    lines
-        .filter(|line| !line.starts_with('#'))
-        .map(parse)
-        .collect()
-}
-
 #[test]
 fn edge_programs() {
     let mut engine = Engine::new();
-    let cases = corpus();
+    let cases = case::edge_programs();
     assert_eq!(cases.len(), 62);
     for (index, case) in cases.iter().enumerate() {
         let name = format!("edge program {index}");

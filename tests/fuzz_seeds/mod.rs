@@ -1,9 +1,7 @@
 //! Seeds for the fuzz targets, made by hand.
 
-use super::vs_interpreter::FORKS;
 use super::{artifact_support, runtime_ops, vs_interpreter};
-use crate::common::asm::asm;
-use crate::common::{programs::ALL, rng::Rng};
+use crate::common::{asm::asm, programs::ALL, rng::Rng, types::FORKS};
 use arbitrary::{Arbitrary, Unstructured};
 use revm::bytecode::opcode::OpCode;
 use revm::primitives::{U256, hex, keccak256};

@@ -3,6 +3,7 @@
 #[path = "../common/asm.rs"]
 mod asm;
 mod backend;
+#[path = "../common/case.rs"]
 mod case;
 mod differential;
 mod driver;
@@ -19,6 +20,7 @@ mod refused;
 #[allow(dead_code)]
 #[path = "../common/rng.rs"]
 mod rng;
+mod run;
 #[cfg(feature = "revm-10")]
 mod second_opinion;
 #[path = "../common/shrink.rs"]
@@ -28,3 +30,6 @@ mod transactions;
 mod types;
 mod verdict;
 mod world;
+
+/// What the shared files call it.
+use world as database;

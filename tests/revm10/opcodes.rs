@@ -238,7 +238,7 @@ fn host_failure() {
         "0xa7 SELFDESTRUCT",
     ] {
         let mut case = Case::asm(&format!("{text} 1 0 MSTORE"));
-        case.broken_account = Some(broken);
+        case.fault = Some(broken);
         let run = check(text, &case);
         assert_eq!(
             run.result.result,
@@ -248,7 +248,7 @@ fn host_failure() {
     }
     for text in ["1 SLOAD", "1 1 SSTORE", "SELFBALANCE"] {
         let mut case = Case::asm(&format!("{text} 1 0 MSTORE"));
-        case.broken_account = Some(super::case::CONTRACT);
+        case.fault = Some(super::case::CONTRACT);
         let run = check(text, &case);
         assert_eq!(
             run.result.result,

@@ -236,7 +236,7 @@ fn generated_transactions() {
     let mut ends = BTreeMap::new();
     for seed in first..first + count {
         let case = generate::program(seed).case();
-        if case.is_static || case.broken_account.is_some() {
+        if case.is_static || case.fault.is_some() {
             continue;
         }
         let (revmc, compiler) = &backends[seed as usize % 2];

@@ -113,6 +113,9 @@ pub struct Checkpoint {
     logs: usize,
 }
 
+/// What can go wrong in the database: the reading of an account.
+pub type Breakage = Address;
+
 #[derive(Clone, Debug)]
 pub struct World {
     pub env: Box<Env>,
@@ -120,7 +123,7 @@ pub struct World {
     pub state: State,
     undo: Vec<Undo>,
     /// Reading this account fails, as a database error would.
-    pub broken_account: Option<Address>,
+    pub broken_account: Option<Breakage>,
 }
 
 impl World {

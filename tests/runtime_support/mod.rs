@@ -18,7 +18,7 @@ use revm_interpreter::{
 use revmc_jit::primitives::Bytecode;
 use revmc_jit::primitives::{Bytes, SpecId, keccak256};
 use revmc_jit::{
-    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
+    AotRequest, CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig,
     RuntimeStatsSnapshot, RuntimeTuning,
 };
 use std::time::{Duration, Instant};
@@ -45,6 +45,16 @@ pub fn keyed(code: Vec<u8>) -> (RuntimeCacheKey, Bytes) {
 pub fn request(n: u32) -> LookupRequest {
     let (key, code) = contract(n);
     LookupRequest { key, code }
+}
+
+/// Asks for the contract's artifact.
+pub fn aot(n: u32) -> AotRequest {
+    let (key, code) = contract(n);
+    AotRequest {
+        code_hash: key.code_hash,
+        code,
+        spec_id: key.spec_id,
+    }
 }
 
 /// A frame of the contract at its beginning.
