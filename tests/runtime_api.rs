@@ -35,6 +35,7 @@ use revmc_jit::{
 use runtime_support::{aot, config, contract, eventually, keyed, request, run, tuning};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 fn reason(decision: LookupDecision) -> InterpretReason {
     match decision {
@@ -397,13 +398,30 @@ fn a_pause_stops_compilation_and_nothing_else() {
     let backend = JitBackend::new(config()).unwrap();
     backend.compile_jit_sync(request(1)).unwrap();
     backend.pause();
-    backend.compile_jit(request(2));
+    backend.pause();
+    assert_eq!(backend.stats().paused, 2);
     assert!(backend.lookup(request(1)).program().is_some());
-    assert_eq!(backend.compile_jit_sync(request(3)), Err(Error::Paused));
-    eventually(&backend, |stats| stats.pending_jobs == 1);
+    // What would wait for the pause to end says so.
+    assert_eq!(backend.compile_jit_sync(request(2)), Err(Error::Paused));
+    assert_eq!(
+        reason(backend.lookup_blocking(request(2))),
+        InterpretReason::NotReady
+    );
+    backend.compile_jit(request(2));
+    for _ in 0..10 {
+        backend.lookup(request(3));
+    }
+    eventually(&backend, |stats| stats.pending_jobs == 2);
+    backend.resume();
+    // Still paused once: nothing moves.
+    thread::sleep(Duration::from_millis(150));
     assert_eq!(backend.stats().published, 1);
     backend.resume();
-    eventually(&backend, |stats| stats.published == 2);
+    backend.compile_jit_sync(request(2)).unwrap();
+    backend.compile_jit_sync(request(3)).unwrap();
+    backend.resume(); // one too many is harmless
+    backend.compile_jit_sync(request(4)).unwrap();
+    assert_eq!(backend.stats().paused, 0);
 }
 
 #[test]

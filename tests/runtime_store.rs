@@ -278,7 +278,12 @@ fn a_panicking_store_is_contained() {
             panic!("a bug in the store")
         }
     }
-    let backend = JitBackend::new(with_store(own(Arc::new(Panics)))).unwrap();
+    let mut config = with_store(own(Arc::new(Panics)));
+    config.enabled = false;
+    let idle = JitBackend::new(config.clone()).unwrap();
+    assert!(matches!(idle.clear_all(), Err(Error::Artifact(_))));
+    config.enabled = true;
+    let backend = JitBackend::new(config).unwrap();
     assert_eq!(backend.stats().store_errors, 1);
     // Nothing of what was compiled is lost with what the store does.
     backend.prepare_aot(aot(1));
@@ -287,7 +292,9 @@ fn a_panicking_store_is_contained() {
     });
     let stats = backend.stats();
     assert_eq!((stats.panicked, stats.failed), (0, 0));
+    assert_eq!(stats.failures_remembered, 0);
     assert_eq!((stats.published, stats.artifacts_stored), (1, 0));
+    assert_eq!(stats.alive, 1);
     let (key, _) = contract(1);
     assert!(backend.get_compiled(key.code_hash, key.spec_id).is_some());
     assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));

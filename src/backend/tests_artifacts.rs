@@ -1,8 +1,6 @@
-//! The backend and its store: one compilation for program and artifact, a store that panics, hangs, or
-//! forgets.
+//! The backend and its store: one compilation for program and artifact, and what is told to the store.
 
 use super::{
-    JitBackend,
     answers::Verdict,
     compile::{Compiler, Engine},
     job::{Job, Made},
@@ -28,66 +26,6 @@ use std::{
     thread,
     time::Duration,
 };
-
-#[derive(Debug)]
-struct PanickingStore;
-
-impl ArtifactStore for PanickingStore {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        panic!("a bug in load_all")
-    }
-
-    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        panic!("a bug in load")
-    }
-
-    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        panic!("a bug in store")
-    }
-
-    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
-        panic!("a bug in delete")
-    }
-
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        panic!("a bug in clear")
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_store_that_panics_is_a_store_that_fails() {
-    let config = RuntimeConfig {
-        // SAFETY: T2.
-        store: Some(unsafe { TrustedStore::promised(Arc::new(PanickingStore)) }),
-        aot: true,
-        ..RuntimeConfig::default()
-    };
-    let idle = JitBackend::new(RuntimeConfig {
-        enabled: false,
-        ..config.clone()
-    })
-    .unwrap();
-    assert!(matches!(idle.clear_all(), Err(Error::Artifact(_))));
-    let backend = JitBackend::new(config).unwrap();
-    assert_eq!(backend.stats().store_errors, 1);
-    assert!(matches!(backend.clear_persisted(), Err(Error::Artifact(_))));
-    // It serves this process all the same.
-    let (key, code) = contract(1);
-    while backend.lookup_ref(&key, &code).program().is_none() {
-        thread::yield_now();
-    }
-    // Stored after it was published.
-    while !backend
-        .last_store_error()
-        .is_some_and(|error| error.to_string().contains("a bug in store"))
-    {
-        thread::yield_now();
-    }
-    let stats = backend.stats();
-    assert_eq!((stats.panicked, stats.failures_remembered), (0, 0));
-    assert_eq!(stats.alive, 1);
-}
 
 /// The engine, after something of the test's.
 struct Keeps<F>(F, Engine);
