@@ -5,10 +5,13 @@ use super::{Effort, processor_time};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Times operations `start..start + n` as thread `thread`.
 pub type Run<'a> = Box<dyn Fn(usize, usize, usize) -> Duration + Sync + 'a>;
+
+/// How often threads are started anew for a sample in which they run at once.
+const ATTEMPTS: usize = 100;
 
 /// One way to do something.
 pub struct Contender<'a> {
@@ -31,31 +34,59 @@ impl<'a> Contender<'a> {
         }
     }
 
-    /// Nanoseconds for each of `n` operations, the mean of the threads.
+    /// Nanoseconds for each of `n` operations, the mean of the threads: of several attempts the one in
+    /// which the threads ran most nearly at once. Where others want the cores, too, most attempts are no
+    /// measure of what threads do to each other.
     pub fn sample(&self, n: usize) -> f64 {
         let start = self.next.fetch_add(n, Ordering::Relaxed);
-        let total: Duration = if self.threads == 1 {
-            (self.run)(0, start, n)
+        let (mut total, mut best) = (Duration::ZERO, -1.0);
+        if self.threads == 1 {
+            total = (self.run)(0, start, n);
         } else {
-            let barrier = Barrier::new(self.threads);
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..self.threads)
-                    .map(|thread| {
-                        let barrier = &barrier;
-                        scope.spawn(move || {
-                            (self.run)(thread, start, 64);
-                            barrier.wait();
-                            (self.run)(thread, start, n)
-                        })
-                    })
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().expect("no contender panics"))
-                    .sum()
-            })
-        };
+            for _ in 0..ATTEMPTS {
+                let (spent, overlap) = self.together(start, n);
+                if overlap > best {
+                    (total, best) = (spent, overlap);
+                }
+                if best > 0.9 {
+                    break;
+                }
+            }
+        }
         total.as_nanos() as f64 / (n * self.threads) as f64
+    }
+
+    /// What all threads take, and for which part of the time from the first one's begin to the last
+    /// one's end all of them ran.
+    fn together(&self, start: usize, n: usize) -> (Duration, f64) {
+        let barrier = Barrier::new(self.threads);
+        let runs: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads)
+                .map(|thread| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        (self.run)(thread, start, 64);
+                        barrier.wait();
+                        let begin = Instant::now();
+                        let spent = (self.run)(thread, start, n);
+                        (spent, begin, Instant::now())
+                    })
+                })
+                .collect();
+            let ends = threads.into_iter().map(|thread| thread.join());
+            ends.map(|end| end.expect("no contender panics")).collect()
+        });
+        let total: Duration = runs.iter().map(|(spent, ..)| *spent).sum();
+        let begin = runs.iter().map(|(_, begin, _)| *begin).min();
+        let end = runs.iter().map(|(.., end)| *end).max();
+        let wall = begin
+            .zip(end)
+            .map_or(0.0, |(begin, end)| (end - begin).as_secs_f64());
+        // One that waited for a core is in the wall time, and not in what it spent.
+        (
+            total,
+            total.as_secs_f64() / self.threads as f64 / wall.max(1e-9),
+        )
     }
 
     /// Takes a sample of `n` operations and keeps it.

@@ -55,6 +55,14 @@ impl Session {
         self.effort.rounds > 1
     }
 
+    /// What the report says of the machine under this name.
+    pub fn machine(&self, what: &str) -> &str {
+        let mut machine = self.report.machine.iter();
+        machine
+            .find(|(name, _)| name == what)
+            .map_or("", |(_, which)| which)
+    }
+
     /// `count`, or a few if this is only a check.
     pub fn at_most(&self, count: usize) -> usize {
         if self.full() { count } else { count.min(8) }

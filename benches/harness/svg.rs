@@ -110,7 +110,7 @@ pub fn plot(out: &mut String, area: Area, title: &str, x: &str, series: &[(&str,
 }
 
 /// The series' names with their colours, from this point on.
-fn keys<'a>(out: &mut String, mut x: f64, y: f64, names: impl Iterator<Item = &'a str>) {
+pub fn keys<'a>(out: &mut String, mut x: f64, y: f64, names: impl Iterator<Item = &'a str>) {
     for (at, name) in names.enumerate() {
         let _ = writeln!(
             out,

@@ -1,7 +1,7 @@
 //! What a lookup costs, against the maps one would use instead.
 //!
-//! `cargo bench --bench lookup [-- SECTION] [--json FILE]`; the sections are `single`, `threads`,
-//! `churn`, `pause` and `chosen`. Times are the thread's processor time. Ratios are to the floor of
+//! `cargo bench --bench lookup [-- SECTION] [--json FILE] [--svg FILE]`; the sections are `peers`, which
+//! draws a chart, `single`, `threads`, `churn`, `pause` and `chosen`. Times are the thread's processor time. Ratios are to the floor of
 //! the same table, an `Arc` cloned and dropped, no map; `least` is that of the least turns.
 //!
 //! Every map holds the same keys (32 bytes and a byte) and its own `Arc`s. Peers hash as their
@@ -13,6 +13,10 @@ mod churn;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod pause;
+mod peers;
+#[allow(dead_code, reason = "other benchmarks draw other charts")]
+#[path = "../harness/svg.rs"]
+mod svg;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -273,6 +277,7 @@ fn main() -> ExitCode {
     harness::run(
         "lookup",
         &[
+            ("peers", peers::peers),
             ("single", single),
             ("threads", threads),
             ("churn", churn::churn),
