@@ -22,6 +22,7 @@ mod svg;
 
 use blocks::{
     format::{Block, Folder, OWN},
+    frames,
     native::{Native, times},
     run::{self, Plain},
     step::Runs,
@@ -30,17 +31,10 @@ use harness::{
     Session,
     report::{Spread, Table},
 };
-use revm::{
-    Database, ExecuteEvm,
-    context::{ContextSetters, TxEnv},
-    context_interface::result::{EVMError, HaltReason, InvalidTransaction},
-    handler::{EvmTr, FrameResult, Handler, ItemOrResult},
-    interpreter::interpreter_action::FrameInit,
-};
+use revm::{context::TxEnv, handler::EvmTr};
 use revmc_jit::compiler::Tier;
 use std::{
     hint::black_box,
-    marker::PhantomData,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -88,53 +82,19 @@ fn rounds(session: &Session) -> usize {
     if session.full() { ROUNDS } else { 1 }
 }
 
-/// Mainnet's handler, with a clock around each frame.
-struct Clocked<DB>(Duration, PhantomData<DB>);
-
-impl<DB: Database> Handler for Clocked<DB> {
-    type Evm = Plain<DB>;
-    type Error = EVMError<DB::Error, InvalidTransaction>;
-    type HaltReason = HaltReason;
-
-    fn run_exec_loop(
-        &mut self,
-        evm: &mut Self::Evm,
-        first: FrameInit,
-    ) -> Result<FrameResult, Self::Error> {
-        if let ItemOrResult::Result(result) = evm.frame_init(first)? {
-            return Ok(result);
-        }
-        loop {
-            let begin = Instant::now();
-            let next = evm.frame_run();
-            self.0 += begin.elapsed();
-            let result = match next? {
-                ItemOrResult::Item(init) => match evm.frame_init(init)? {
-                    ItemOrResult::Item(_) => continue,
-                    ItemOrResult::Result(result) => result,
-                },
-                ItemOrResult::Result(result) => result,
-            };
-            if let Some(result) = evm.frame_return_result(result)? {
-                return Ok(result);
-            }
-        }
-    }
-}
-
-/// The share of a block's transactions that the interpreter spends inside frames.
+/// The share of a block's time that the interpreter spends inside frames.
 fn in_frames(block: &Block) -> f64 {
     let mut evm: Plain<_> = run::evm(block, block.state.clone());
-    let transactions = block.transactions.clone();
-    let mut handler = Clocked(Duration::ZERO, PhantomData);
+    let steps = frames::steps(block);
+    let mut inside = Duration::ZERO;
     let begin = Instant::now();
-    for transaction in transactions {
-        evm.ctx.set_tx(transaction);
-        let _ = black_box(handler.run(&mut evm));
-        let state = evm.finalize();
-        revm::ExecuteCommitEvm::commit(&mut evm, state);
-    }
-    handler.0.as_secs_f64() / begin.elapsed().as_secs_f64()
+    frames::run(&mut evm, steps, |evm| {
+        let begin = Instant::now();
+        let next = evm.frame_run();
+        inside += begin.elapsed();
+        next
+    });
+    inside.as_secs_f64() / begin.elapsed().as_secs_f64()
 }
 
 /// A block's figures.

@@ -11,6 +11,7 @@
 //! | `native` | the contracts compiled in one tier, and how long blocks take with them |
 //! | `run` | an EVM for a block; a block run on an EVM, with everything kept or with a clock |
 //! | `alloy` (feature `alloy-evm`) | a block run on an EVM that a factory of alloy-evm has made |
+//! | `frames` | a block whose frames are run by a function of the caller's |
 //! | `receipts` | gas used, logs bloom and receipts root, against the header |
 //! | `compare` | what differs between two ways to run a step |
 //!
@@ -29,6 +30,7 @@ pub mod chain;
 pub mod compare;
 pub mod dao;
 pub mod format;
+pub mod frames;
 pub mod json;
 pub mod native;
 pub mod receipts;
