@@ -8,12 +8,16 @@
 //! of several runs is shown), then the transaction is run as a whole on revm, by the interpreter and
 //! by each tier, in turns; the fastest counts. A difference in result, gas, logs, state or reads ends
 //! the program with exit code 1.
+//!
+//! `limit` is the gain if all cost nothing but the transaction without code, the hashes that it computes,
+//! its storage and its logs: these are recorded and timed alone, in turns with the rest.
 
 #[path = "../../tests/blocks/mod.rs"]
 mod blocks;
 #[allow(dead_code, reason = "`statetest` uses all of it")]
 #[path = "../statetest/fixture.rs"]
 mod fixture;
+mod requests;
 #[path = "../statetest/root.rs"]
 mod root;
 #[allow(dead_code, reason = "`statetest` uses all of it")]
@@ -25,6 +29,7 @@ mod run;
 
 use blocks::{native::config, step::Runs};
 use fixture::{Case, Fixture};
+use requests::Requests;
 use revm::{
     context::TxEnv,
     primitives::{Bytes, TxKind, hardfork::SpecId},
@@ -62,8 +67,17 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     println!(
-        "{:<20} {:>6} {:>9} {:>9} {:>9} {:>9} {:>12} {:>7} {:>7}  equal",
-        "contract", "bytes", "tier1 ms", "tier2 ms", "native1", "native2", "interp ns", "x1", "x2"
+        "{:<20} {:>6} {:>9} {:>9} {:>9} {:>9} {:>12} {:>7} {:>7} {:>7}  equal",
+        "contract",
+        "bytes",
+        "tier1 ms",
+        "tier2 ms",
+        "native1",
+        "native2",
+        "interp ns",
+        "x1",
+        "x2",
+        "limit"
     );
     let mut failed = false;
     for path in paths {
@@ -117,7 +131,9 @@ fn report(fixture: &Fixture) -> Result<(), String> {
         }
     }
 
-    let mut least = [Duration::MAX; 3];
+    let asked = Requests::of(run::evm(fixture, case).0, transaction.clone());
+    let empty = requests::without_code(&transaction);
+    let mut least = [Duration::MAX; 5];
     let begin = Instant::now();
     for _ in 0..ROUNDS {
         least[0] = least[0].min(time(fixture, case, &transaction, |evm| evm));
@@ -125,6 +141,8 @@ fn report(fixture: &Fixture) -> Result<(), String> {
             let wrap = |evm| JitEvm::new(evm, backend.clone());
             *least = (*least).min(time(fixture, case, &transaction, wrap));
         }
+        least[3] = least[3].min(time(fixture, case, &empty, |evm| evm));
+        least[4] = least[4].min(asked.time(&mut run::evm(fixture, case).0));
         if begin.elapsed() > ROUNDS_END {
             break;
         }
@@ -137,7 +155,7 @@ fn report(fixture: &Fixture) -> Result<(), String> {
         Err(why) => why,
     };
     println!(
-        "{:<20} {:>6} {:>9.2} {:>9.2} {:>9} {:>9} {:>12} {:>7.2} {:>7.2}  yes ({end})",
+        "{:<20} {:>6} {:>9.2} {:>9.2} {:>9} {:>9} {:>12} {:>7.2} {:>7.2} {:>7.2}  yes ({end})",
         fixture.name,
         code.len(),
         compiled[0].0.as_secs_f64() * 1e3,
@@ -147,6 +165,7 @@ fn report(fixture: &Fixture) -> Result<(), String> {
         least[0].as_nanos(),
         times(least[1]),
         times(least[2]),
+        times(least[3] + least[4]),
     );
     Ok(())
 }
