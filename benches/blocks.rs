@@ -32,7 +32,7 @@ use harness::{
     report::{Spread, Table},
 };
 use revm::{context::TxEnv, handler::EvmTr};
-use revmc_jit::compiler::Tier;
+use revmc_jit::{compiler::Tier, revm::forget_hashes};
 use std::{
     hint::black_box,
     path::PathBuf,
@@ -220,6 +220,7 @@ fn chart(lines: &[Line]) -> String {
 /// The time of each transaction's first run and of one of those after it, all of a block's together.
 fn repeat<E: Runs>(evm: &mut E, transactions: &[TxEnv]) -> [Duration; 2] {
     let mut spent = [Duration::ZERO; 2];
+    forget_hashes();
     for transaction in transactions {
         for run in 0..REPEATS {
             let transaction = transaction.clone();

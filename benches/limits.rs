@@ -42,7 +42,9 @@ use revm::{
     primitives::{B256, Bytes, U256, hardfork::SpecId, hex, keccak256},
 };
 use revmc_jit::{
-    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, compiler::Tier, revm::JitEvm,
+    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey,
+    compiler::Tier,
+    revm::{JitEvm, forget_hashes},
 };
 use std::{
     hint::black_box,
@@ -305,6 +307,8 @@ fn repeat(n: usize, run: impl FnMut() -> Duration) -> Duration {
 /// The time of a transaction.
 fn time<E: Runs>(evm: &mut E, transaction: &TxEnv) -> Duration {
     let transaction = transaction.clone();
+    // As in a block: what a run before has hashed is not this one's.
+    forget_hashes();
     let begin = Instant::now();
     let result = black_box(evm.transact_one(transaction));
     let time = begin.elapsed();

@@ -26,7 +26,7 @@ use revm::context::TxEnv;
 use revm::database::InMemoryDB;
 use revm::primitives::{Address, TxKind};
 use revmc_jit::primitives::OptimizationLevel;
-use revmc_jit::revm::JitEvm;
+use revmc_jit::revm::{JitEvm, forget_hashes};
 use revmc_jit::{JitBackend, RuntimeConfig};
 use std::fmt::Debug;
 use std::hint::black_box;
@@ -51,6 +51,8 @@ where
     let mut elapsed = Duration::ZERO;
     for _ in 0..n {
         let transaction = transaction.clone();
+        // As in a block: what the one before has hashed is not this one's.
+        forget_hashes();
         let begin = Instant::now();
         let result = evm.transact_one(transaction);
         elapsed += begin.elapsed();

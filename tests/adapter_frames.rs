@@ -114,6 +114,57 @@ fn an_instruction_that_does_as_mainnets_is_gone_on_behind() {
     are_followed(1_000_000, &[plain]);
 }
 
+/// Hashes that are remembered are those of the table's instruction, at every length around the longest,
+/// at any offset, first and again, with any gas; and where the rules say so, it is the table's.
+#[test]
+fn hashes_are_the_interpreters() {
+    fn own(context: Context<'_>) -> InstructionExecResult {
+        let _ = context.interpreter.stack.pop();
+        let _ = context.interpreter.stack.pop();
+        let _ = context.interpreter.stack.push(U256::from(0xabcd));
+        Ok(())
+    }
+    let hashed = |offset: u16, len: u16| {
+        // A loop of two rounds: memory, a hash of it that goes into the memory, and what it costs.
+        let mut code = hex!(
+            "7f11223344556677889900aabbccddeeff5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b 600752 6002 5b"
+        )
+        .to_vec();
+        code.push(0x61);
+        code.extend(len.to_be_bytes());
+        code.push(0x61);
+        code.extend(offset.to_be_bytes());
+        code.extend(hex!("20 608052 5a 60c052 6001 90 03 80"));
+        code.extend(hex!("6026 57 6001 6002 01 00"));
+        code
+    };
+    let mainnet = Chain::mainnet();
+    for len in [0, 1, 20, 31, 32, 33, 63, 64, 65, 96] {
+        for offset in [0, 5, 160, 161, 192, 4000] {
+            let code = hashed(offset, len);
+            compare(&code, 1_000_000, &mainnet, &instruction_table());
+        }
+    }
+    let code = hashed(0, 64);
+    let programs = compile(&code, &mainnet);
+    for gas in (0..600).chain((600..3000).step_by(7)) {
+        compare_programs(&programs, &code, gas, &mainnet, &instruction_table());
+    }
+
+    // More inputs than are remembered, each once: 4: JUMPDEST, store the counter, hash 64 bytes, XOR.
+    let many = hex!("5f610bb85b 805f52 60405f20 90911890 60019003 80600457 505f5200");
+    compare(&many, 10_000_000, &mainnet, &instruction_table());
+
+    let replaced = ForkRules {
+        replaced: vec![(0x20, 30)],
+        ..ForkRules::default()
+    };
+    let chain = Chain::new(|_| replaced.clone()).expect("mainnet has the instruction");
+    let mut table: Table = instruction_table();
+    table[0x20] = Instruction::new(own);
+    compare(&code, 1_000_000, &chain, &table);
+}
+
 #[test]
 fn another_stack_effect_is_followed() {
     fn more(context: Context<'_>) -> InstructionExecResult {

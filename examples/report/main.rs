@@ -37,7 +37,7 @@ use revm::{
 use revmc_jit::{
     Chain, JitBackend,
     compiler::{CompileOptions, Tier, compile},
-    revm::JitEvm,
+    revm::{JitEvm, forget_hashes},
 };
 use std::{
     fs,
@@ -207,6 +207,8 @@ fn time<E: Runs>(
     let (evm, _) = run::evm(fixture, case);
     let mut evm = wrap(evm);
     let transaction = transaction.clone();
+    // As in a block: what a run before has hashed is not this one's.
+    forget_hashes();
     let begin = Instant::now();
     let result = std::hint::black_box(evm.transact_one(transaction));
     let time = begin.elapsed();

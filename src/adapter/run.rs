@@ -6,6 +6,7 @@ use super::{
     switch::{Asking, Never, Switch},
 };
 use crate::{
+    compiler::op,
     frame::{Exit, NativeFrame, STACK_LIMIT, boundary_parts},
     program::CompiledProgram,
 };
@@ -36,7 +37,9 @@ impl CompiledProgram {
     /// The frame may have been suspended by a program or by the interpreter, and may be continued
     /// by either. A panic of the host or of an instruction passes through. Blocks only as they do.
     /// Machine code takes at most [`MAX_NATIVE_STACK`](crate::frame::MAX_NATIVE_STACK) bytes of the
-    /// thread's stack, besides what the interpreter's instructions and the host take.
+    /// thread's stack, besides what the interpreter's instructions and the host take. KECCAK256 of up to 64
+    /// bytes is remembered: a thread with such a hash keeps 128 KiB until it ends, which it takes from the
+    /// heap once ([`forget_hashes`](crate::revm::forget_hashes)).
     ///
     /// `table` is the instruction table for the program's [rules](Self::rules): its instructions
     /// run wherever the rules do not call an opcode [standard](crate::compiler::Rules::is_standard)
@@ -195,6 +198,7 @@ impl CompiledProgram {
             table,
             host,
             switch,
+            hashes: self.rules().is_standard(op::KECCAK256),
             halted: None,
             panic: None,
         };

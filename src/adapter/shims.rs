@@ -30,10 +30,16 @@
 //!   code that it was compiled from, to which analysis adds what its end needs; the frame's may be
 //!   another one of the same length, under a hash that lies.
 
-use super::{error::FrameError, switch::Switch};
+use super::{
+    error::FrameError,
+    hashes::{self, MAX_INPUT},
+    switch::Switch,
+};
 use crate::{
-    compiler::effect,
-    frame::{Exit, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word, boundary_parts},
+    compiler::{effect, op},
+    frame::{
+        Exit, GAS_AHEAD, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word, boundary_parts,
+    },
 };
 use alloy_primitives::{Address, U256};
 use revm_interpreter::{
@@ -44,7 +50,7 @@ use revm_interpreter::{
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    ptr,
+    ptr, slice,
 };
 
 pub(super) type Eth<EXT> = EthInterpreter<EXT>;
@@ -55,6 +61,8 @@ pub(super) struct Context<'a, EXT, H: ?Sized, S> {
     pub(super) table: &'a InstructionTable<Eth<EXT>, H>,
     pub(super) host: &'a mut H,
     pub(super) switch: &'a mut S,
+    /// Whether KECCAK256 is mainnet's.
+    pub(super) hashes: bool,
     /// With what an instruction has ended the run ([`Exit::HALTED`]).
     pub(super) halted: Option<InstructionResult>,
     /// What a callee has panicked with.
@@ -116,6 +124,23 @@ fn load<EXT>(
     frame: &mut NativeFrame,
     interpreter: &mut Interpreter<Eth<EXT>>,
 ) -> Result<(), FrameError> {
+    load_memory(frame, interpreter)?;
+    frame.top = frame.stack.wrapping_add(interpreter.stack.len());
+    frame.gas = interpreter.gas.remaining();
+    frame.returndata_len = interpreter.return_data.0.len() as u64;
+    Ok(())
+}
+
+/// The part of [`load`] that whoever shares the frame's memory can change, a host among them (A3).
+///
+/// # Errors
+///
+/// As [`load`].
+#[inline]
+fn load_memory<EXT>(
+    frame: &mut NativeFrame,
+    interpreter: &mut Interpreter<Eth<EXT>>,
+) -> Result<(), FrameError> {
     let words = interpreter.gas.memory().words_num;
     {
         let mut memory = interpreter.memory.context_memory_mut();
@@ -138,9 +163,6 @@ fn load<EXT>(
             (input.as_ptr(), input.len() as u64)
         }
     };
-    frame.top = frame.stack.wrapping_add(interpreter.stack.len());
-    frame.gas = interpreter.gas.remaining();
-    frame.returndata_len = interpreter.return_data.0.len() as u64;
     Ok(())
 }
 
@@ -187,10 +209,62 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// The table of this context's shims.
     pub(super) const SHIMS: &'static Shims = &Shims::new(boundary::<EXT, H, S>, grow::<EXT, H, S>);
 
+    /// KECCAK256 of a short input that the memory holds, where it can be paid with gas to spare: as revm's
+    /// instruction does it, but with what this thread remembers. False if nothing is done, and the
+    /// instruction is the table's.
+    ///
+    /// # Safety
+    ///
+    /// The frame is canonical, with two operands (A6).
+    #[inline(always)]
+    unsafe fn keccak(&mut self, frame: &mut NativeFrame) -> bool {
+        // SAFETY: A6: both are on the stack.
+        let [len, offset] = unsafe { *frame.top.sub(2).cast::<[Word; 2]>() };
+        let ([len, 0, 0, 0], [offset, 0, 0, 0]) = (len, offset) else {
+            return false;
+        };
+        let Some(end) = offset.checked_add(len) else {
+            return false;
+        };
+        if !(1..=MAX_INPUT as u64).contains(&len) {
+            return false;
+        }
+        let cost = self.host.gas_params().keccak256_cost(len as usize);
+        // What the way ahead needs is there in any case: nobody has to look at the gas behind this.
+        let rest = frame.gas.checked_sub(cost);
+        let Some(rest) = rest.filter(|rest| *rest >= GAS_AHEAD.into()) else {
+            return false;
+        };
+        // The host has run: the memory may be elsewhere.
+        if load_memory(frame, self.interpreter).is_err() || end > frame.memory_len {
+            return false;
+        }
+        // SAFETY: A3: the memory has `memory_len` bytes, and the input ends in it.
+        let input =
+            unsafe { slice::from_raw_parts(frame.memory.add(offset as usize), len as usize) };
+        let hash = hashes::hash(input);
+        frame.gas = rest;
+        // SAFETY: A6; the result is in the place of the length.
+        unsafe {
+            frame.top = frame.top.sub(1);
+            frame.top.sub(1).write(hash);
+        }
+        true
+    }
+
     /// Runs the instruction at `pc`, which is `opcode`: the code is not read for it, as machine code
     /// runs through contracts whose bytecode is in no cache.
     #[inline(always)]
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
+        // SAFETY: A6.
+        if opcode == op::KECCAK256 && self.hashes && unsafe { self.keccak(frame) } {
+            if !self.switch.switch() {
+                return Exit::GO_ON;
+            }
+            // SAFETY: A6. Where the code is not so long (A8), the interpreter stands at its end.
+            unsafe { store(frame, self.interpreter, pc + 1, 0) };
+            return Exit::DIVERGED;
+        }
         // SAFETY: A6.
         if !unsafe { store(frame, self.interpreter, pc, opcode) } {
             return Exit::DIVERGED;

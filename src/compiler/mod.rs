@@ -42,6 +42,7 @@ mod tests_passes;
 #[cfg(target_arch = "x86_64")]
 mod x64;
 
+pub(crate) use effect::op;
 pub use effect::{Effect, effect};
 pub use error::CompileError;
 pub use flow::Demand;

@@ -29,7 +29,7 @@ mod evm;
 #[cfg(feature = "revm")]
 mod inspect;
 
-pub use crate::adapter::FrameError;
+pub use crate::adapter::{FrameError, forget_hashes};
 #[cfg(feature = "alloy-evm")]
 pub use alloy::{JitAlloyEvm, JitEvmFactory, RevmFactory};
 #[cfg(feature = "revm")]

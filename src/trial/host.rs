@@ -53,7 +53,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Mover {
     buffer: Rc<RefCell<Vec<u8>>>,
-    spare: RefCell<[Vec<u8>; 2]>,
+    spare: RefCell<[Vec<u8>; SPARE]>,
 }
 
 /// Memory beyond so many bytes is not moved any more.
@@ -61,6 +61,10 @@ const MAX_MOVED: usize = 16 << 10;
 
 /// What the buffers hold without being allocated anew.
 const CAPACITY: usize = 4 * MAX_MOVED;
+
+/// Buffers that memory moves through. An instruction asks for prices once or twice: after a few of them the
+/// memory is not back where it was.
+const SPARE: usize = 6;
 
 /// What is left where memory was.
 const LEFT: u8 = 0xa5;
@@ -71,7 +75,7 @@ impl Mover {
         buffer.borrow_mut().reserve(CAPACITY);
         Self {
             buffer,
-            spare: RefCell::new([empty(), empty()]),
+            spare: RefCell::new(std::array::from_fn(|_| empty())),
         }
     }
 
@@ -83,12 +87,13 @@ impl Mover {
         if buffer.len() > MAX_MOVED {
             return;
         }
-        let [next, last] = &mut *self.spare.borrow_mut();
+        let mut spare = self.spare.borrow_mut();
+        let next = &mut spare[0];
         next.clear();
         next.extend_from_slice(&buffer);
         std::mem::swap(&mut *buffer, next);
         next.fill(LEFT);
-        std::mem::swap(next, last);
+        spare.rotate_left(1);
     }
 }
 
