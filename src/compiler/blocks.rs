@@ -38,8 +38,6 @@ pub(super) struct Block {
     pub(super) next: u32,
     /// The block that this one is a copy of ([`inline`](super::inline)), or this one.
     pub(super) of: u32,
-    /// The block that a copy was made for, which calls it; otherwise this one.
-    pub(super) caller: u32,
     /// A copy to jump to instead of what it is of.
     pub(super) jumps_to: Option<u32>,
 }
@@ -140,7 +138,6 @@ pub(super) fn split(insts: &[Inst]) -> Blocks {
             live: jumpdest || falls || enters,
             next: blocks.len() as u32 + 1,
             of: blocks.len() as u32,
-            caller: blocks.len() as u32,
             jumps_to: None,
         });
         let live = jumpdest || falls || enters;

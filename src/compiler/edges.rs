@@ -13,10 +13,13 @@
 //!   tables. Exactly one static edge leads to a block that continues another.
 //! * **C2** Where machine code runs a block, its jump leads to the target that is given here, if one is.
 //! * **C3** Jumps by table find those JUMPDESTs that are said to be their targets, and no others.
+//! * **C4** Those are all that such jumps lead to with a word that was pushed as it is, and those whose
+//!   program counter is nowhere pushed. It may be that a word which was computed leads elsewhere: then the
+//!   jump finds no way in the table, and is the interpreter's.
 //!
-//! If the blocks that control gets to push a JUMPDEST's program counter as often as static edges of theirs
-//! jump to it, and the code does so at all, no other jump is expected: the rest of C1 is a guess. Where it is wrong, the jump finds no way in the
-//! table, and is the interpreter's.
+//! For C4 a program counter is followed from where it is pushed until it is jumped to by a static edge, or
+//! dropped. Where it is not followed, it is *lost*: another way into a closed block has something else in
+//! its place, a block that is not closed comes next, or an instruction takes it for an operand.
 //!
 //! C2 holds by induction over what machine code runs: what is known before a closed block is true on
 //! each edge into it, and nobody comes by another way. So blocks are taken for closed first, and fewer
@@ -24,105 +27,49 @@
 
 use super::{
     blocks::{Block, Blocks, possible},
+    constants::{Lost, Scanner, scan_all},
     decode::Inst,
-    effect::{Class, decode_pair, decode_single, op},
+    effect::{Class, op},
     fault::{Fault, planted},
 };
-use std::collections::HashSet;
 
-/// Constant offsets beyond are not followed.
-const MAX_OFFSET: u64 = 1 << 16;
+pub(super) use super::constants::{Edges, Target};
 
-/// Words that are followed from one block to the next.
-const MAX_FOLLOWED: usize = 64;
-
-/// How often edges are looked for with fewer blocks taken for closed.
-const ROUNDS: usize = 16;
+/// How often fewer blocks are taken for closed, until none is.
+const ROUNDS: usize = 64;
 
 /// How often fewer blocks are taken for live.
 const LIVENESS_ROUNDS: usize = 3;
 
-/// How often less is known before a block until nothing is.
-const MAX_VISITS: u8 = 8;
-
-/// How a block ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// Not with a jump, or with one that is not followed here.
-    None,
-    /// With a jump to this block, by a static edge.
-    Block(u32),
-}
-
-impl Target {
-    /// The block that it is, or is a copy of.
-    pub(super) fn of(self, blocks: &Blocks) -> Option<u32> {
-        match self {
-            Self::None => None,
-            Self::Block(block) => Some(blocks.blocks[block as usize].of),
-        }
-    }
-}
-
-/// Of one block.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Edges {
-    /// Of its jump (C2).
-    pub(super) target: Target,
-    /// The block that control falls into at its end.
-    pub(super) falls: Option<u32>,
-    /// Whether static edges only may lead to it (C1).
-    pub(super) closed: bool,
-    /// Whether that is one, so that it continues another.
-    pub(super) continues: bool,
-    /// Whether jumps by table lead to it (C3).
-    pub(super) dynamic: bool,
-    /// Whether all that it leads to ends in a failure, as far as can be seen.
-    pub(super) cold: bool,
-    /// Bytes that memory has at its end because of it.
-    pub(super) reaches: u32,
-}
-
-impl Edges {
-    /// The blocks that static edges lead to from this one.
-    pub(super) fn successors(&self) -> impl Iterator<Item = usize> + use<> {
-        let jump = match self.target {
-            Target::Block(block) => Some(block as usize),
-            Target::None => None,
-        };
-        jump.into_iter().chain(self.falls.map(|next| next as usize))
-    }
-}
-
 /// Finds the edges.
 pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
     let pushed = pushed(code, insts, blocks);
-    let mut closed: Vec<bool> = (0..blocks.blocks.len())
-        .map(|index| may_be_closed(blocks, &pushed, index))
-        .collect();
+    let closed = (0..blocks.blocks.len()).map(|index| may_be_closed(blocks, &pushed, index));
+    let mut scanner = Scanner::new(code, insts, blocks, closed.collect());
     let mut rounds = 0;
     let (mut found, Ways { ways, dynamic }) = loop {
-        let found = scan_all(code, insts, blocks, &closed);
-        let ways = Ways::count(blocks, &found, &pushed);
-        let mut holds = true;
-        for (closed, dynamic) in closed.iter_mut().zip(&ways.dynamic) {
-            holds &= !(*closed && *dynamic);
-            *closed &= !dynamic;
-        }
-        if holds {
+        let found = scanner.edges();
+        let ways = Ways::count(blocks, &found, &pushed, &scanner.lost);
+        let both = scanner.closed.iter().zip(&ways.dynamic).enumerate();
+        let opened = both.filter(|(_, (closed, dynamic))| **closed && **dynamic);
+        let mut opened: Vec<usize> = opened.map(|(index, _)| index).collect();
+        if opened.is_empty() {
             break (found, ways);
         }
         rounds += 1;
         if rounds == ROUNDS {
-            closed.fill(false);
+            opened = (0..found.len())
+                .filter(|&index| scanner.closed[index])
+                .collect();
         }
+        scanner.open(&opened);
     };
-    let mut continues = closed.clone();
+    let mut continues = scanner.closed.clone();
     for (continues, ways) in continues.iter_mut().zip(&ways) {
         *continues &= *ways == 1 || *ways == 2 && planted(Fault::TwoWaysAreOne);
     }
     // The back ends know what is on the stack of a block that continues another, and of no other.
-    let alone = scan_all(code, insts, blocks, &continues);
+    let alone = scan_all(code, insts, blocks, continues.clone());
     for (index, edges) in found.iter_mut().enumerate() {
         edges.reaches = alone[index].reaches;
         edges.closed |= continues[index];
@@ -134,37 +81,30 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
 }
 
 /// Whether it can be that static edges only lead to a block.
-fn may_be_closed(blocks: &Blocks, pushed: &Pushed, index: usize) -> bool {
+fn may_be_closed(blocks: &Blocks, pushed: &[u32], index: usize) -> bool {
     let block = &blocks.blocks[index];
     index > 0
         && block.live
         && !block.enterable
         && possible(block.needs, block.grows)
-        && (blocks.is_copy(index) || !block.jumpdest || pushed.times[index] > 0)
+        && (blocks.is_copy(index) || !block.jumpdest || pushed[index] > 0)
 }
 
-/// What the code pushes that may be jumped to.
-pub(super) struct Pushed {
-    /// By each block, copies aside: the blocks whose program counters it pushes.
-    by: Vec<Vec<u32>>,
-    /// How often each block's is pushed.
-    pub(super) times: Vec<u32>,
-}
-
-pub(super) fn pushed(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Pushed {
+/// How often the code pushes each block's program counter, copies aside.
+pub(super) fn pushed(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<u32> {
     let target = |inst: &Inst| {
         let pushes = matches!(inst.opcode, op::PUSH0..=op::PUSH32);
         let pc = pushes.then(|| inst.pushed_short(code)).flatten()?;
         let pc = u32::try_from(pc).ok()?;
         blocks.target(pc)
     };
-    let by = |block: &Block| block.insts(insts).iter().filter_map(target).collect();
-    let by: Vec<Vec<u32>> = blocks.originals().map(by).collect();
-    let mut times = vec![0; by.len()];
-    for &to in by.iter().flatten() {
-        times[to as usize] += 1;
+    let mut times = vec![0; blocks.originals().count()];
+    for block in blocks.originals() {
+        for to in block.insts(insts).iter().filter_map(target) {
+            times[to as usize] += 1;
+        }
     }
-    Pushed { by, times }
+    times
 }
 
 /// Ways into each block.
@@ -176,9 +116,19 @@ struct Ways {
 }
 
 impl Ways {
-    fn count(blocks: &Blocks, edges: &[Edges], pushed: &Pushed) -> Self {
+    fn count(blocks: &Blocks, edges: &[Edges], pushed: &[u32], lost: &Lost) -> Self {
+        let mut ways = vec![0u32; edges.len()];
+        for (block, from) in blocks.blocks.iter().zip(edges) {
+            // C1 is no guess: whatever has code counts.
+            if block.live {
+                from.successors().for_each(|to| ways[to] += 1);
+            }
+        }
         let mut lives: Vec<bool> = blocks.blocks.iter().map(|block| block.live).collect();
-        let mut this = Self::among(blocks, edges, pushed, &lives);
+        let mut this = Self {
+            ways,
+            dynamic: Self::dynamic(blocks, pushed, lost, &lives),
+        };
         // What a dead block pushes is not jumped to.
         for _ in 0..LIVENESS_ROUNDS {
             let now = this.lives(blocks, edges);
@@ -186,43 +136,22 @@ impl Ways {
                 break;
             }
             lives = now;
-            this = Self::among(blocks, edges, pushed, &lives);
+            this.dynamic = Self::dynamic(blocks, pushed, lost, &lives);
         }
         this
     }
 
-    /// The same if these blocks are live.
-    fn among(blocks: &Blocks, edges: &[Edges], pushed: &Pushed, lives: &[bool]) -> Self {
-        let of = |block: u32| blocks.blocks[block as usize].of as usize;
-        let mut ways = vec![0u32; edges.len()];
-        let mut returns = HashSet::new();
-        // How often the program counters of originals are pushed, and jumped to by static edges.
-        let (mut pushes, mut jumps) = (vec![0u32; pushed.by.len()], vec![0u32; pushed.by.len()]);
-        for (index, from) in edges.iter().enumerate() {
-            // C1 is no guess: whatever has code counts.
-            if blocks.blocks[index].live {
-                from.successors().for_each(|to| ways[to] += 1);
-            }
-            if !lives[index] {
-                continue;
-            }
-            for &to in &pushed.by[of(index as u32)] {
-                pushes[to as usize] += 1;
-            }
-            if let Target::Block(to) = from.target {
-                // A function may return in several ways from where it is called once.
-                let mut first = || returns.insert((blocks.blocks[index].caller, of(to)));
-                if !blocks.is_copy(index) || first() {
-                    jumps[of(to)] += 1;
-                }
-            }
+    /// The blocks that jumps by table lead to if these are live: whose program counter is nowhere pushed, so that it may
+    /// be computed, or pushed and lost.
+    fn dynamic(blocks: &Blocks, pushed: &[u32], lost: &Lost, lives: &[bool]) -> Vec<bool> {
+        let mut dynamic = vec![false; lives.len()];
+        for (index, pushed) in pushed.iter().enumerate() {
+            dynamic[index] = blocks.blocks[index].jumpdest && *pushed == 0;
         }
-        let dynamic = blocks.blocks.iter().enumerate().map(|(index, block)| {
-            let named = |index: usize| pushed.times[index] == 0 || pushes[index] > jumps[index];
-            block.jumpdest && !blocks.is_copy(index) && named(index)
-        });
-        let dynamic = dynamic.collect();
-        Self { ways, dynamic }
+        for &(_, to) in lost.iter().filter(|(from, _)| lives[*from as usize]) {
+            dynamic[to as usize] = true;
+        }
+        dynamic
     }
 
     /// The blocks that control gets to.
@@ -240,173 +169,6 @@ impl Ways {
             }
         }
         lives
-    }
-}
-
-/// The constants on a stack, the top last; of what is below nothing is known.
-pub(super) type Stack = Vec<Option<u64>>;
-
-/// Runs through all blocks, through closed ones with what all that lead to them have pushed. Those that
-/// something is known before then are said to be closed.
-pub(super) fn scan_all(
-    code: &[u8],
-    insts: &[Inst],
-    blocks: &Blocks,
-    closed: &[bool],
-) -> Vec<Edges> {
-    let mut found: Vec<Option<Edges>> = vec![None; closed.len()];
-    let mut before: Vec<Option<Stack>> = vec![None; closed.len()];
-    let mut visits = vec![0u8; closed.len()];
-    let (mut work, mut stack): (Vec<usize>, _) = (Vec::new(), Stack::new());
-    for root in 0..closed.len() {
-        // What nothing leads to falls into blocks, too, and none of it is ever on their stacks.
-        if closed[root] || !blocks.blocks[root].live {
-            continue;
-        }
-        before[root] = Some(Stack::new());
-        work.push(root);
-        while let Some(index) = work.pop() {
-            stack.clear();
-            stack.extend(before[index].iter().flatten());
-            let known = closed[index] && stack.iter().any(Option::is_some);
-            let mut edges = scan(code, insts, blocks, index, &mut stack);
-            edges.closed = known;
-            found[index] = Some(edges);
-            for next in edges.successors().filter(|&next| closed[next]) {
-                if meet(&mut before[next], &stack, visits[next] == MAX_VISITS) {
-                    visits[next] += 1;
-                    work.push(next);
-                }
-            }
-        }
-    }
-    // What nothing leads to, or only leads around among itself, is never come by.
-    let none = |index| scan(code, insts, blocks, index, &mut Vec::new());
-    let found = found.into_iter().enumerate();
-    found
-        .map(|(index, edges)| edges.unwrap_or_else(|| none(index)))
-        .collect()
-}
-
-/// Leaves of what is known before a block what another way into it has, too; nothing if that has
-/// changed too often. Whether there is less then, or it is the first way.
-fn meet(before: &mut Option<Stack>, stack: &[Option<u64>], too_often: bool) -> bool {
-    let Some(known) = before else {
-        *before = Some(stack.to_vec());
-        return true;
-    };
-    if known.is_empty() {
-        return false;
-    }
-    let len = known.len().min(stack.len());
-    let (mut less, tops) = (len < known.len(), &stack[stack.len() - len..]);
-    known.drain(..known.len() - len);
-    for (known, other) in known.iter_mut().zip(tops) {
-        if known.is_some() && known != other && !planted(Fault::FirstWayIsBelieved) {
-            (*known, less) = (None, true);
-        }
-    }
-    if less && too_often {
-        known.clear();
-    }
-    less
-}
-
-/// Runs through a block with the constants on `stack`, and leaves there [`MAX_FOLLOWED`] behind it.
-pub(super) fn scan(
-    code: &[u8],
-    insts: &[Inst],
-    blocks: &Blocks,
-    index: usize,
-    stack: &mut Stack,
-) -> Edges {
-    let block = &blocks.blocks[index];
-    let mut reaches = 0u32;
-    let mut target = Target::None;
-    for inst in block.insts(insts) {
-        if matches!(inst.class, Class::Step | Class::End) {
-            break;
-        }
-        let top = |stack: &[Option<u64>], depth: usize| {
-            stack.len().checked_sub(depth).and_then(|i| stack[i])
-        };
-        let native = inst.class == Class::Native;
-        let exchange = |stack: &mut Stack, a: usize, b: usize| {
-            // Unknown words come in from below.
-            let missing = (a.max(b) + 1).saturating_sub(stack.len());
-            stack.splice(0..0, std::iter::repeat_n(None, missing));
-            let top = stack.len() - 1;
-            stack.swap(top - a, top - b);
-        };
-        match inst.opcode {
-            op::PUSH0..=op::PUSH32 if native => {
-                stack.push(inst.pushed_short(code));
-                continue;
-            }
-            // Library functions of older Solidity are called by masked addresses.
-            op::AND if native => {
-                let masked = top(stack, 1).zip(top(stack, 2)).map(|(a, b)| a & b);
-                stack.truncate(stack.len().saturating_sub(2));
-                stack.push(masked);
-                continue;
-            }
-            op::DUP1..=op::DUP16 if native => {
-                let from = usize::from(planted(Fault::ConstantOfTheNext));
-                stack.push(top(stack, (inst.opcode - op::DUP1) as usize + 1 + from));
-                continue;
-            }
-            op::DUPN if native => {
-                let depth = decode_single(inst.immediate).unwrap_or(0);
-                stack.push(top(stack, depth.into()));
-                continue;
-            }
-            op::SWAP1..=op::SWAP16 if native => {
-                exchange(stack, 0, (inst.opcode - op::SWAP1) as usize + 1);
-                continue;
-            }
-            op::SWAPN if native => {
-                let depth = decode_single(inst.immediate).unwrap_or(0);
-                exchange(stack, 0, depth.into());
-                continue;
-            }
-            op::EXCHANGE if native => {
-                let (a, b) = decode_pair(inst.immediate).unwrap_or((0, 0));
-                exchange(stack, a.into(), b.into());
-                continue;
-            }
-            op::MLOAD | op::MSTORE | op::MSTORE8 if native => {
-                let len = if inst.opcode == op::MSTORE8 { 1 } else { 32 };
-                if let Some(offset) = top(stack, 1).filter(|offset| *offset <= MAX_OFFSET) {
-                    let more = 32 * u64::from(planted(Fault::BlockReachesFurther));
-                    reaches = reaches.max((offset + len + more).next_multiple_of(32) as u32);
-                }
-            }
-            op::JUMP | op::JUMPI if native => {
-                let pc = top(stack, 1).and_then(|pc| u32::try_from(pc).ok());
-                if let Some(block) = pc.and_then(|pc| blocks.target(pc)) {
-                    target = Target::Block(blocks.copy_for(index, block));
-                }
-            }
-            _ => {}
-        }
-        stack.truncate(stack.len().saturating_sub(inst.inputs.into()));
-        stack.extend((0..inst.outputs).map(|_| None));
-    }
-    stack.drain(..stack.len().saturating_sub(MAX_FOLLOWED));
-    let last = &insts[block.end as usize - 1];
-    let falls = match last.class {
-        Class::Step | Class::End => false,
-        Class::Native => last.opcode != op::JUMP,
-        Class::Boundary => true,
-    };
-    Edges {
-        target,
-        falls: falls.then_some(block.next),
-        closed: false,
-        continues: false,
-        dynamic: false,
-        cold: false,
-        reaches,
     }
 }
 
@@ -480,6 +242,19 @@ mod tests {
         assert!(!at(12).continues && target(at(12)).is_none());
         assert!(at(5).dynamic && at(11).dynamic);
         assert!(!at(12).dynamic, "each push of it is a jump's");
+    }
+
+    #[test]
+    fn what_one_way_loses_is_jumped_to_by_the_table() {
+        // 0: PUSH1 5, PUSH1 7, JUMP; 5: JUMPDEST, STOP; 7: JUMPDEST, CALLVALUE, PUSH1 13, JUMPI; 12: JUMP;
+        // 13: JUMPDEST, JUMP; 15: JUMPDEST, CALLDATASIZE, PUSH1 13, JUMP
+        let at = edges(&[
+            0x60, 5, 0x60, 7, 0x56, 0x5b, 0x00, 0x5b, 0x34, 0x60, 13, 0x57, 0x56, 0x5b, 0x56, 0x5b,
+            0x36, 0x60, 13, 0x56,
+        ]);
+        assert_eq!(target(at(12)), Some(1), "known where it is followed");
+        assert_eq!(target(at(13)), None);
+        assert!(at(5).dynamic && !at(13).dynamic);
     }
 
     #[test]

@@ -184,6 +184,8 @@ faults! {
     CopyFallsElsewhere,
     /// Edges: what one of several callers has pushed is taken for what all have (C2).
     FirstWayIsBelieved,
+    /// Edges: what several callers have pushed is lost and not jumped to (C4).
+    LossIsForgotten,
     /// Edges: the target of a jump is followed through another word.
     ConstantOfTheNext,
     /// Edges: memory is taken to reach a word further than a block makes it.

@@ -78,7 +78,7 @@ pub(super) fn follow(
             behind: 0,
         })
         .collect();
-    stack(blocks, &mut flow);
+    stack(insts, blocks, &mut flow);
     memory(blocks, &mut flow);
     gas(insts, blocks, rules, &mut flow);
     flow
@@ -93,8 +93,53 @@ fn ahead(delta: i32, demand: Demand) -> Option<(u16, u16)> {
         .filter(|(needs, grows)| *needs <= MAX_HOISTED && *grows <= MAX_HOISTED)
 }
 
+/// The edges on which a stack underflows that a frame begins with, by the block that they come from: its
+/// jump, and falling from it. No frame goes on there: as a way from a dispatcher into a function that only
+/// other functions call. Heights are followed over calls, too, but not through the table.
+fn underflows(insts: &[Inst], blocks: &Blocks, flow: &[Flow]) -> Vec<[bool; 2]> {
+    let mut under = vec![[false; 2]; flow.len()];
+    let mut least: Vec<Option<i32>> = vec![None; flow.len()];
+    least[0] = Some(0);
+    let mut work = vec![0];
+    // Every visit of a block lowers it; where stacks do not balance, that goes on.
+    let mut visits = 8 * flow.len();
+    while let Some(index) = work.pop() {
+        let block = &blocks.blocks[index];
+        let last = &insts[block.end as usize - 1];
+        let end = least[index].unwrap_or(0) + block.delta;
+        let target = match flow[index].edges.target {
+            Target::Block(to) => Some(to),
+            Target::None => None,
+        };
+        let over = (last.class == Class::Step && (block.next as usize) < flow.len())
+            .then(|| (block.next, i32::from(last.outputs) - i32::from(last.inputs)));
+        let falls = flow[index].edges.falls.map(|to| (to, 0)).or(over);
+        for (way, to) in [target.map(|to| (to, 0)), falls].into_iter().enumerate() {
+            let Some((to, step)) = to else { continue };
+            let (to, height) = (to as usize, end + step);
+            if height < i32::from(blocks.blocks[to].needs) {
+                under[index][way] = true;
+            } else if least[to].is_none_or(|least| height < least) {
+                least[to] = Some(height);
+                work.push(to);
+            }
+        }
+        visits = visits.saturating_sub(1);
+        if visits == 0 {
+            break;
+        }
+    }
+    under
+}
+
 /// D1.
-fn stack(blocks: &Blocks, flow: &mut [Flow]) {
+fn stack(insts: &[Inst], blocks: &Blocks, flow: &mut [Flow]) {
+    let under = underflows(insts, blocks, flow);
+    for (flow, [jump, _]) in flow.iter_mut().zip(&under) {
+        if *jump {
+            flow.edges.target = Target::None;
+        }
+    }
     let holds = |flow: &[Flow], index: usize, next: usize| {
         let demand = flow[index].demand;
         ahead(blocks.blocks[index].delta, flow[next].demand)
@@ -105,8 +150,9 @@ fn stack(blocks: &Blocks, flow: &mut [Flow]) {
     for _ in 0..ROUNDS {
         let mut changed = false;
         for &index in &order {
-            let nexts: Vec<usize> = flow[index].edges.successors().collect();
-            for next in nexts {
+            let fallen = flow[index].edges.falls.filter(|_| under[index][1]);
+            let nexts = flow[index].edges.successors();
+            for next in nexts.filter(|next| fallen != Some(*next as u32)) {
                 if let Some((needs, grows)) = ahead(blocks.blocks[index].delta, flow[next].demand) {
                     let demand = &mut flow[index].demand;
                     changed |= needs > demand.needs || grows > demand.grows;
@@ -257,4 +303,33 @@ fn order(flow: &[Flow]) -> Vec<usize> {
         }
     }
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::Passes;
+
+    fn passes(code: &[u8]) -> Passes {
+        Passes::run(code, &Rules::new([3; 256], 0..=255), false).unwrap()
+    }
+
+    /// A frame can begin wherever code leads that no frame gets to.
+    #[test]
+    fn a_way_on_which_the_stack_underflows_is_not_asked_for() {
+        // CALLVALUE, PUSH1 7, JUMPI; 4: POP, STOP, STOP; 7: JUMPDEST, STOP
+        let fallen = passes(&[0x34, 0x60, 7, 0x57, 0x50, 0, 0, 0x5b, 0]);
+        assert_eq!(fallen.flow[0].demand.needs, 0);
+        assert!(!falls_freely(&fallen.blocks, &fallen.flow, 0));
+        assert_eq!(fallen.flow[0].edges.target, Target::Block(3));
+        // The same with the branches exchanged: 4: STOP, STOP, STOP; 7: JUMPDEST, POP, STOP
+        let jumped = passes(&[0x34, 0x60, 7, 0x57, 0, 0, 0, 0x5b, 0x50, 0]);
+        assert_eq!(jumped.flow[0].demand.needs, 0);
+        assert_eq!(jumped.flow[0].edges.target, Target::None);
+        // Behind a call: six words, STATICCALL, POP; the next POP has none.
+        let mut called = vec![0x5f; 6];
+        called.extend([0xfa, 0x50, 0x34, 0x60, 15, 0x57, 0x50, 0, 0, 0x5b, 0]);
+        let called = passes(&called);
+        assert_eq!(called.flow[1].demand.needs, 1);
+    }
 }

@@ -23,8 +23,9 @@
 
 use super::{
     blocks::{Block, Blocks, possible},
+    constants::{Edges, Stack, Target, scan, scan_all},
     decode::Inst,
-    edges::{Edges, Stack, Target, cold, pushed, scan, scan_all},
+    edges::{cold, pushed},
     effect::{Class, op},
     fault::{Fault, planted},
 };
@@ -43,7 +44,7 @@ const MAX_INSTS: usize = 256;
 const MAX_TIMES: usize = 4;
 
 /// Instructions of all copies are at most this fraction of the program's, and these.
-const MAX_SHARE: usize = 8;
+const MAX_SHARE: usize = 9;
 const ALWAYS: usize = 64;
 
 /// About how much machine code an instruction makes.
@@ -58,7 +59,7 @@ fn cost(inst: &Inst) -> usize {
 /// Copies functions.
 pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks) {
     let count = blocks.blocks.len();
-    let mut edges = scan_all(code, insts, blocks, &vec![false; count]);
+    let mut edges = scan_all(code, insts, blocks, vec![false; count]);
     cold(insts, blocks, &mut edges);
     let pushed = pushed(code, insts, blocks);
     // Ways are counted as if nothing was computed.
@@ -66,7 +67,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
         let block = &blocks.blocks[index];
         let fallen = index > 0 && blocks.blocks[index - 1].live && edges[index - 1].falls.is_some();
         let ways = match block.jumpdest {
-            true => pushed.times[index] + u32::from(fallen),
+            true => pushed[index] + u32::from(fallen),
             false => 1,
         };
         index > 0 && ways == 1 && !block.enterable && possible(block.needs, block.grows)
@@ -84,7 +85,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
             if std::mem::replace(&mut seen[index], true) || edges[index].cold {
                 continue;
             }
-            let found = scan(code, insts, blocks, index, &mut stack);
+            let found = scan(code, insts, blocks, index, &mut stack, |_| {});
             for next in found.successors().filter(|&next| lone[next]) {
                 work.push((next, stack.clone()));
             }
@@ -95,7 +96,6 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
                 let mut call = Call {
                     code,
                     edges: &edges,
-                    caller: index as u32,
                     returns: addresses(blocks, &stack),
                     exits: Vec::new(),
                     path: Vec::new(),
@@ -131,7 +131,6 @@ struct Call<'a> {
     code: &'a [u8],
     /// What is known without callers.
     edges: &'a [Edges],
-    caller: u32,
     /// Where it may return to.
     returns: Vec<u32>,
     /// Where it does, and with which stack.
@@ -168,7 +167,7 @@ impl Call<'_> {
         {
             return None;
         }
-        let found = scan(self.code, insts, blocks, of, &mut stack);
+        let found = scan(self.code, insts, blocks, of, &mut stack, |_| {});
         let last = insts[own.end - 1];
         let jumps = last.class == Class::Native && matches!(last.opcode, op::JUMP | op::JUMPI);
         let to = found.target.of(blocks);
@@ -183,7 +182,6 @@ impl Call<'_> {
             end: insts.len() as u32,
             enterable: false,
             live: true,
-            caller: self.caller,
             jumps_to: None,
             ..block
         });

@@ -10,7 +10,7 @@
 //! | 1 | `decode` | | instructions |
 //! | 2 | `blocks` | | basic blocks, and runs in them |
 //! | 3 | `inline` | B1, B2 | copies of small functions for their callers |
-//! | 4 | `edges` | C1-C3 | where jumps lead to, and which blocks are come by in known ways only |
+//! | 4 | `edges`, on `constants` | C1-C4 | where jumps lead to, and which blocks are come by in known ways only |
 //! | 5 | `flow` | D1-D3 | what a block asks of stack, memory and gas ahead |
 //! | 6 | `address` | a guess | which sums are addresses |
 //!
@@ -21,6 +21,7 @@
 mod address;
 mod blocks;
 mod clif;
+mod constants;
 mod decode;
 pub(crate) mod dump;
 mod edges;
@@ -58,7 +59,7 @@ use std::{fmt, path::PathBuf};
 
 /// The version of the compiler: changed with every change of the code it generates. Part of every
 /// artifact's key.
-pub const COMPILER_VERSION: u32 = 5;
+pub const COMPILER_VERSION: u32 = 6;
 
 /// The largest code that the newest supported fork allows to be deployed, in bytes: EIP-7954, Amsterdam.
 pub const MAX_CODE_LEN: usize = 0x10000;

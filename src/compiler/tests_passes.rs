@@ -8,6 +8,7 @@
 //! | B1 | a copy has the instructions of what it is a copy of |
 //! | C1 | static edges only lead to a closed block, and one, always the same, to one that continues another |
 //! | C2 | a jump with a known target goes there |
+//! | C4 | a jump by table to what was pushed finds it |
 //! | D1 | on static edges the stack is not looked at, and holds |
 //! | D2 | the memory is as long as a block's demand says |
 //! | D3 | gas for what was compared reaches to the next comparison |
@@ -17,7 +18,7 @@
 use super::{
     Passes, Rules,
     blocks::Block,
-    edges::Target,
+    edges::{self, Edges, Target},
     effect::{Class, op},
     fault::{Fault, planting::plant},
     flow::{Demand, falls_freely},
@@ -115,6 +116,23 @@ fn destinations(code: &[u8]) -> Vec<bool> {
     found
 }
 
+/// A word on the stack.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    value: u64,
+    /// Whether a PUSH has put it there as it is.
+    pushed: bool,
+}
+
+impl Word {
+    fn computed(value: u64) -> Self {
+        Self {
+            value,
+            pushed: false,
+        }
+    }
+}
+
 /// How a block was come by.
 #[derive(Clone, Copy)]
 enum Way {
@@ -126,17 +144,21 @@ struct Machine<'a> {
     code: &'a [u8],
     rules: &'a Rules,
     passes: &'a Passes,
+    /// As they were found, without regard to the height of the stack.
+    edges: Vec<Edges>,
     destinations: Vec<bool>,
     /// The block that begins, and the instruction that stands, at each program counter; no copies.
     starts: HashMap<u32, usize>,
     insts: HashMap<u32, usize>,
-    stack: Vec<u64>,
+    stack: Vec<Word>,
     memory: u64,
     /// Gas that was compared with and not used.
     gas: i64,
     /// The one way into each block that continues another.
     ways: HashMap<usize, usize>,
     rng: Rng,
+    /// Whether a jump has led where none is expected: C4 is for those that keep away.
+    astray: bool,
     /// Blocks that machine code has run.
     ran: usize,
 }
@@ -189,12 +211,12 @@ impl Machine<'_> {
             .unwrap_or(original)
     }
 
-    fn any(&mut self) -> u64 {
+    fn any(&mut self) -> Word {
         let jumpdests: Vec<u32> = self.passes.blocks.jumpdests.iter().map(|at| at.0).collect();
-        match !jumpdests.is_empty() && self.rng.below(3) == 0 {
+        Word::computed(match !jumpdests.is_empty() && self.rng.below(3) == 0 {
             true => (*self.rng.pick(&jumpdests)).into(),
             false => self.rng.below(70) as u64,
-        }
+        })
     }
 
     /// Runs from the start; machine code wherever it can be.
@@ -240,7 +262,7 @@ impl Machine<'_> {
             } else if self.stack.len() < inputs || self.stack.len() >= STACK_LIMIT - 2 {
                 return;
             }
-            let mut pop = || self.stack.pop().unwrap_or(0);
+            let mut pop = || self.stack.pop().unwrap_or_default();
             let mut to = None;
             let mut len = 1;
             match opcode {
@@ -254,7 +276,10 @@ impl Machine<'_> {
                     let value = (0..width).fold(0u64, |value, i| {
                         value.saturating_mul(256).saturating_add(byte(i))
                     });
-                    self.stack.push(value);
+                    self.stack.push(Word {
+                        value,
+                        pushed: true,
+                    });
                     len += width as u32;
                 }
                 op::DUP1..=op::DUP16 => {
@@ -267,15 +292,20 @@ impl Machine<'_> {
                         .swap(top, top - usize::from(opcode - op::SWAP1) - 1);
                 }
                 op::ADD => {
-                    let sum = pop().saturating_add(pop());
-                    self.stack.push(sum);
+                    let sum = pop().value.saturating_add(pop().value);
+                    self.stack.push(Word::computed(sum));
                 }
                 op::AND => {
-                    let both = pop() & pop();
-                    self.stack.push(both);
+                    let (a, b) = (pop(), pop());
+                    let both = a.value & b.value;
+                    self.stack.push(Word {
+                        value: both,
+                        // A mask that leaves an address leaves it pushed.
+                        pushed: a.pushed && b.pushed && (both == a.value || both == b.value),
+                    });
                 }
                 op::MLOAD | op::MSTORE => {
-                    let offset = pop();
+                    let offset = pop().value;
                     if offset > 4096 {
                         return;
                     }
@@ -290,7 +320,7 @@ impl Machine<'_> {
                 op::JUMP => to = Some(pop()),
                 op::JUMPI => {
                     let target = pop();
-                    to = (pop() != 0).then_some(target);
+                    to = (pop().value != 0).then_some(target);
                 }
                 _ => {
                     // What it computes is nobody's here.
@@ -309,7 +339,7 @@ impl Machine<'_> {
             {
                 self.after_boundary(block, pc);
             }
-            if let Some(to) = to {
+            if let Some(Word { value: to, pushed }) = to {
                 let valid =
                     usize::try_from(to).is_ok_and(|to| self.destinations.get(to) == Some(&true));
                 let block = u32::try_from(to)
@@ -322,6 +352,14 @@ impl Machine<'_> {
                     let known = self.passes.blocks.blocks[known as usize].of;
                     assert_eq!(known, block, "C2 at {pc}");
                 }
+                let expected = self.edges[block as usize].dynamic;
+                if let Some(from) = native
+                    && self.edges[from].target == Target::None
+                {
+                    assert!(expected || !pushed || self.astray, "C4 at {pc}");
+                }
+                // The interpreter goes through originals where machine code goes through copies.
+                self.astray |= !expected && !pushed || native.is_none();
                 next = Some(match (native, target) {
                     (Some(from), Some(Target::Block(_))) => Way::Static(from),
                     _ => Way::Dynamic,
@@ -422,6 +460,7 @@ fn compare(seed: u64, shown: &mut Shown) {
         code: &code,
         rules: &rules,
         passes: &passes,
+        edges: edges::find(&code, &passes.insts, &passes.blocks),
         destinations: destinations(&code),
         starts: blocks.map(|(index, block)| (block.pc, index)).collect(),
         insts: insts.map(|(index, inst)| (inst.pc, index)).collect(),
@@ -430,11 +469,13 @@ fn compare(seed: u64, shown: &mut Shown) {
         gas: 0,
         ways: HashMap::new(),
         rng,
+        astray: false,
         ran: 0,
     };
     for _ in 0..6 {
         machine.stack.clear();
         machine.memory = 0;
+        machine.astray = false;
         machine.run();
     }
     shown.ran += machine.ran as u64;
@@ -477,6 +518,7 @@ fn broken_promises_are_found() {
         (Fault::TwoWaysAreOne, "C1"),
         (Fault::ConstantOfTheNext, "C2"),
         (Fault::FirstWayIsBelieved, "C2"),
+        (Fault::LossIsForgotten, "C4"),
         (Fault::CopyFallsElsewhere, "B1"),
     ] {
         let planted = plant(fault, || {

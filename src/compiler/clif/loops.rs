@@ -475,10 +475,13 @@ mod tests {
 
     #[test]
     fn what_is_compared_with_a_counter_is_a_guess_only_if_nothing_changes_it() {
-        // JUMPDEST PUSH1 1 ADD DUP2 DUP2 LT PUSH0 JUMPI: a counter on top, below it its bound.
-        let code = [0x5b, 0x60, 0x01, 0x01, 0x81, 0x81, 0x10, 0x5f, 0x57, 0x00];
+        // CALLVALUE CALLDATASIZE; 2: JUMPDEST PUSH1 1 ADD DUP2 DUP2 LT PUSH1 2 JUMPI: a counter on top, below
+        // it its bound.
+        let code = [
+            0x34, 0x36, 0x5b, 0x60, 0x01, 0x01, 0x81, 0x81, 0x10, 0x60, 0x02, 0x57, 0x00,
+        ];
         with_loops(&code, |_, loops| {
-            let words = loops.carried(0).unwrap();
+            let words = loops.carried(1).unwrap();
             assert!(words.iter().all(|word| word.speculated));
             assert_eq!(
                 words.iter().map(|word| word.written).collect::<Vec<_>>(),
@@ -487,10 +490,11 @@ mod tests {
         });
         // The same with NOT of the bound in each iteration.
         let code = [
-            0x5b, 0x90, 0x19, 0x90, 0x60, 0x01, 0x01, 0x81, 0x81, 0x10, 0x5f, 0x57, 0x00,
+            0x34, 0x36, 0x5b, 0x90, 0x19, 0x90, 0x60, 0x01, 0x01, 0x81, 0x81, 0x10, 0x60, 0x02,
+            0x57, 0x00,
         ];
         with_loops(&code, |_, loops| {
-            let words = loops.carried(0).unwrap();
+            let words = loops.carried(1).unwrap();
             assert_eq!(
                 words.iter().map(|word| word.speculated).collect::<Vec<_>>(),
                 [false, true]
