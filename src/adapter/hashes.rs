@@ -135,7 +135,7 @@ impl Table {
 /// differ in any of their bytes.
 #[inline]
 fn index(input: &[u8; MAX_INPUT]) -> usize {
-    // Odd, with as many ones as zeros.
+    // Any odd numbers.
     const SEEDS: [u64; 8] = [
         0x9e37_79b9_7f4a_7c15,
         0xf39c_c060_5ced_c835,

@@ -55,12 +55,21 @@ pub(super) struct Blocks {
     pub(super) blocks: Vec<Block>,
     /// Program counter and block of each JUMPDEST, in order; no copies.
     pub(super) jumpdests: Vec<(u32, u32)>,
+    /// A bit for each of these program counters.
+    bits: Vec<u64>,
 }
 
 impl Blocks {
     /// The block that a jump to `pc` leads to.
-    pub(super) fn target(&self, pc: u32) -> Option<u32> {
-        let found = self.jumpdests.binary_search_by_key(&pc, |&(at, _)| at);
+    pub(super) fn target(&self, pc: impl TryInto<usize>) -> Option<u32> {
+        let pc = pc.try_into().ok()?;
+        // Nearly all that is asked for are other numbers: a bit tells, without a search.
+        let bits = self.bits.get(pc / 64)?;
+        if bits >> (pc % 64) & 1 == 0 {
+            return None;
+        }
+        let place = |&(at, _): &(u32, u32)| at as usize;
+        let found = self.jumpdests.binary_search_by_key(&pc, place);
         found.ok().map(|index| self.jumpdests[index].1)
     }
 
@@ -146,7 +155,16 @@ pub(super) fn split(insts: &[Inst]) -> Blocks {
         enters = live && last.class == Class::Step;
         first = end;
     }
-    Blocks { blocks, jumpdests }
+    let end = jumpdests.last().map_or(0, |&(pc, _)| pc as usize + 1);
+    let mut bits = vec![0; end.div_ceil(64)];
+    for &(pc, _) in &jumpdests {
+        bits[pc as usize / 64] |= 1 << (pc % 64);
+    }
+    Blocks {
+        blocks,
+        jumpdests,
+        bits,
+    }
 }
 
 fn is_jumpdest(inst: &Inst) -> bool {

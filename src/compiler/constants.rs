@@ -30,12 +30,17 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// The block that it is, or is a copy of.
-    pub(super) fn of(self, blocks: &Blocks) -> Option<u32> {
+    pub(super) fn block(self) -> Option<u32> {
         match self {
             Self::None => None,
-            Self::Block(block) => Some(blocks.blocks[block as usize].of),
+            Self::Block(block) => Some(block),
         }
+    }
+
+    /// The block that it is, or is a copy of.
+    pub(super) fn of(self, blocks: &Blocks) -> Option<u32> {
+        let block = self.block()?;
+        Some(blocks.blocks[block as usize].of)
     }
 }
 
@@ -73,11 +78,8 @@ impl Edges {
 
     /// The blocks that static edges lead to from this one.
     pub(super) fn successors(&self) -> impl Iterator<Item = usize> + use<> {
-        let jump = match self.target {
-            Target::Block(block) => Some(block as usize),
-            Target::None => None,
-        };
-        jump.into_iter().chain(self.falls.map(|next| next as usize))
+        let ways = self.target.block().into_iter().chain(self.falls);
+        ways.map(|next| next as usize)
     }
 }
 
@@ -99,8 +101,6 @@ pub(super) struct Scanner<'a> {
     visits: Vec<u8>,
     found: Vec<Option<Edges>>,
     pub(super) lost: Lost,
-    /// A bit for each JUMPDEST: nearly all that is lost are other numbers.
-    jumpdests: Vec<u64>,
 }
 
 impl<'a> Scanner<'a> {
@@ -112,10 +112,6 @@ impl<'a> Scanner<'a> {
         closed: Vec<bool>,
     ) -> Self {
         let count = closed.len();
-        let mut jumpdests = vec![0u64; code.len().div_ceil(64)];
-        for &(pc, _) in &blocks.jumpdests {
-            jumpdests[pc as usize / 64] |= 1 << (pc % 64);
-        }
         let mut this = Self {
             code,
             insts,
@@ -125,7 +121,6 @@ impl<'a> Scanner<'a> {
             visits: vec![0; count],
             found: vec![None; count],
             lost: Lost::new(),
-            jumpdests,
         };
         for root in 0..count {
             // What nothing leads to falls into blocks, too, and none of it is ever on their stacks.
@@ -139,13 +134,9 @@ impl<'a> Scanner<'a> {
 
     /// Scans blocks, and those behind them of which less is known now.
     fn run(&mut self, mut work: Vec<usize>) {
-        let (blocks, jumpdests, lost) = (self.blocks, &self.jumpdests, &mut self.lost);
+        let (blocks, lost) = (self.blocks, &mut self.lost);
         let mut lose = |index: usize, pc: u64| {
-            let bits = usize::try_from(pc / 64).ok();
-            let bits = bits.and_then(|at| jumpdests.get(at));
-            if bits.is_some_and(|bits| bits >> (pc % 64) & 1 == 1) {
-                lost.extend(blocks.target(pc as u32).map(|to| (index as u32, to)));
-            }
+            lost.extend(blocks.target(pc).map(|to| (index as u32, to)));
         };
         let mut stack = Stack::new();
         while let Some(index) = work.pop() {
@@ -321,8 +312,7 @@ pub(super) fn scan(
                 }
             }
             op::JUMP | op::JUMPI if native => {
-                let pc = top(stack, 1).and_then(|pc| u32::try_from(pc).ok());
-                if let Some(block) = pc.and_then(|pc| blocks.target(pc)) {
+                if let Some(block) = top(stack, 1).and_then(|pc| blocks.target(pc)) {
                     target = Target::Block(blocks.copy_for(index, block));
                 }
                 stack.pop();

@@ -47,14 +47,14 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
     let closed = (0..blocks.blocks.len()).map(|index| may_be_closed(blocks, &pushed, index));
     let mut scanner = Scanner::new(code, insts, blocks, closed.collect());
     let mut rounds = 0;
-    let (mut found, Ways { ways, dynamic }) = loop {
+    let (mut found, dynamic) = loop {
         let found = scanner.edges();
-        let ways = Ways::count(blocks, &found, &pushed, &scanner.lost);
-        let both = scanner.closed.iter().zip(&ways.dynamic).enumerate();
+        let dynamic = dynamic(blocks, &found, &pushed, &scanner.lost);
+        let both = scanner.closed.iter().zip(&dynamic).enumerate();
         let opened = both.filter(|(_, (closed, dynamic))| **closed && **dynamic);
         let mut opened: Vec<usize> = opened.map(|(index, _)| index).collect();
         if opened.is_empty() {
-            break (found, ways);
+            break (found, dynamic);
         }
         rounds += 1;
         if rounds == ROUNDS {
@@ -64,9 +64,9 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
         }
         scanner.open(&opened);
     };
-    let mut continues = scanner.closed.clone();
-    for (continues, ways) in continues.iter_mut().zip(&ways) {
-        *continues &= *ways == 1 || *ways == 2 && planted(Fault::TwoWaysAreOne);
+    let mut continues = scanner.closed;
+    for (continues, ways) in continues.iter_mut().zip(ways(blocks, &found)) {
+        *continues &= ways == 1 || ways == 2 && planted(Fault::TwoWaysAreOne);
     }
     // The back ends know what is on the stack of a block that continues another, and of no other.
     let alone = scan_all(code, insts, blocks, continues.clone());
@@ -95,7 +95,6 @@ pub(super) fn pushed(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<u32> {
     let target = |inst: &Inst| {
         let pushes = matches!(inst.opcode, op::PUSH0..=op::PUSH32);
         let pc = pushes.then(|| inst.pushed_short(code)).flatten()?;
-        let pc = u32::try_from(pc).ok()?;
         blocks.target(pc)
     };
     let mut times = vec![0; blocks.originals().count()];
@@ -107,69 +106,61 @@ pub(super) fn pushed(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<u32> {
     times
 }
 
-/// Ways into each block.
-struct Ways {
-    /// Static edges.
-    ways: Vec<u32>,
-    /// Whether jumps by table may lead to it.
-    dynamic: Vec<bool>,
+/// How many static edges lead to each block: for C1 all count whose block has code, whether control gets
+/// there or not.
+pub(super) fn ways(blocks: &Blocks, edges: &[Edges]) -> Vec<u32> {
+    let mut ways = vec![0; edges.len()];
+    for (block, from) in blocks.blocks.iter().zip(edges) {
+        if block.live {
+            from.successors().for_each(|to| ways[to] += 1);
+        }
+    }
+    ways
 }
 
-impl Ways {
-    fn count(blocks: &Blocks, edges: &[Edges], pushed: &[u32], lost: &Lost) -> Self {
-        let mut ways = vec![0u32; edges.len()];
-        for (block, from) in blocks.blocks.iter().zip(edges) {
-            // C1 is no guess: whatever has code counts.
-            if block.live {
-                from.successors().for_each(|to| ways[to] += 1);
-            }
+/// Whether jumps by table may lead to each block. What a dead block pushes is not jumped to.
+fn dynamic(blocks: &Blocks, edges: &[Edges], pushed: &[u32], lost: &Lost) -> Vec<bool> {
+    let mut lives: Vec<bool> = blocks.blocks.iter().map(|block| block.live).collect();
+    let mut dynamic = dynamic_among(blocks, pushed, lost, &lives);
+    for _ in 0..LIVENESS_ROUNDS {
+        let now = reached(blocks, edges, &dynamic);
+        if now == lives {
+            break;
         }
-        let mut lives: Vec<bool> = blocks.blocks.iter().map(|block| block.live).collect();
-        let mut this = Self {
-            ways,
-            dynamic: Self::dynamic(blocks, pushed, lost, &lives),
-        };
-        // What a dead block pushes is not jumped to.
-        for _ in 0..LIVENESS_ROUNDS {
-            let now = this.lives(blocks, edges);
-            if now == lives {
-                break;
-            }
-            lives = now;
-            this.dynamic = Self::dynamic(blocks, pushed, lost, &lives);
-        }
-        this
+        lives = now;
+        dynamic = dynamic_among(blocks, pushed, lost, &lives);
     }
+    dynamic
+}
 
-    /// The blocks that jumps by table lead to if these are live: whose program counter is nowhere pushed, so that it may
-    /// be computed, or pushed and lost.
-    fn dynamic(blocks: &Blocks, pushed: &[u32], lost: &Lost, lives: &[bool]) -> Vec<bool> {
-        let mut dynamic = vec![false; lives.len()];
-        for (index, pushed) in pushed.iter().enumerate() {
-            dynamic[index] = blocks.blocks[index].jumpdest && *pushed == 0;
-        }
-        for &(_, to) in lost.iter().filter(|(from, _)| lives[*from as usize]) {
-            dynamic[to as usize] = true;
-        }
-        dynamic
+/// The same if these blocks are live: those whose program counter is nowhere pushed, so that it may be
+/// computed, or pushed and lost.
+fn dynamic_among(blocks: &Blocks, pushed: &[u32], lost: &Lost, lives: &[bool]) -> Vec<bool> {
+    let mut dynamic = vec![false; lives.len()];
+    for (index, pushed) in pushed.iter().enumerate() {
+        dynamic[index] = blocks.blocks[index].jumpdest && *pushed == 0;
     }
+    for &(_, to) in lost.iter().filter(|(from, _)| lives[*from as usize]) {
+        dynamic[to as usize] = true;
+    }
+    dynamic
+}
 
-    /// The blocks that control gets to.
-    fn lives(&self, blocks: &Blocks, edges: &[Edges]) -> Vec<bool> {
-        let mut lives = vec![false; edges.len()];
-        let all = blocks.blocks.iter().enumerate();
-        let entered = |(index, block): (usize, &Block)| {
-            let way = index == 0 || block.enterable || self.dynamic[index];
-            (way && block.live).then_some(index)
-        };
-        let mut work: Vec<usize> = all.filter_map(entered).collect();
-        while let Some(index) = work.pop() {
-            if !std::mem::replace(&mut lives[index], true) {
-                work.extend(edges[index].successors());
-            }
+/// The blocks that control gets to.
+fn reached(blocks: &Blocks, edges: &[Edges], dynamic: &[bool]) -> Vec<bool> {
+    let mut reached = vec![false; edges.len()];
+    let all = blocks.blocks.iter().enumerate();
+    let entered = |(index, block): (usize, &Block)| {
+        let way = index == 0 || block.enterable || dynamic[index];
+        (way && block.live).then_some(index)
+    };
+    let mut work: Vec<usize> = all.filter_map(entered).collect();
+    while let Some(index) = work.pop() {
+        if !std::mem::replace(&mut reached[index], true) {
+            work.extend(edges[index].successors());
         }
-        lives
     }
+    reached
 }
 
 /// Marks the blocks from which only REVERT, or what is no instruction, can be reached.
@@ -215,13 +206,6 @@ mod tests {
         }
     }
 
-    fn target(edges: Edges) -> Option<u32> {
-        match edges.target {
-            Target::Block(block) => Some(block),
-            Target::None => None,
-        }
-    }
-
     #[test]
     fn a_function_that_is_called_once_returns_by_an_edge() {
         // 0: PUSH1 5, PUSH1 7, JUMP; 5: JUMPDEST, STOP; 7: JUMPDEST, JUMP
@@ -229,8 +213,8 @@ mod tests {
         for pc in [5, 7] {
             assert!(at(pc).continues && !at(pc).dynamic, "{pc}");
         }
-        assert_eq!(target(at(0)), Some(2));
-        assert_eq!(target(at(7)), Some(1));
+        assert_eq!(at(0).target.block(), Some(2));
+        assert_eq!(at(7).target.block(), Some(1));
     }
 
     #[test]
@@ -239,7 +223,7 @@ mod tests {
         let at = edges(&[
             0x60, 5, 0x60, 12, 0x56, 0x5b, 0x60, 11, 0x60, 12, 0x56, 0x5b, 0x5b, 0x56,
         ]);
-        assert!(!at(12).continues && target(at(12)).is_none());
+        assert!(!at(12).continues && at(12).target.block().is_none());
         assert!(at(5).dynamic && at(11).dynamic);
         assert!(!at(12).dynamic, "each push of it is a jump's");
     }
@@ -252,8 +236,8 @@ mod tests {
             0x60, 5, 0x60, 7, 0x56, 0x5b, 0x00, 0x5b, 0x34, 0x60, 13, 0x57, 0x56, 0x5b, 0x56, 0x5b,
             0x36, 0x60, 13, 0x56,
         ]);
-        assert_eq!(target(at(12)), Some(1), "known where it is followed");
-        assert_eq!(target(at(13)), None);
+        assert_eq!(at(12).target.block(), Some(1), "known where it is followed");
+        assert_eq!(at(13).target.block(), None);
         assert!(at(5).dynamic && !at(13).dynamic);
     }
 
@@ -266,7 +250,7 @@ mod tests {
             0x56, 0x5b, 0x5b,
         ]);
         assert!(at(9).continues);
-        assert_eq!(target(at(9)), Some(6));
+        assert_eq!(at(9).target.block(), Some(6));
     }
 
     #[test]
@@ -281,7 +265,7 @@ mod tests {
         // PUSH0; 1: JUMPDEST, PUSH1 1, JUMP
         let at = edges(&[0x5f, 0x5b, 0x60, 1, 0x56]);
         assert!(!at(1).continues && !at(1).dynamic);
-        assert_eq!(target(at(1)), Some(1));
+        assert_eq!(at(1).target.block(), Some(1));
     }
 
     #[test]

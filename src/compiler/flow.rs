@@ -102,19 +102,16 @@ fn underflows(insts: &[Inst], blocks: &Blocks, flow: &[Flow]) -> Vec<[bool; 2]> 
     least[0] = Some(0);
     let mut work = vec![0];
     // Every visit of a block lowers it; where stacks do not balance, that goes on.
-    let mut visits = 8 * flow.len();
-    while let Some(index) = work.pop() {
+    for _ in 0..8 * flow.len() {
+        let Some(index) = work.pop() else { break };
         let block = &blocks.blocks[index];
         let last = &insts[block.end as usize - 1];
         let end = least[index].unwrap_or(0) + block.delta;
-        let target = match flow[index].edges.target {
-            Target::Block(to) => Some(to),
-            Target::None => None,
-        };
         let over = (last.class == Class::Step && (block.next as usize) < flow.len())
             .then(|| (block.next, i32::from(last.outputs) - i32::from(last.inputs)));
         let falls = flow[index].edges.falls.map(|to| (to, 0)).or(over);
-        for (way, to) in [target.map(|to| (to, 0)), falls].into_iter().enumerate() {
+        let jumps = flow[index].edges.target.block().map(|to| (to, 0));
+        for (way, to) in [jumps, falls].into_iter().enumerate() {
             let Some((to, step)) = to else { continue };
             let (to, height) = (to as usize, end + step);
             if height < i32::from(blocks.blocks[to].needs) {
@@ -123,10 +120,6 @@ fn underflows(insts: &[Inst], blocks: &Blocks, flow: &[Flow]) -> Vec<[bool; 2]> 
                 least[to] = Some(height);
                 work.push(to);
             }
-        }
-        visits = visits.saturating_sub(1);
-        if visits == 0 {
-            break;
         }
     }
     under

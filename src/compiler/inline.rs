@@ -25,7 +25,7 @@ use super::{
     blocks::{Block, Blocks, possible},
     constants::{Edges, Stack, Target, scan, scan_all},
     decode::Inst,
-    edges::{cold, pushed},
+    edges::{cold, pushed, ways},
     effect::{Class, op},
     fault::{Fault, planted},
 };
@@ -122,8 +122,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
 /// The blocks whose addresses are on a stack.
 fn addresses(blocks: &Blocks, stack: &Stack) -> Vec<u32> {
     let words = stack.iter().flatten();
-    let targets = words.filter_map(|&pc| blocks.target(u32::try_from(pc).ok()?));
-    targets.collect()
+    words.filter_map(|&pc| blocks.target(pc)).collect()
 }
 
 /// A function that is being copied for a caller.
@@ -221,13 +220,7 @@ impl Call<'_> {
 
 /// Nobody comes by copies that no edge leads to, nor by JUMPDESTs that only dead blocks lead to.
 pub(super) fn bury(blocks: &mut Blocks, edges: &[Edges]) {
-    let mut ways = vec![0u32; edges.len()];
-    let live = |blocks: &Blocks, index: usize| blocks.blocks[index].live;
-    for (index, from) in edges.iter().enumerate() {
-        if live(blocks, index) {
-            from.successors().for_each(|to| ways[to] += 1);
-        }
-    }
+    let mut ways = ways(blocks, edges);
     let lost = |blocks: &Blocks, ways: &[u32], index: usize| {
         let block = &blocks.blocks[index];
         let entered = index == 0 || block.enterable || edges[index].dynamic;
@@ -277,7 +270,7 @@ mod tests {
     fn a_function_that_is_called_twice_returns_by_edges() {
         let passes = passes(&twice(&[op::CALLVALUE, op::POP, op::JUMP]));
         assert_eq!(copies(&passes), 2);
-        let original = passes.blocks.target(FUNCTION.into()).unwrap();
+        let original = passes.blocks.target(FUNCTION).unwrap();
         assert!(!passes.blocks.blocks[original as usize].live);
         for (block, flow) in passes.blocks.blocks.iter().zip(&passes.flow) {
             let last = passes.insts[block.end as usize - 1];

@@ -342,9 +342,7 @@ impl Machine<'_> {
             if let Some(Word { value: to, pushed }) = to {
                 let valid =
                     usize::try_from(to).is_ok_and(|to| self.destinations.get(to) == Some(&true));
-                let block = u32::try_from(to)
-                    .ok()
-                    .and_then(|to| self.passes.blocks.target(to));
+                let block = self.passes.blocks.target(to);
                 assert_eq!(valid, block.is_some(), "a jump to {to}");
                 let Some(block) = block else { return };
                 let target = native.map(|from| self.passes.flow[from].edges.target);

@@ -19,7 +19,6 @@ use crate::{
     },
     frame::{Exit, STACK_LIMIT, at, boundary_operand},
 };
-use alloy_primitives::U256;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 
 impl Generator<'_> {
@@ -242,13 +241,8 @@ impl Generator<'_> {
         let Some(target) = self.state.peek(0) else {
             return self.leave_here(inst);
         };
-        let destination = |pc: U256| {
-            u32::try_from(pc)
-                .ok()
-                .and_then(|pc| self.program.blocks.target(pc))
-        };
         if let Some(target) = self.known(target)
-            && destination(target).is_none()
+            && self.program.blocks.target(target).is_none()
         {
             // JUMP fails; JUMPI fails, or does nothing.
             return if conditional {

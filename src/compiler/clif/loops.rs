@@ -13,7 +13,6 @@
 use crate::compiler::{
     Program,
     blocks::{Blocks, possible},
-    edges::Target,
     effect::{Class, decode_pair, decode_single, op},
     flow::falls_freely,
 };
@@ -182,10 +181,7 @@ fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
             let last = program.insts[block.end as usize - 1];
             let jumps = matches!(last.opcode, op::JUMP | op::JUMPI);
             let (falls, next) = (last.opcode != op::JUMP, block.next as usize);
-            let jump = match flow[index].edges.target {
-                Target::Block(to) => Some(to as usize),
-                Target::None => None,
-            };
+            let jump = flow[index].edges.target.block().map(|to| to as usize);
             let usable = natives[index]
                 && (jump.is_some() || !jumps)
                 && (!falls || next < natives.len() && falls_freely(blocks, flow, index));

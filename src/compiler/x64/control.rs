@@ -22,9 +22,8 @@ impl Emitter<'_> {
         let Some(&target) = self.state.stack.last() else {
             return;
         };
-        let destination = |pc| u32::try_from(pc).ok().and_then(|pc| self.blocks.target(pc));
         if let Some(target) = self.known(target)
-            && destination(target).is_none()
+            && self.blocks.target(target).is_none()
         {
             // JUMP fails; JUMPI fails, or does nothing.
             return if conditional {
