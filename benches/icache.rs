@@ -49,7 +49,7 @@ use revm::{
     ExecuteCommitEvm, InspectCommitEvm, InspectSystemCallEvm, Inspector, handler::EvmTr,
     interpreter::Interpreter,
 };
-use revmc_jit::{JitBackend, compiler::Tier, trial::Budget};
+use revmc_jit::{compiler::Tier, trial::Budget};
 use std::{
     collections::HashMap,
     mem,
@@ -116,10 +116,7 @@ fn compiled(tier: Tier, block: &Block) -> Native {
     let mut config = native::config(tier);
     config.tuning.trial = Budget::Off;
     config.tuning.tick_interval = Duration::from_secs(3600);
-    let mut native = Native {
-        backend: JitBackend::new(config).expect("a backend"),
-        bytes: (0, 0),
-    };
+    let mut native = Native::with(config).expect("a backend");
     let refused = native.compile(&run::contracts(block), block.spec);
     assert!(refused.is_empty(), "{refused:?}");
     native

@@ -22,7 +22,7 @@ mod harness;
 #[path = "../examples/report/requests.rs"]
 mod requests;
 
-use blocks::{native, step::Runs};
+use blocks::{native, run::timed, step::Runs};
 use harness::{
     Session,
     contender::{Contender, take_turns},
@@ -42,9 +42,7 @@ use revm::{
     primitives::{B256, Bytes, U256, hardfork::SpecId, hex, keccak256},
 };
 use revmc_jit::{
-    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey,
-    compiler::Tier,
-    revm::{JitEvm, forget_hashes},
+    CompiledProgram, JitBackend, LookupRequest, RuntimeCacheKey, compiler::Tier, revm::JitEvm,
 };
 use std::{
     hint::black_box,
@@ -262,12 +260,8 @@ fn requests(session: &mut Session) {
         let asked = Requests::of(contracts::evm(state.clone()), call.clone());
         let is_hash = |request: &&Request| matches!(request, Request::Hash(_));
         let hashes = asked.list.iter().filter(is_hash).count();
-        let [first, second] = [Tier::Baseline, Tier::Optimized].map(|tier| {
-            let mut config = native::config(tier);
-            // A lookup that finds nothing compiles.
-            config.blocking = true;
-            JitBackend::new(config).expect("a blocking backend")
-        });
+        let [first, second] = [Tier::Baseline, Tier::Optimized]
+            .map(|tier| native::blocking(tier).expect("a blocking backend"));
         let evm = || contracts::evm(state.clone());
         let native = |backend: &JitBackend, n| {
             repeat(n, || time(&mut JitEvm::new(evm(), backend.clone()), call))
@@ -306,12 +300,7 @@ fn repeat(n: usize, run: impl FnMut() -> Duration) -> Duration {
 
 /// The time of a transaction.
 fn time<E: Runs>(evm: &mut E, transaction: &TxEnv) -> Duration {
-    let transaction = transaction.clone();
-    // As in a block: what a run before has hashed is not this one's.
-    forget_hashes();
-    let begin = Instant::now();
-    let result = black_box(evm.transact_one(transaction));
-    let time = begin.elapsed();
+    let (time, result) = timed(evm, transaction);
     result.expect("the examples' calls are valid");
     time
 }

@@ -17,6 +17,8 @@ mod blocks;
 mod contracts;
 mod harness;
 
+use blocks::run::timed;
+use blocks::step::Runs;
 use contracts::evm;
 use harness::Session;
 use harness::contender::{Contender, take_turns};
@@ -26,12 +28,11 @@ use revm::context::TxEnv;
 use revm::database::InMemoryDB;
 use revm::primitives::{Address, TxKind};
 use revmc_jit::primitives::OptimizationLevel;
-use revmc_jit::revm::{JitEvm, forget_hashes};
+use revmc_jit::revm::JitEvm;
 use revmc_jit::{JitBackend, RuntimeConfig};
-use std::fmt::Debug;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A backend in which whatever was called once is native, at one tier.
 fn backend(level: OptimizationLevel) -> JitBackend {
@@ -43,20 +44,12 @@ fn backend(level: OptimizationLevel) -> JitBackend {
 }
 
 /// The time of `n` transactions from the same state.
-fn time<E>(evm: &mut E, transaction: &TxEnv, n: usize) -> Duration
-where
-    E: ExecuteEvm<Tx = TxEnv>,
-    E::Error: Debug,
-{
+fn time<E: Runs>(evm: &mut E, transaction: &TxEnv, n: usize) -> Duration {
     let mut elapsed = Duration::ZERO;
     for _ in 0..n {
-        let transaction = transaction.clone();
-        // As in a block: what the one before has hashed is not this one's.
-        forget_hashes();
-        let begin = Instant::now();
-        let result = evm.transact_one(transaction);
-        elapsed += begin.elapsed();
-        black_box(result.expect("it ran before"));
+        let (time, result) = timed(evm, transaction);
+        elapsed += time;
+        result.expect("it ran before");
         drop(black_box(evm.finalize()));
     }
     elapsed

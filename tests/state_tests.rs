@@ -12,16 +12,13 @@ mod roots;
 mod run;
 
 use revm::primitives::hardfork::SpecId;
-use revmc_jit::{JitBackend, compiler::Tier};
+use revmc_jit::compiler::Tier;
 use roots::Roots;
 use serde_json::Value;
 use std::{collections::BTreeSet, path::Path};
 
 fn state_tests(tier: Tier) {
-    let mut config = blocks::native::config(tier);
-    // A lookup that finds nothing compiles.
-    config.blocking = true;
-    let backend = JitBackend::new(config).unwrap();
+    let backend = blocks::native::blocking(tier).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/statetests");
     let (mut cases, mut expected) = (0, 0);
     let mut forks = BTreeSet::new();

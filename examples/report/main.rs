@@ -27,7 +27,7 @@ mod roots;
 #[path = "../statetest/run.rs"]
 mod run;
 
-use blocks::{native::config, step::Runs};
+use blocks::{native::blocking, run::timed, step::Runs};
 use fixture::{Case, Fixture};
 use requests::Requests;
 use revm::{
@@ -35,9 +35,9 @@ use revm::{
     primitives::{Bytes, TxKind, hardfork::SpecId},
 };
 use revmc_jit::{
-    Chain, JitBackend,
+    Chain,
     compiler::{CompileOptions, Tier, compile},
-    revm::{JitEvm, forget_hashes},
+    revm::JitEvm,
 };
 use std::{
     fs,
@@ -117,10 +117,7 @@ fn report(fixture: &Fixture) -> Result<(), String> {
     let mut backends = Vec::new();
     for tier in TIERS {
         compiled.push(fastest_compilation(&code, tier)?);
-        let mut config = config(tier);
-        // A lookup that finds nothing compiles.
-        config.blocking = true;
-        backends.push(JitBackend::new(config).map_err(|error| error.to_string())?);
+        backends.push(blocking(tier).map_err(|error| error.to_string())?);
     }
 
     let interpreted = run::run(fixture, case, None);
@@ -206,12 +203,5 @@ fn time<E: Runs>(
 ) -> Duration {
     let (evm, _) = run::evm(fixture, case);
     let mut evm = wrap(evm);
-    let transaction = transaction.clone();
-    // As in a block: what a run before has hashed is not this one's.
-    forget_hashes();
-    let begin = Instant::now();
-    let result = std::hint::black_box(evm.transact_one(transaction));
-    let time = begin.elapsed();
-    drop(result);
-    time
+    timed(&mut evm, transaction).0
 }

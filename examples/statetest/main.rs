@@ -28,7 +28,7 @@ mod root;
 mod roots;
 mod run;
 
-use blocks::native::config;
+use blocks::native::blocking;
 use fixture::{Case, Fixture};
 use revmc_jit::compiler::Tier;
 use revmc_jit::{JitBackend, RuntimeStatsSnapshot};
@@ -89,10 +89,7 @@ fn main() -> ExitCode {
 
     let mut backends = Vec::new();
     for (_, tier) in TIERS {
-        let mut config = config(tier);
-        // A lookup that finds nothing compiles.
-        config.blocking = true;
-        match JitBackend::new(config) {
+        match blocking(tier) {
             Ok(backend) => backends.push(backend),
             Err(error) => {
                 eprintln!("{error}");

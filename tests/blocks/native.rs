@@ -47,6 +47,13 @@ pub fn config(tier: Tier) -> RuntimeConfig {
     config
 }
 
+/// A backend for one tier in which a lookup that finds nothing compiles.
+pub fn blocking(tier: Tier) -> revmc_jit::Result<JitBackend> {
+    let mut config = config(tier);
+    config.blocking = true;
+    JitBackend::new(config)
+}
+
 fn threads() -> usize {
     thread::available_parallelism().map_or(1, |threads| threads.get())
 }
@@ -54,8 +61,13 @@ fn threads() -> usize {
 impl Native {
     /// A backend without programs.
     pub fn new(tier: Tier) -> revmc_jit::Result<Self> {
+        Self::with(config(tier))
+    }
+
+    /// The same with another configuration.
+    pub fn with(config: RuntimeConfig) -> revmc_jit::Result<Self> {
         Ok(Self {
-            backend: JitBackend::new(config(tier))?,
+            backend: JitBackend::new(config)?,
             bytes: (0, 0),
         })
     }

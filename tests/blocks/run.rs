@@ -7,7 +7,7 @@ use super::{
 };
 use revm::{
     Context, Database, InspectCommitEvm, Inspector, MainBuilder, MainnetEvm,
-    context::{BlockEnv, CfgEnv, Journal, TxEnv},
+    context::{BlockEnv, CfgEnv, Journal, TxEnv, result::ExecutionResult},
     handler::MainnetContext,
     interpreter::{CallInputs, CallOutcome},
     primitives::{Address, B256, Bytes},
@@ -63,6 +63,19 @@ pub fn steps<E: Runs>(evm: &mut E, block: &Block, reads: &Reads) -> Vec<Step> {
         steps.push(Step::take(evm, Kind::Transaction(at), result, reads));
     }
     steps
+}
+
+/// Runs a transaction, and says how long that took and what came of it. As in a block: what a run before
+/// has hashed is not this one's.
+pub fn timed<E: Runs>(
+    evm: &mut E,
+    transaction: &TxEnv,
+) -> (Duration, Result<ExecutionResult, E::Error>) {
+    let transaction = transaction.clone();
+    forget_hashes();
+    let begin = Instant::now();
+    let result = black_box(evm.transact_one(transaction));
+    (begin.elapsed(), result)
 }
 
 /// Runs the block and says how long that took.
