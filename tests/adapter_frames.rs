@@ -165,6 +165,64 @@ fn hashes_are_the_interpreters() {
     compare(&code, 1_000_000, &chain, &table);
 }
 
+/// Powers of two that are shifted are those of the table's instruction, with what they cost on every fork
+/// and any gas; what is computed with one that is known is what the interpreter computes; and where the
+/// rules say so, the instruction is the table's.
+#[test]
+fn powers_are_the_interpreters() {
+    fn own(context: Context<'_>) -> InstructionExecResult {
+        let _ = context.interpreter.stack.pop();
+        let _ = context.interpreter.stack.pop();
+        let _ = context.interpreter.stack.push(U256::from(0xabcd));
+        Ok(())
+    }
+    let mainnet = Chain::mainnet();
+    // Of constants, of words that are read, and what is left of a word behind a division by either.
+    let selected = |base: u16, exponent: u16| {
+        let [b, e] = [base, exponent].map(u16::to_be_bytes);
+        let load = |[high, low]: [u8; 2]| [0x61, high, low, 0x5f, 0x52, 0x5f, 0x51];
+        let mut code =
+            hex!("7f11223344556677889900aabbccddeeffa1a2a3a4a5a6a7a8a9aaabacadaeafb0").to_vec();
+        code.extend([
+            0x80, 0x61, e[0], e[1], 0x61, b[0], b[1], 0x0a, 0x80, 0x60, 0x40, 0x52, 0x90, 0x04,
+        ]);
+        code.extend([0x90]);
+        code.extend(load(e));
+        code.extend(load(b));
+        code.extend(hex!("0a 80 606052 90 04 03 608052 5a 60a052 00"));
+        code
+    };
+    for base in [0, 1, 2, 3, 10, 16, 256, 0x8000] {
+        for exponent in [0, 1, 2, 17, 31, 32, 63, 64, 65, 224, 255, 256, 0xffff] {
+            let code = selected(base, exponent);
+            compare(&code, 1_000_000, &mainnet, &instruction_table());
+        }
+    }
+    let code = selected(256, 28);
+    let programs = compile(&code, &mainnet);
+    for gas in 0..600 {
+        compare_programs(&programs, &code, gas, &mainnet, &instruction_table());
+    }
+    // 2^1 with more limbs than one in either, and 2^(2^64).
+    for operands in [
+        "7f80000000000000000000000000000000000000000000000000000000000000016002",
+        "6001 680100000000000000007f8000000000000000000000000000000000000000000000000000000000000002",
+        "680100000000000000006002",
+    ] {
+        let mut code = alloy_primitives::hex::decode(operands.replace(' ', "")).unwrap();
+        code.extend(hex!("0a 5f52 00"));
+        compare(&code, 1_000_000, &mainnet, &instruction_table());
+    }
+    let replaced = ForkRules {
+        replaced: vec![(0x0a, 30)],
+        ..ForkRules::default()
+    };
+    let chain = Chain::new(|_| replaced.clone()).expect("mainnet has the instruction");
+    let mut table: Table = instruction_table();
+    table[0x0a] = Instruction::new(own);
+    compare(&code, 1_000_000, &chain, &table);
+}
+
 #[test]
 fn another_stack_effect_is_followed() {
     fn more(context: Context<'_>) -> InstructionExecResult {

@@ -199,6 +199,7 @@ impl CompiledProgram {
             host,
             switch,
             hashes: self.rules().is_standard(op::KECCAK256),
+            powers: self.rules().is_standard(op::EXP),
             halted: None,
             panic: None,
         };

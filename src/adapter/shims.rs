@@ -63,6 +63,8 @@ pub(super) struct Context<'a, EXT, H: ?Sized, S> {
     pub(super) switch: &'a mut S,
     /// Whether KECCAK256 is mainnet's.
     pub(super) hashes: bool,
+    /// Whether EXP is.
+    pub(super) powers: bool,
     /// With what an instruction has ended the run ([`Exit::HALTED`]).
     pub(super) halted: Option<InstructionResult>,
     /// What a callee has panicked with.
@@ -205,9 +207,34 @@ fn reach(opcode: u8) -> usize {
     }
 }
 
+/// Puts an instruction's result in the place of its two operands.
+///
+/// # Safety
+///
+/// The frame is canonical, with two operands (A6).
+#[inline(always)]
+unsafe fn replace_two(frame: &mut NativeFrame, result: Word, gas: u64) {
+    frame.gas = gas;
+    // SAFETY: A6.
+    unsafe {
+        frame.top = frame.top.sub(1);
+        frame.top.sub(1).write(result);
+    }
+}
+
 impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// The table of this context's shims.
     pub(super) const SHIMS: &'static Shims = &Shims::new(boundary::<EXT, H, S>, grow::<EXT, H, S>);
+
+    /// The gas behind an instruction that costs so much, if the way ahead has what it needs then, so that
+    /// nobody has to look at the gas. None if the instruction is better left to the table.
+    #[inline(always)]
+    fn pay(&mut self, frame: &mut NativeFrame, cost: u64) -> Option<u64> {
+        // The host has run, for the price: the memory may be elsewhere.
+        load_memory(frame, self.interpreter).ok()?;
+        let rest = frame.gas.checked_sub(cost);
+        rest.filter(|rest| *rest >= GAS_AHEAD.into())
+    }
 
     /// KECCAK256 of a short input that the memory holds, where it can be paid with gas to spare: as revm's
     /// instruction does it, but with what this thread remembers. False if nothing is done, and the
@@ -230,25 +257,43 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             return false;
         }
         let cost = self.host.gas_params().keccak256_cost(len as usize);
-        // What the way ahead needs is there in any case: nobody has to look at the gas behind this.
-        let rest = frame.gas.checked_sub(cost);
-        let Some(rest) = rest.filter(|rest| *rest >= GAS_AHEAD.into()) else {
+        let Some(rest) = self.pay(frame, cost).filter(|_| end <= frame.memory_len) else {
             return false;
         };
-        // The host has run: the memory may be elsewhere.
-        if load_memory(frame, self.interpreter).is_err() || end > frame.memory_len {
-            return false;
-        }
         // SAFETY: A3: the memory has `memory_len` bytes, and the input ends in it.
         let input =
             unsafe { slice::from_raw_parts(frame.memory.add(offset as usize), len as usize) };
-        let hash = hashes::hash(input);
-        frame.gas = rest;
-        // SAFETY: A6; the result is in the place of the length.
-        unsafe {
-            frame.top = frame.top.sub(1);
-            frame.top.sub(1).write(hash);
+        // SAFETY: A6.
+        unsafe { replace_two(frame, hashes::hash(input), rest) };
+        true
+    }
+
+    /// EXP of a power of two, in the same way: compilers select parts of words by it.
+    ///
+    /// # Safety
+    ///
+    /// The frame is canonical, with two operands (A6).
+    #[inline(never)]
+    unsafe fn power(&mut self, frame: &mut NativeFrame) -> bool {
+        // SAFETY: A6: both are on the stack.
+        let [exponent, base] = unsafe { *frame.top.sub(2).cast::<[Word; 2]>() };
+        let ([exponent, 0, 0, 0], [base, 0, 0, 0]) = (exponent, base) else {
+            return false;
+        };
+        if !base.is_power_of_two() {
+            return false;
         }
+        let cost = self.host.gas_params().exp_cost(U256::from(exponent));
+        let Some(rest) = self.pay(frame, cost) else {
+            return false;
+        };
+        let bits = exponent.saturating_mul(base.trailing_zeros().into());
+        let mut power = [0; 4];
+        if let Some(limb) = power.get_mut((bits / 64) as usize) {
+            *limb = 1 << (bits % 64);
+        }
+        // SAFETY: A6.
+        unsafe { replace_two(frame, power, rest) };
         true
     }
 
@@ -256,8 +301,14 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// runs through contracts whose bytecode is in no cache.
     #[inline(always)]
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
-        // SAFETY: A6.
-        if opcode == op::KECCAK256 && self.hashes && unsafe { self.keccak(frame) } {
+        let done = match opcode {
+            // SAFETY: A6.
+            op::KECCAK256 if self.hashes => unsafe { self.keccak(frame) },
+            // SAFETY: A6.
+            op::EXP if self.powers => unsafe { self.power(frame) },
+            _ => false,
+        };
+        if done {
             if !self.switch.switch() {
                 return Exit::GO_ON;
             }

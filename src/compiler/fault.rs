@@ -43,6 +43,8 @@ faults! {
     GrowthLosesVectors,
     /// x64: a word is not written back at a boundary instruction.
     BoundaryLosesWord,
+    /// x64: EXP of constants is taken for the next power.
+    PowerIsAnother,
     /// x64: a static edge leads to a stack that is a word too high. (One that is too low is written to
     /// below its bottom, which ends the test's process.)
     EdgeRaisesTop,

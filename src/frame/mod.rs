@@ -34,7 +34,7 @@ pub mod x64;
 use std::{ffi::c_void, mem::offset_of, ptr};
 
 /// The version of this contract. Part of every artifact's key.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Bytes of the thread's stack that machine code itself may use: one frame, as calls of the EVM
 /// leave native code and helpers do not recurse.

@@ -91,7 +91,7 @@ macro_rules! registers {
 mod arithmetic;
 
 use super::{Exit, GAS_AHEAD, LOOP_EXITS, NOWHERE, at};
-use arithmetic::{arithmetic, div, mul, rem};
+use arithmetic::{arithmetic, div, mul, rem, sdiv, smod};
 use std::arch::naked_asm;
 
 /// `rbx` minus the frame's address: more of its fields are in reach of a short displacement.
@@ -135,6 +135,10 @@ pub struct Routines {
     pub div: Routine,
     /// MOD, in the same way.
     pub rem: Routine,
+    /// SDIV, in the same way.
+    pub sdiv: Routine,
+    /// SMOD, in the same way.
+    pub smod: Routine,
     /// Takes `rdi`, an offset; gives `ymm0`. All registers but X3's survive.
     pub calldataload: Routine,
     /// JUMP, and JUMPI whose condition holds. Takes `rdi`, the jump table, `ecx` and `edx`, the multiplier
@@ -159,6 +163,8 @@ pub const ROUTINES: Routines = Routines {
     mul,
     div,
     rem,
+    sdiv,
+    smod,
     calldataload,
     jump,
     looped,

@@ -28,6 +28,7 @@ const TABLE: &[(Fault, &str)] = &[
     (Fault::ProductIsNarrow, "2^64-1 B AND 2^64-1 A AND MUL END"),
     (Fault::QuotientByPower, "4 A DIV END"),
     (Fault::RemainderByPower, "4 A MOD END"),
+    (Fault::PowerIsAnother, "224 2 EXP A DIV END"),
     (
         Fault::DivisionByZeroIsTheDividend,
         "2^64-1 B AND 2^64-1 A AND DIV END",

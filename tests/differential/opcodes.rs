@@ -148,7 +148,7 @@ fn of_edge_limbs() {
     let mut rng = Rng::new(0x0c0e1);
     let limbs = [0, 1, u64::MAX];
     let word = |n: usize| U256::from_limbs([1, 3, 9, 27].map(|by| limbs[n / by % 3]));
-    for opcode in [op::MUL, op::DIV, op::MOD] {
+    for opcode in [op::MUL, op::DIV, op::MOD, op::SDIV, op::SMOD] {
         let case = Case::new(unknown(opcode)).gas(100_000);
         let mut check = |a: U256, b: U256| {
             let name = format!("{opcode:#04x} of {a:#x} and {b:#x}");
@@ -158,7 +158,14 @@ fn of_edge_limbs() {
             check(word(n / 81), word(n % 81));
         }
         for _ in 0..4000 {
-            let [a, b] = [0; 2].map(|_| rng.u256() >> (64 * rng.below(4)));
+            let [a, b] = [0; 2].map(|_| {
+                let word = rng.u256() >> rng.below(256);
+                if rng.below(2) == 0 {
+                    word
+                } else {
+                    word.wrapping_neg()
+                }
+            });
             check(a, b);
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     },
     frame::{LOOP_EXITS, at, boundary_operand, x64::jump_operand},
 };
+use alloy_primitives::U256;
 
 impl Emitter<'_> {
     /// JUMP or JUMPI, at the end of block `index`.
@@ -178,6 +179,7 @@ impl Emitter<'_> {
 
     /// An instruction of the caller's table. Its static gas is part of the run that it ends.
     pub(super) fn boundary(&mut self, inst: &Inst) {
+        let power = self.power(inst);
         if planted(Fault::BoundaryLosesWord) {
             self.state.settled();
         }
@@ -193,6 +195,24 @@ impl Emitter<'_> {
             self.asm.mov_load(R13, stale);
         }
         self.state.cross(inst.inputs, inst.outputs);
+        if let (Some(power), Some(&top)) = (power, self.state.stack.last()) {
+            let top = self.state.at_mut(top);
+            top.bits = power.bit_len() as u16;
+            top.constant = Some(power);
+        }
+    }
+
+    /// What EXP gives for constants: its price is the client's, its result is known.
+    fn power(&self, inst: &Inst) -> Option<U256> {
+        let [.., exponent, base] = self.state.stack[..] else {
+            return None;
+        };
+        if inst.opcode != op::EXP || !self.rules.is_standard(op::EXP) {
+            return None;
+        }
+        let (base, exponent) = (self.known(base)?, self.known(exponent)?);
+        let more = U256::from(u8::from(planted(Fault::PowerIsAnother)));
+        Some(base.wrapping_pow(exponent.wrapping_add(more)))
     }
 
     /// An instruction that the interpreter steps over, whose gas was not charged.

@@ -357,6 +357,8 @@ impl Emitter<'_> {
             Operator::Mul => routine!(mul),
             Operator::Div => routine!(div),
             Operator::Mod => routine!(rem),
+            Operator::Sdiv => routine!(sdiv),
+            Operator::Smod => routine!(smod),
             _ => {
                 self.asm.mov_imm(RDI, operator as u64);
                 routine!(arithmetic)

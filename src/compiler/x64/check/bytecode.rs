@@ -162,7 +162,19 @@ impl Stack {
         self.at(self.height - 1 - depth)
     }
 
-    /// Behind a boundary instruction, where the next run starts.
+    /// Behind this boundary instruction, `by` its number.
+    pub(super) fn behind(&mut self, by: u32, inst: &Inst) {
+        let operands = [self.below(0), self.below(1)];
+        self.cross(inst.inputs, inst.outputs);
+        // Its price is the client's, its result is known.
+        if inst.opcode == op::EXP && operands.iter().all(|word| word.is_constant()) {
+            let power = Word::Result(result(by, op::EXP, &operands));
+            self.words
+                .insert(-1, Rc::new(Word::Known(vec![-1], Rc::new(power))));
+        }
+    }
+
+    /// Where the next run starts.
     pub(super) fn cross(&mut self, inputs: u16, outputs: u16) {
         let kept = self.height - i32::from(inputs);
         let height = kept + i32::from(outputs);

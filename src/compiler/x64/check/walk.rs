@@ -553,7 +553,7 @@ impl Checker<'_> {
             "a boundary instruction leaves the demanded stack"
         );
         way.machine = Machine::new(below, above, way.machine.memory, RESERVE.into());
-        way.stack.cross(inst.inputs, inst.outputs);
+        way.stack.behind(way.at.unwrap_or_default(), &inst);
         way.start = inst.pc + len(&inst);
         (way.cost, way.looked, way.stale) = (0, false, false);
         Ok(true)
