@@ -114,16 +114,28 @@ fn an_instruction_that_does_as_mainnets_is_gone_on_behind() {
     are_followed(1_000_000, &[plain]);
 }
 
-/// Hashes that are remembered are those of the table's instruction, at every length around the longest,
-/// at any offset, first and again, with any gas; and where the rules say so, it is the table's.
-#[test]
-fn hashes_are_the_interpreters() {
+/// Compares on a chain whose rules say that `op`, of two operands, is its own.
+fn is_the_tables_by_a_chains_rules(op: u8, code: &[u8]) {
     fn own(context: Context<'_>) -> InstructionExecResult {
         let _ = context.interpreter.stack.pop();
         let _ = context.interpreter.stack.pop();
         let _ = context.interpreter.stack.push(U256::from(0xabcd));
         Ok(())
     }
+    let replaced = ForkRules {
+        replaced: vec![(op, 30)],
+        ..ForkRules::default()
+    };
+    let chain = Chain::new(|_| replaced.clone()).expect("mainnet has the instruction");
+    let mut table: Table = instruction_table();
+    table[usize::from(op)] = Instruction::new(own);
+    compare(code, 1_000_000, &chain, &table);
+}
+
+/// Hashes that are remembered are those of the table's instruction, at every length around the longest,
+/// at any offset, first and again, with any gas; and where the rules say so, it is the table's.
+#[test]
+fn hashes_are_the_interpreters() {
     let hashed = |offset: u16, len: u16| {
         // A loop of two rounds: memory, a hash of it that goes into the memory, and what it costs.
         let mut code = hex!(
@@ -155,27 +167,14 @@ fn hashes_are_the_interpreters() {
     let many = hex!("5f610bb85b 805f52 60405f20 90911890 60019003 80600457 505f5200");
     compare(&many, 10_000_000, &mainnet, &instruction_table());
 
-    let replaced = ForkRules {
-        replaced: vec![(0x20, 30)],
-        ..ForkRules::default()
-    };
-    let chain = Chain::new(|_| replaced.clone()).expect("mainnet has the instruction");
-    let mut table: Table = instruction_table();
-    table[0x20] = Instruction::new(own);
-    compare(&code, 1_000_000, &chain, &table);
+    is_the_tables_by_a_chains_rules(0x20, &code);
 }
 
-/// Powers of two that are shifted are those of the table's instruction, with what they cost on every fork
-/// and any gas; what is computed with one that is known is what the interpreter computes; and where the
+/// Powers of two that are shifted are those of the table's instruction, with what they cost, at any
+/// gas; what is computed with one that is known is what the interpreter computes; and where the
 /// rules say so, the instruction is the table's.
 #[test]
 fn powers_are_the_interpreters() {
-    fn own(context: Context<'_>) -> InstructionExecResult {
-        let _ = context.interpreter.stack.pop();
-        let _ = context.interpreter.stack.pop();
-        let _ = context.interpreter.stack.push(U256::from(0xabcd));
-        Ok(())
-    }
     let mainnet = Chain::mainnet();
     // Of constants, of words that are read, and what is left of a word behind a division by either.
     let selected = |base: u16, exponent: u16| {
@@ -203,7 +202,7 @@ fn powers_are_the_interpreters() {
     for gas in 0..600 {
         compare_programs(&programs, &code, gas, &mainnet, &instruction_table());
     }
-    // 2^1 with more limbs than one in either, and 2^(2^64).
+    // Of which one operand, both, or the exponent alone have more limbs than one.
     for operands in [
         "7f80000000000000000000000000000000000000000000000000000000000000016002",
         "6001 680100000000000000007f8000000000000000000000000000000000000000000000000000000000000002",
@@ -213,14 +212,7 @@ fn powers_are_the_interpreters() {
         code.extend(hex!("0a 5f52 00"));
         compare(&code, 1_000_000, &mainnet, &instruction_table());
     }
-    let replaced = ForkRules {
-        replaced: vec![(0x0a, 30)],
-        ..ForkRules::default()
-    };
-    let chain = Chain::new(|_| replaced.clone()).expect("mainnet has the instruction");
-    let mut table: Table = instruction_table();
-    table[0x0a] = Instruction::new(own);
-    compare(&code, 1_000_000, &chain, &table);
+    is_the_tables_by_a_chains_rules(0x0a, &code);
 }
 
 #[test]

@@ -582,9 +582,7 @@ impl Machine {
             self.vectors[0] = [made; 4];
             self.vectors[1] = [Limb::Unknown; 4];
             self.flags = Flags::Unknown;
-            if routine == offset_of!(Routines, arithmetic) {
-                self.scratch = [Limb::Unknown; 12];
-            }
+            self.scratch = [Limb::Unknown; 12];
             &[0, 7]
         };
         for &number in lost {
