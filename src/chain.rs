@@ -147,7 +147,7 @@ impl Chain {
     /// The chain with these rules: `rules` is called once for each fork that revm knows, in their order.
     ///
     /// That an instruction which the rules do not name does what mainnet's does is believed. The gas
-    /// table is compared for every frame: one whose table is not that of the rules is interpreted.
+    /// table is compared: a frame whose table is not that of the rules is interpreted.
     ///
     /// # Errors
     ///

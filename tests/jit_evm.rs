@@ -3,15 +3,23 @@
 
 use revm::{
     Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectEvm,
-    InspectSystemCallEvm, Inspector, MainBuilder, MainContext, SystemCallCommitEvm, SystemCallEvm,
+    InspectSystemCallEvm, Inspector, MainBuilder, MainContext, MainnetEvm, SystemCallCommitEvm,
+    SystemCallEvm,
     bytecode::Bytecode,
     context::{
-        BlockEnv, CfgEnv, Journal, TxEnv,
-        result::{EVMError, ExecutionResult, InvalidTransaction},
+        BlockEnv, CfgEnv, ContextSetters, ContextTr, Evm, Journal, JournalTr, TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
     },
-    context_interface::ContextTr,
     database::{CacheDB, EmptyDB, InMemoryDB},
-    interpreter::{Interpreter, interpreter_types::Jumps},
+    handler::{
+        EthFrame, EvmTr, FrameResult, Handler, ItemOrResult,
+        instructions::{EthInstructions, InstructionProvider},
+    },
+    inspector::{InspectorEvmTr, NoOpInspector},
+    interpreter::{
+        GasTable, Host, InstructionTable, Interpreter, interpreter::EthInterpreter,
+        interpreter_action::FrameInit, interpreter_types::Jumps,
+    },
     primitives::{Address, AddressMap, B256, Bytes, TxKind, U256, hex},
     state::{Account, AccountInfo, EvmState},
 };
@@ -406,6 +414,150 @@ fn what_is_not_compiled_is_interpreted() {
     let expected = outcome(&mut dearer(), call(TARGET));
     let mut jit = JitEvm::new(dearer(), backend.clone());
     assert_eq!(outcome(&mut jit, call(TARGET)), expected);
+    assert!(backend.stats().hits > 0);
+}
+
+/// Instructions whose prices change behind the back of the EVM that has them.
+struct Priced<CTX: Host> {
+    cheap: EthInstructions<EthInterpreter, CTX>,
+    dear: EthInstructions<EthInterpreter, CTX>,
+    is_dear: Rc<Cell<bool>>,
+}
+
+impl<CTX: Host> Priced<CTX> {
+    fn now(&self) -> &EthInstructions<EthInterpreter, CTX> {
+        match self.is_dear.get() {
+            true => &self.dear,
+            false => &self.cheap,
+        }
+    }
+}
+
+impl<CTX: Host> InstructionProvider for Priced<CTX> {
+    type Context = CTX;
+    type InterpreterTypes = EthInterpreter;
+
+    fn instruction_table(&self) -> &InstructionTable<EthInterpreter, CTX> {
+        self.now().instruction_table()
+    }
+
+    fn gas_table(&self) -> &GasTable {
+        self.now().gas_table()
+    }
+}
+
+/// Mainnet's handler, but that it makes ADD dearer when the transaction makes its first call.
+struct Raising<E: EvmTr>(fn(&mut E) -> &mut E::Instructions);
+
+impl<E> Handler for Raising<E>
+where
+    E: EvmTr<
+            Context: ContextTr<
+                Db: Database<Error = Infallible>,
+                Journal: JournalTr<State = EvmState>,
+            >,
+            Instructions = EthInstructions<EthInterpreter, Ctx<InMemoryDB>>,
+            Frame = EthFrame,
+        >,
+{
+    type Evm = E;
+    type Error = EVMError<Infallible, InvalidTransaction>;
+    type HaltReason = HaltReason;
+
+    fn run_exec_loop(&mut self, evm: &mut E, first: FrameInit) -> Result<FrameResult, Self::Error> {
+        let mut next = ItemOrResult::Item(first);
+        let mut raised = false;
+        loop {
+            next = match next {
+                ItemOrResult::Item(init) => match evm.frame_init(init)? {
+                    ItemOrResult::Item(_) => evm.frame_run()?,
+                    ItemOrResult::Result(result) => ItemOrResult::Result(result),
+                },
+                ItemOrResult::Result(result) => match evm.frame_return_result(result)? {
+                    Some(result) => return Ok(result),
+                    None => evm.frame_run()?,
+                },
+            };
+            if !raised {
+                dearer((self.0)(evm));
+                raised = true;
+            }
+        }
+    }
+}
+
+fn dearer<CTX: Host>(instructions: &mut EthInstructions<EthInterpreter, CTX>) {
+    instructions.insert_gas(0x01, 1000);
+}
+
+fn inspected() -> MainnetEvm<Ctx<InMemoryDB>, NoOpInspector> {
+    let context = context(database(&contracts()), SpecId::OSAKA);
+    context.build_mainnet_with_inspector(NoOpInspector)
+}
+
+/// E5: in whatever way a handler gets at the prices, the next frame has the new ones.
+#[test]
+fn prices_may_change_between_frames() {
+    type Jit = JitEvm<MainnetEvm<Ctx<InMemoryDB>, NoOpInspector>>;
+    fn raised<E: EvmTr<Context = Ctx<InMemoryDB>>>(
+        evm: &mut E,
+        way: fn(&mut E) -> &mut E::Instructions,
+    ) -> Outcome
+    where
+        Raising<E>: Handler<
+                Evm = E,
+                Error = EVMError<Infallible, InvalidTransaction>,
+                HaltReason = HaltReason,
+            >,
+    {
+        evm.ctx().set_tx(call(TARGET));
+        let result = Raising(way).run(evm);
+        (result, evm.ctx().journal_mut().finalize())
+    }
+    let expected = raised(&mut inspected(), |evm| &mut evm.instruction);
+    assert_ne!(expected, outcome(&mut inspected(), call(TARGET)));
+    let ways: [fn(&mut Jit) -> &mut _; 4] = [
+        |jit| &mut jit.inner_mut().instruction,
+        |jit| jit.all_mut().1,
+        |jit| jit.ctx_instructions().1,
+        |jit| jit.all_mut_inspector().1,
+    ];
+    for way in ways {
+        let backend = blocking(OptimizationLevel::Aggressive);
+        let mut jit = JitEvm::new(inspected(), backend.clone());
+        assert_eq!(raised(&mut jit, way), expected);
+        assert!(backend.stats().hits > 0);
+    }
+}
+
+/// E5: a transaction has the prices of its time, however they came about.
+#[test]
+fn prices_may_change_between_transactions() {
+    let mut evm = inspected();
+    let cheap = outcome(&mut evm, call(TARGET));
+    dearer(&mut evm.instruction);
+    let dear = outcome(&mut evm, call(TARGET));
+    assert_ne!(cheap, dear);
+
+    let is_dear = Rc::new(Cell::new(false));
+    let instruction = Priced {
+        cheap: inspected().instruction,
+        dear: evm.instruction,
+        is_dear: is_dear.clone(),
+    };
+    let evm = Evm {
+        ctx: evm.ctx,
+        inspector: evm.inspector,
+        instruction,
+        precompiles: evm.precompiles,
+        frame_stack: evm.frame_stack,
+    };
+    let backend = blocking(OptimizationLevel::Aggressive);
+    let mut jit = JitEvm::new(evm, backend.clone());
+    for expected in [&cheap, &dear, &cheap] {
+        is_dear.set(std::ptr::eq(expected, &dear));
+        assert_eq!(outcome(&mut jit, call(TARGET)), *expected);
+    }
     assert!(backend.stats().hits > 0);
 }
 

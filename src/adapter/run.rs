@@ -29,6 +29,32 @@ enum Next {
     Nobody(InstructionResult),
 }
 
+/// What machine code has left of a frame.
+#[must_use]
+pub(crate) enum Ran {
+    /// An action, which the interpreter holds.
+    Ended,
+    /// The rest, from where the interpreter stands.
+    Left,
+}
+
+impl Ran {
+    /// The frame's action, once the interpreter has done what is left.
+    #[inline(always)]
+    pub(crate) fn action<EXT, H: Host + ?Sized>(
+        self,
+        interpreter: &mut Interpreter<Eth<EXT>>,
+        table: &InstructionTable<Eth<EXT>, H>,
+        gas_table: &GasTable,
+        host: &mut H,
+    ) -> InterpreterAction {
+        match self {
+            Self::Ended => interpreter.take_next_action(),
+            Self::Left => interpreter.run_plain(table, gas_table, host),
+        }
+    }
+}
+
 impl CompiledProgram {
     /// Runs a frame from where it stands until it ends, or is suspended at a call or a create, as
     /// [`Interpreter::run_plain`] does: the action, the interpreter's state and what the host is
@@ -98,6 +124,27 @@ impl CompiledProgram {
         gas_table: &GasTable,
         host: &mut H,
     ) -> Result<InterpreterAction, FrameError> {
+        self.compare_code(interpreter)?;
+        self.compare_prices(gas_table)?;
+        let ran = self.run(interpreter, table, gas_table, host, &mut Never)?;
+        Ok(ran.action(interpreter, table, gas_table, host))
+    }
+
+    /// [`run_frame`](Self::run_frame) for a frame by whose hash and fork the program was looked up, and for a gas table
+    /// that has been [compared](Self::compare_prices). The action is still to be taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_frame`](Self::run_frame).
+    #[inline]
+    pub(crate) fn run_looked_up<EXT, H: Host + ?Sized>(
+        &self,
+        interpreter: &mut Interpreter<Eth<EXT>>,
+        table: &InstructionTable<Eth<EXT>, H>,
+        gas_table: &GasTable,
+        host: &mut H,
+    ) -> Result<Ran, FrameError> {
+        debug_assert!(!self.has_entries() || self.compare_code(interpreter).is_ok());
         self.run(interpreter, table, gas_table, host, &mut Never)
     }
 
@@ -117,7 +164,10 @@ impl CompiledProgram {
         host: &mut H,
         switch: impl FnMut() -> bool,
     ) -> Result<InterpreterAction, FrameError> {
-        self.run(interpreter, table, gas_table, host, &mut Asking(switch))
+        self.compare_code(interpreter)?;
+        self.compare_prices(gas_table)?;
+        let ran = self.run(interpreter, table, gas_table, host, &mut Asking(switch))?;
+        Ok(ran.action(interpreter, table, gas_table, host))
     }
 
     #[inline(always)]
@@ -128,8 +178,8 @@ impl CompiledProgram {
         gas_table: &GasTable,
         host: &mut H,
         switch: &mut S,
-    ) -> Result<InterpreterAction, FrameError> {
-        self.admit(interpreter, gas_table)?;
+    ) -> Result<Ran, FrameError> {
+        self.admit(interpreter)?;
         let mut frame = NativeFrame::EMPTY;
         load_all(&mut frame, interpreter)?;
         let frame = &mut frame;
@@ -147,15 +197,15 @@ impl CompiledProgram {
                 Next::Either => Ok(()),
                 Next::Step(opcode) => step(interpreter, opcode, table, gas_table, host),
                 Next::Interpreter if S::SWITCHES => interpreter.step(table, gas_table, host),
-                Next::Interpreter => return Ok(interpreter.run_plain(table, gas_table, host)),
+                Next::Interpreter => return Ok(Ran::Left),
             };
             if let Err(result) = stepped {
                 return Ok(end(interpreter, result));
             }
             // The instruction is the client's, and has had the whole interpreter in its hands: code,
-            // stack, memory and input may be others.
-            if self.reload(frame, interpreter, gas_table).is_err() {
-                return Ok(interpreter.run_plain(table, gas_table, host));
+            // stack, memory and input may be others; the gas table is lent to us.
+            if self.reload(frame, interpreter).is_err() {
+                return Ok(Ran::Left);
             }
         }
     }
@@ -166,9 +216,9 @@ impl CompiledProgram {
         &self,
         frame: &mut NativeFrame,
         interpreter: &mut Interpreter<Eth<EXT>>,
-        gas_table: &GasTable,
     ) -> Result<(), FrameError> {
-        self.admit(interpreter, gas_table)?;
+        self.compare_code(interpreter)?;
+        self.admit(interpreter)?;
         load_all(frame, interpreter)
     }
 
@@ -236,38 +286,9 @@ impl CompiledProgram {
         next
     }
 
-    /// Whether the program is for this frame.
-    #[inline(always)]
-    fn admit<EXT>(
-        &self,
-        interpreter: &mut Interpreter<Eth<EXT>>,
-        gas_table: &GasTable,
-    ) -> Result<(), FrameError> {
-        if !self.has_entries() {
-            return Err(FrameError::FrontEnd);
-        }
-        let key = self.key();
-        let code = &interpreter.bytecode;
-        if code.hash() != Some(key.code_hash) {
-            return Err(FrameError::CodeHash {
-                program: key.code_hash,
-                frame: code.hash(),
-            });
-        }
-        let len = code.bytecode_len();
-        if len != self.bytecode_len() {
-            return Err(FrameError::CodeLen {
-                program: self.bytecode_len(),
-                frame: len,
-            });
-        }
-        let spec = interpreter.runtime_flag.spec_id();
-        if spec != key.spec_id {
-            return Err(FrameError::Spec {
-                program: key.spec_id,
-                frame: spec,
-            });
-        }
+    /// Whether a client with this gas table has the prices of the program's [rules](Self::rules).
+    #[inline]
+    pub(crate) fn compare_prices(&self, gas_table: &GasTable) -> Result<(), FrameError> {
         let rules = self.rules().gas();
         if rules != gas_table {
             let mut costs = (0..=255u8).zip(rules.iter().zip(gas_table));
@@ -277,6 +298,42 @@ impl CompiledProgram {
                 opcode,
                 program,
                 frame,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the program was compiled from this frame's code, for its fork.
+    #[inline(always)]
+    fn compare_code<EXT>(&self, interpreter: &Interpreter<Eth<EXT>>) -> Result<(), FrameError> {
+        let (key, hash) = (self.key(), interpreter.bytecode.hash());
+        if hash != Some(key.code_hash) {
+            return Err(FrameError::CodeHash {
+                program: key.code_hash,
+                frame: hash,
+            });
+        }
+        let spec = interpreter.runtime_flag.spec_id();
+        if spec != key.spec_id {
+            return Err(FrameError::Spec {
+                program: key.spec_id,
+                frame: spec,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a frame with the program's code can be run by it.
+    #[inline(always)]
+    fn admit<EXT>(&self, interpreter: &mut Interpreter<Eth<EXT>>) -> Result<(), FrameError> {
+        if !self.has_entries() {
+            return Err(FrameError::FrontEnd);
+        }
+        let len = interpreter.bytecode.bytecode_len();
+        if len != self.bytecode_len() {
+            return Err(FrameError::CodeLen {
+                program: self.bytecode_len(),
+                frame: len,
             });
         }
         if interpreter.bytecode.action().is_some() {
@@ -307,13 +364,10 @@ fn step<EXT, H: Host + ?Sized>(
     table[opcode as usize].execute(InstructionContext { interpreter, host })
 }
 
-/// What [`Interpreter::run_plain`] does after an instruction has ended the run.
-fn end<EXT>(
-    interpreter: &mut Interpreter<Eth<EXT>>,
-    result: InstructionResult,
-) -> InterpreterAction {
+/// What [`Interpreter::run_plain`] does after an instruction has ended the run, but for taking the action.
+fn end<EXT>(interpreter: &mut Interpreter<Eth<EXT>>, result: InstructionResult) -> Ran {
     if interpreter.bytecode.action().is_none() {
         interpreter.halt(result);
     }
-    interpreter.take_next_action()
+    Ran::Ended
 }

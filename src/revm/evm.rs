@@ -9,13 +9,19 @@
 //! * **E3** With an inspector, frames are interpreted, as machine code has no steps to show; unless the
 //!   inspector is a [`CallsOnly`](super::CallsOnly): then they run natively under its eyes.
 //! * **E4** What is interpreted goes through the wrapped EVM's own `frame_run`.
+//! * **E5** The gas table is compared with the program's rules at the first native frame of a transaction,
+//!   and at the next one after the instructions have been in somebody's hands. Between these nobody
+//!   can change it but the wrapped EVM's own methods, which have no business with prices.
 //!
 //! The hash of an account's code is believed (revm does, too): a database that reports the hash of
 //! one contract with the code of another gets the program of the former, unless their lengths
 //! differ.
 
 use super::inspect::{self, watches_no_steps};
-use crate::{BorrowedDecision, InterpretReason, JitBackend, RuntimeCacheKey};
+use crate::{
+    BorrowedDecision, CompiledProgram, InterpretReason, JitBackend, RuntimeCacheKey,
+    adapter::FrameError, compiler::Rules,
+};
 use alloy_primitives::{Address, Bytes};
 use revm::{
     DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectCommitEvm, InspectEvm,
@@ -35,12 +41,13 @@ use revm::{
     inspector::{InspectorEvmTr, InspectorHandler, JournalExt, handler::frame_end},
     interpreter::{
         CallInput, FrameInput, Interpreter, InterpreterResult,
+        instructions::GasTable,
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, MemoryTr},
     },
     state::EvmState,
 };
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// An EVM that runs its call frames through a [`JitBackend`]: a wrapper of revm's own, or of any with
 /// its frames, contexts and instructions.
@@ -51,7 +58,8 @@ use std::fmt;
 /// may become a program's with [`JitBackend::record_input`].
 ///
 /// The backend's [`Chain`](crate::RuntimeConfig::chain) has to be that of the wrapped EVM: its gas
-/// table is compared, its instruction table cannot be.
+/// table is compared, in each transaction and after each call that lends the instructions; its instruction
+/// table cannot be.
 ///
 /// ```
 /// use revm::{Context, ExecuteCommitEvm, MainBuilder, MainContext, context::TxEnv};
@@ -80,6 +88,8 @@ pub struct JitEvm<EVM> {
     backend: JitBackend,
     /// Whether the inspector's type is known to watch no steps.
     calls_only: bool,
+    /// The rules whose prices the wrapped EVM's gas table has (E5).
+    priced: Option<Arc<Rules>>,
 }
 
 impl<EVM> JitEvm<EVM> {
@@ -89,6 +99,7 @@ impl<EVM> JitEvm<EVM> {
             evm,
             backend,
             calls_only: false,
+            priced: None,
         }
     }
 
@@ -99,6 +110,7 @@ impl<EVM> JitEvm<EVM> {
 
     /// The wrapped EVM.
     pub fn inner_mut(&mut self) -> &mut EVM {
+        self.priced = None;
         &mut self.evm
     }
 
@@ -188,7 +200,26 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
         &mut Self::Precompiles,
         &mut FrameStack<Frame>,
     ) {
+        // E5
+        self.priced = None;
         self.evm.all_mut()
+    }
+
+    // E5: these lend no instructions.
+
+    #[inline]
+    fn ctx(&mut self) -> &mut Self::Context {
+        self.evm.ctx()
+    }
+
+    #[inline]
+    fn ctx_precompiles(&mut self) -> (&mut Self::Context, &mut Self::Precompiles) {
+        self.evm.ctx_precompiles()
+    }
+
+    #[inline]
+    fn frame_stack(&mut self) -> &mut FrameStack<Frame> {
+        self.evm.frame_stack()
     }
 
     #[inline]
@@ -196,11 +227,20 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
         &mut self,
         input: <Frame as FrameTr>::FrameInit,
     ) -> Result<FrameInitResult<'_, Frame>, ContextDbError<Self::Context>> {
+        // E5
+        if input.depth == 0 {
+            self.priced = None;
+        }
         self.evm.frame_init(input)
     }
 
     fn frame_run(&mut self) -> Result<FrameInitOrResult<Frame>, ContextDbError<Self::Context>> {
-        let Self { evm, backend, .. } = self;
+        let Self {
+            evm,
+            backend,
+            priced,
+            ..
+        } = self;
         let (context, instructions, _, frames) = evm.all_mut();
         let frame = frames.get();
         let Some(key) = key_of(frame) else {
@@ -212,15 +252,14 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
             show_input(backend, &key, &frame.interpreter);
         }
         if let BorrowedDecision::Compiled(program) = decision {
-            let action = program.run_frame(
-                &mut frame.interpreter,
-                instructions.instruction_table(),
-                instructions.gas_table(),
-                context,
-            );
+            let (table, gas_table) = (instructions.instruction_table(), instructions.gas_table());
+            let interpreter = &mut frame.interpreter;
+            let ran = price(priced, &program, gas_table)
+                .and_then(|()| program.run_looked_up(interpreter, table, gas_table, context));
             // E4: the frame is untouched if it was refused.
-            if let Ok(action) = action {
+            if let Ok(ran) = ran {
                 drop(program);
+                let action = ran.action(interpreter, table, gas_table, context);
                 return frame.process_next_action(context, action).inspect(|next| {
                     if next.is_result() {
                         frame.set_finished(true);
@@ -238,6 +277,22 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
     ) -> Result<Option<<Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
         self.evm.frame_return_result(result)
     }
+}
+
+/// E5: compares the gas table with the program's rules, unless it is known to have their prices.
+#[inline]
+fn price(
+    priced: &mut Option<Arc<Rules>>,
+    program: &CompiledProgram,
+    gas_table: &GasTable,
+) -> Result<(), FrameError> {
+    let rules = program.rules();
+    let known = |priced: &Arc<Rules>| Arc::ptr_eq(priced, rules);
+    if !priced.as_ref().is_some_and(known) {
+        program.compare_prices(gas_table)?;
+        *priced = Some(Arc::clone(rules));
+    }
+    Ok(())
 }
 
 /// Shows the backend the input of a frame that begins.
@@ -454,6 +509,8 @@ where
         &mut FrameStack<Frame>,
         &mut Self::Inspector,
     ) {
+        // E5
+        self.priced = None;
         self.evm.all_mut_inspector()
     }
 }
