@@ -112,20 +112,23 @@ enum Backing {
 /// ```
 #[repr(C, align(64))]
 pub struct CompiledProgram {
-    // What every frame asks for comes first.
+    // What every frame asks for is in the first cache line, as it is seldom in a near one.
     entry: Entry,
     /// The first of the entries: most frames begin there.
     first: EntryPoint,
+    /// No code that is longer is compiled.
+    bytecode_len: u32,
+    rules: Arc<Rules>,
+    entries: EntryTable,
     key: RuntimeCacheKey,
     kind: ProgramKind,
     tier: Tier,
-    bytecode_len: usize,
-    rules: Arc<Rules>,
-    entries: EntryTable,
     native_len: usize,
     mapped_len: usize,
     backing: Arc<Backing>,
 }
+
+const _: () = assert!(mem::offset_of!(CompiledProgram, key) <= 64);
 
 impl CompiledProgram {
     /// Makes `code` executable, which was compiled from `bytecode_len` bytes of the bytecode that
@@ -146,7 +149,7 @@ impl CompiledProgram {
             key,
             kind: ProgramKind::Jit,
             tier: code.tier(),
-            bytecode_len,
+            bytecode_len: u32::try_from(bytecode_len).unwrap_or(u32::MAX),
             native_len: code.text_len(),
             mapped_len: memory.mapped_len(),
             first: first(code.entries()),
@@ -176,7 +179,7 @@ impl CompiledProgram {
             key,
             kind: ProgramKind::Aot,
             tier,
-            bytecode_len,
+            bytecode_len: u32::try_from(bytecode_len).unwrap_or(u32::MAX),
             native_len: mapped_len,
             mapped_len,
             first: first(&entries),
@@ -206,7 +209,7 @@ impl CompiledProgram {
             key,
             kind: ProgramKind::Jit,
             tier,
-            bytecode_len,
+            bytecode_len: u32::try_from(bytecode_len).unwrap_or(u32::MAX),
             native_len,
             mapped_len,
             first: first(&[]),
@@ -312,7 +315,7 @@ impl CompiledProgram {
     /// Bytes of bytecode the program was compiled from.
     #[inline]
     pub fn bytecode_len(&self) -> usize {
-        self.bytecode_len
+        self.bytecode_len as usize
     }
 
     /// Bytes of machine code; of an artifact, of all that it maps.
