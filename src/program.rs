@@ -116,7 +116,6 @@ pub struct CompiledProgram {
     entry: Entry,
     /// The first of the entries: most frames begin there.
     first: EntryPoint,
-    /// No code that is longer is compiled.
     bytecode_len: u32,
     rules: Arc<Rules>,
     entries: EntryTable,
@@ -149,7 +148,7 @@ impl CompiledProgram {
             key,
             kind: ProgramKind::Jit,
             tier: code.tier(),
-            bytecode_len: u32::try_from(bytecode_len).unwrap_or(u32::MAX),
+            bytecode_len: code_len(bytecode_len),
             native_len: code.text_len(),
             mapped_len: memory.mapped_len(),
             first: first(code.entries()),
@@ -179,7 +178,7 @@ impl CompiledProgram {
             key,
             kind: ProgramKind::Aot,
             tier,
-            bytecode_len: u32::try_from(bytecode_len).unwrap_or(u32::MAX),
+            bytecode_len: code_len(bytecode_len),
             native_len: mapped_len,
             mapped_len,
             first: first(&entries),
@@ -209,7 +208,7 @@ impl CompiledProgram {
             key,
             kind: ProgramKind::Jit,
             tier,
-            bytecode_len: u32::try_from(bytecode_len).unwrap_or(u32::MAX),
+            bytecode_len: code_len(bytecode_len),
             native_len,
             mapped_len,
             first: first(&[]),
@@ -327,6 +326,11 @@ impl CompiledProgram {
     pub fn mapped_len(&self) -> usize {
         self.mapped_len
     }
+}
+
+/// A length of code as it is kept. No code for which it does not fit is compiled.
+fn code_len(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 fn first(entries: &[EntryPoint]) -> EntryPoint {

@@ -124,10 +124,7 @@ impl CompiledProgram {
         gas_table: &GasTable,
         host: &mut H,
     ) -> Result<InterpreterAction, FrameError> {
-        self.compare_code(interpreter)?;
-        self.compare_prices(gas_table)?;
-        let ran = self.run(interpreter, table, gas_table, host, &mut Never)?;
-        Ok(ran.action(interpreter, table, gas_table, host))
+        self.run_compared(interpreter, table, gas_table, host, &mut Never)
     }
 
     /// [`run_frame`](Self::run_frame) for a frame by whose hash and fork the program was looked up, and for a gas table
@@ -144,7 +141,7 @@ impl CompiledProgram {
         gas_table: &GasTable,
         host: &mut H,
     ) -> Result<Ran, FrameError> {
-        debug_assert!(!self.has_entries() || self.compare_code(interpreter).is_ok());
+        debug_assert_eq!(self.compare_code(interpreter), Ok(()));
         self.run(interpreter, table, gas_table, host, &mut Never)
     }
 
@@ -164,9 +161,22 @@ impl CompiledProgram {
         host: &mut H,
         switch: impl FnMut() -> bool,
     ) -> Result<InterpreterAction, FrameError> {
+        self.run_compared(interpreter, table, gas_table, host, &mut Asking(switch))
+    }
+
+    /// Runs any frame, to its action.
+    #[inline(always)]
+    fn run_compared<EXT, H: Host + ?Sized, S: Switch>(
+        &self,
+        interpreter: &mut Interpreter<Eth<EXT>>,
+        table: &InstructionTable<Eth<EXT>, H>,
+        gas_table: &GasTable,
+        host: &mut H,
+        switch: &mut S,
+    ) -> Result<InterpreterAction, FrameError> {
         self.compare_code(interpreter)?;
         self.compare_prices(gas_table)?;
-        let ran = self.run(interpreter, table, gas_table, host, &mut Asking(switch))?;
+        let ran = self.run(interpreter, table, gas_table, host, switch)?;
         Ok(ran.action(interpreter, table, gas_table, host))
     }
 

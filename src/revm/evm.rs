@@ -109,7 +109,9 @@ impl<EVM> JitEvm<EVM> {
     }
 
     /// The wrapped EVM.
+    #[inline]
     pub fn inner_mut(&mut self) -> &mut EVM {
+        // E5: with it go the instructions.
         self.priced = None;
         &mut self.evm
     }
@@ -200,9 +202,7 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
         &mut Self::Precompiles,
         &mut FrameStack<Frame>,
     ) {
-        // E5
-        self.priced = None;
-        self.evm.all_mut()
+        self.inner_mut().all_mut()
     }
 
     // E5: these lend no instructions.
@@ -509,9 +509,7 @@ where
         &mut FrameStack<Frame>,
         &mut Self::Inspector,
     ) {
-        // E5
-        self.priced = None;
-        self.evm.all_mut_inspector()
+        self.inner_mut().all_mut_inspector()
     }
 }
 

@@ -26,7 +26,7 @@ const MAX_CARRIED: usize = 16;
 const MAX_PARAMS: usize = 2048;
 
 /// Instructions of all of a program's loops together; the shortest loops come first. Cranelift takes
-/// some 50 µs for each, and code on mainnet seldom has a tenth of this in its loops.
+/// some tens of microseconds for each.
 const MAX_INSTRUCTIONS: usize = 768;
 
 /// A counter's bits.
@@ -79,11 +79,12 @@ impl Loops {
             let blocks = blocks.iter().map(|&index| &program.blocks.blocks[index]);
             blocks.map(|block| block.insts(program.insts).len()).sum()
         };
-        let mut components = components(&edges);
-        components.sort_by_cached_key(|blocks| len(blocks));
+        let components = components(&edges).into_iter();
+        let mut components: Vec<_> = components.map(|blocks| (len(&blocks), blocks)).collect();
+        components.sort_by_key(|(len, _)| *len);
         let mut rest = MAX_INSTRUCTIONS;
-        for (number, blocks) in components.iter().enumerate() {
-            let Some(left) = rest.checked_sub(len(blocks)) else {
+        for (number, (len, blocks)) in components.iter().enumerate() {
+            let Some(left) = rest.checked_sub(*len) else {
                 break;
             };
             if let Some(heights) = heights(program.blocks, &edges, blocks) {
