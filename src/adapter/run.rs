@@ -133,6 +133,7 @@ impl CompiledProgram {
     /// # Errors
     ///
     /// As [`run_frame`](Self::run_frame).
+    #[cfg(feature = "revm")]
     #[inline]
     pub(crate) fn run_looked_up<EXT, H: Host + ?Sized>(
         &self,
