@@ -54,7 +54,8 @@ struct Bucket([AtomicU64; WAYS]);
 pub(crate) struct Sketch {
     buckets: Box<[Bucket]>,
     seed: [u64; 2],
-    gas_per_miss: u64,
+    /// Heat of 2^32 gas. A product is cheaper than a quotient by what one miss is worth.
+    heat_of_gas: u64,
 }
 
 /// H1: both are stored at once.
@@ -79,7 +80,9 @@ impl Sketch {
                 .map(|_| Bucket(Default::default()))
                 .collect(),
             seed: std::array::from_fn(|i| random.hash_one(i)),
-            gas_per_miss,
+            heat_of_gas: (u64::from(MISS) << 32)
+                .checked_div(gas_per_miss)
+                .map_or(0, |heat| heat + 1),
         }
     }
 
@@ -137,12 +140,11 @@ impl Sketch {
             .unwrap_or(0)
     }
 
-    /// The weight of an interpreted run that cost `gas`.
+    /// The weight of an interpreted run that cost `gas`: one [`MISS`] for each `gas_per_miss`, and
+    /// more than that by less than one part in 2^40 / `gas_per_miss`.
+    #[inline]
     pub(crate) fn weight_of_gas(&self, gas: u64) -> u32 {
-        if self.gas_per_miss == 0 {
-            return 0;
-        }
-        let weight = u128::from(gas) * u128::from(MISS) / u128::from(self.gas_per_miss);
+        let weight = (u128::from(gas) * u128::from(self.heat_of_gas)) >> 32;
         u32::try_from(weight).unwrap_or(MAX_HEAT).min(MAX_HEAT)
     }
 

@@ -17,7 +17,7 @@ use super::{
     compile::{CompileWork, Compiler, Engine},
     keeper::Keeper,
     persist::Persist,
-    request::{Command, Observation, Waiter},
+    request::{Code, Command, Observation, Waiter},
     runtime::Runtime,
     shared::{Reader, Shared},
 };
@@ -29,7 +29,6 @@ use crate::{
     stats,
     worker::Pool,
 };
-use alloy_primitives::Bytes;
 use std::{
     fmt, process,
     sync::{
@@ -186,10 +185,10 @@ impl Core {
     /// L2: reports a key that has become hot. A report for which there is no room is counted, and
     /// the key made to report again soon.
     #[cold]
-    pub(super) fn report(&self, key: &RuntimeCacheKey, code: &Bytes) {
+    pub(super) fn report(&self, key: &RuntimeCacheKey, code: &impl Code) {
         let observation = || Observation {
             key: *key,
-            code: code.clone(),
+            code: code.to_bytes(),
         };
         if !self.reader.post(observation) {
             stats::add(&self.shared.counters.events_dropped, 1);

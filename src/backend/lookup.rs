@@ -6,7 +6,7 @@ use super::{
         BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef, Verdict,
     },
     core::Core,
-    request::Road,
+    request::{Code, Road},
 };
 use crate::{
     error::{Blame, Error, Result},
@@ -17,10 +17,7 @@ use crate::{
 };
 use alloy_primitives::{B256, Bytes};
 use revm_interpreter::primitives::hardfork::SpecId;
-use std::{
-    borrow::Borrow,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl JitBackend {
     /// How to run a frame of this contract. Never blocks, except in
@@ -82,15 +79,15 @@ impl JitBackend {
     /// ```
     #[inline]
     pub fn lookup_borrowed(&self, key: &RuntimeCacheKey, code: &Bytes) -> BorrowedDecision<'_> {
-        self.lookup_borrowed_with(key, || code)
+        self.lookup_borrowed_of(key, code)
     }
 
-    /// The same for a caller to whom the code costs something: it is asked for after a miss only.
+    /// The same for a caller who would have to make the [`Bytes`].
     #[inline]
-    pub(crate) fn lookup_borrowed_with<C: Borrow<Bytes>>(
+    pub(crate) fn lookup_borrowed_of(
         &self,
         key: &RuntimeCacheKey,
-        code: impl FnOnce() -> C,
+        code: &impl Code,
     ) -> BorrowedDecision<'_> {
         let Some(core) = self.on() else {
             return match self.borrow_slow(key, code) {
@@ -100,8 +97,8 @@ impl JitBackend {
         };
         BorrowedDecision::Interpret(match core.reader.borrow(key) {
             Lookup::Hit(program) => return BorrowedDecision::Compiled(program),
-            Lookup::Negative(verdict) => core.refused(key, code().borrow(), verdict),
-            Lookup::Miss => core.missed(key, code().borrow()),
+            Lookup::Negative(verdict) => core.refused(key, code, verdict),
+            Lookup::Miss => core.missed(key, code),
         })
     }
 
@@ -218,16 +215,12 @@ impl JitBackend {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn record_interpreted(&self, key: &RuntimeCacheKey, code: &Bytes, gas: u64) {
-        self.record_interpreted_with(key, || code, gas);
+        self.record_interpreted_of(key, code, gas);
     }
 
-    /// The same for a caller to whom the code costs something: it is asked for if it matters.
-    pub(crate) fn record_interpreted_with<C: Borrow<Bytes>>(
-        &self,
-        key: &RuntimeCacheKey,
-        code: impl FnOnce() -> C,
-        gas: u64,
-    ) {
+    /// The same for a caller who would have to make the [`Bytes`].
+    #[inline]
+    pub(crate) fn record_interpreted_of(&self, key: &RuntimeCacheKey, code: &impl Code, gas: u64) {
         let Some(core) = self.0.core.get().filter(|_| self.enabled()) else {
             return;
         };
@@ -235,11 +228,10 @@ impl JitBackend {
         if weight == 0 {
             return;
         }
-        let code = code();
-        if core.shared.tuning.should_compile(code.borrow())
+        if core.shared.tuning.should_compile(code.as_slice())
             && core.shared.sketch.record(key, weight, core.shared.hot)
         {
-            core.report(key, code.borrow());
+            core.report(key, code);
         }
     }
 
@@ -294,16 +286,16 @@ impl JitBackend {
     /// The same for a borrowed program. (Not a [`BorrowedDecision`], which the caller would then
     /// have to keep in memory for its other road too.)
     #[cold]
-    fn borrow_slow<C: Borrow<Bytes>>(
+    fn borrow_slow(
         &self,
         key: &RuntimeCacheKey,
-        code: impl FnOnce() -> C,
+        code: &impl Code,
     ) -> Result<ProgramRef<'_>, InterpretReason> {
         // Relaxed: see `set_enabled`.
         if self.0.mode.load(Relaxed) != BLOCKING {
             return Err(InterpretReason::Disabled);
         }
-        if let LookupDecision::Interpret(reason) = self.lookup_slow(key, code().borrow()) {
+        if let LookupDecision::Interpret(reason) = self.lookup_slow(key, &code.to_bytes()) {
             return Err(reason);
         }
         match self.0.core.get().map(|core| core.reader.borrow(key)) {
@@ -375,7 +367,12 @@ impl Core {
 
     /// Says why to interpret what has a negative entry.
     #[inline(never)]
-    fn refused(&self, key: &RuntimeCacheKey, code: &Bytes, verdict: Verdict) -> InterpretReason {
+    fn refused(
+        &self,
+        key: &RuntimeCacheKey,
+        code: &impl Code,
+        verdict: Verdict,
+    ) -> InterpretReason {
         match verdict {
             Verdict::Failed => InterpretReason::JitFailed,
             Verdict::Ineligible => InterpretReason::Ineligible,
@@ -386,13 +383,18 @@ impl Core {
 
     /// Counts a miss, reports the key if that makes it hot, and says why to interpret.
     #[inline(never)]
-    fn missed(&self, key: &RuntimeCacheKey, code: &Bytes) -> InterpretReason {
+    fn missed(&self, key: &RuntimeCacheKey, code: &impl Code) -> InterpretReason {
         self.count_miss(key, code, self.shared.hot)
     }
 
     #[inline(always)]
-    fn count_miss(&self, key: &RuntimeCacheKey, code: &Bytes, threshold: u32) -> InterpretReason {
-        if !self.shared.tuning.should_compile(code) {
+    fn count_miss(
+        &self,
+        key: &RuntimeCacheKey,
+        code: &impl Code,
+        threshold: u32,
+    ) -> InterpretReason {
+        if !self.shared.tuning.should_compile(code.as_slice()) {
             return InterpretReason::Ineligible;
         }
         if !self.shared.is_alive() {
@@ -409,7 +411,7 @@ impl Core {
     fn count_rare_miss(
         &self,
         key: &RuntimeCacheKey,
-        code: &Bytes,
+        code: &impl Code,
         threshold: u32,
         counted: Option<bool>,
     ) -> InterpretReason {

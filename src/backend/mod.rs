@@ -55,6 +55,9 @@ mod tests_trial;
 mod tests_warm;
 mod warm;
 
+#[cfg(feature = "revm")]
+pub(crate) use request::Code;
+
 pub use answers::{
     AotRequest, BorrowedDecision, InterpretReason, LookupDecision, LookupRequest, ProgramRef,
     Verdict,

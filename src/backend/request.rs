@@ -32,6 +32,22 @@ pub(super) struct Request {
     pub(super) waiter: Option<Waiter>,
 }
 
+/// The code of a frame: looked at with every miss, and kept when its contract has become hot.
+pub(crate) trait Code {
+    fn as_slice(&self) -> &[u8];
+    fn to_bytes(&self) -> Bytes;
+}
+
+impl Code for Bytes {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        self.clone()
+    }
+}
+
 /// What an execution thread leaves for the backend thread: a key that is missing and has become hot.
 pub(super) struct Observation {
     pub(super) key: RuntimeCacheKey,

@@ -20,7 +20,7 @@
 use super::inspect::{self, watches_no_steps};
 use crate::{
     BorrowedDecision, CompiledProgram, InterpretReason, JitBackend, RuntimeCacheKey,
-    adapter::FrameError, compiler::Rules,
+    adapter::FrameError, backend::Code, compiler::Rules,
 };
 use alloy_primitives::{Address, Bytes};
 use revm::{
@@ -42,8 +42,8 @@ use revm::{
     interpreter::{
         CallInput, FrameInput, Interpreter, InterpreterResult,
         instructions::GasTable,
-        interpreter::EthInterpreter,
-        interpreter_types::{Jumps, MemoryTr},
+        interpreter::{EthInterpreter, ExtBytecode},
+        interpreter_types::{Jumps, LegacyBytecode, MemoryTr},
     },
     state::EvmState,
 };
@@ -132,6 +132,16 @@ impl<EVM> fmt::Debug for JitEvm<EVM> {
         f.debug_struct("JitEvm")
             .field("backend", &self.backend)
             .finish_non_exhaustive()
+    }
+}
+
+impl Code for ExtBytecode {
+    fn as_slice(&self) -> &[u8] {
+        self.bytecode_slice()
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        self.original_bytes()
     }
 }
 
@@ -246,8 +256,7 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
         let Some(key) = key_of(frame) else {
             return evm.frame_run();
         };
-        let code = || frame.interpreter.bytecode.original_bytes();
-        let decision = backend.lookup_borrowed_with(&key, code);
+        let decision = backend.lookup_borrowed_of(&key, &frame.interpreter.bytecode);
         if let BorrowedDecision::Interpret(InterpretReason::NotReady) = decision {
             show_input(backend, &key, &frame.interpreter);
         }
@@ -327,8 +336,8 @@ fn interpret<EVM: EvmTr<Frame = Frame>>(
     let next = frame_run(evm)?;
     let frame = evm.frame_stack().get();
     let spent = before.saturating_sub(frame.interpreter.gas.remaining());
-    let code = || frame.interpreter.bytecode.original_bytes();
-    backend.record_interpreted_with(&key, code, spent.saturating_sub(lent(&next)));
+    let code = &frame.interpreter.bytecode;
+    backend.record_interpreted_of(&key, code, spent.saturating_sub(lent(&next)));
     Ok(next)
 }
 
@@ -464,8 +473,8 @@ where
         let Some(key) = key_of(frame) else {
             return evm.inspect_frame_run();
         };
-        let code = || frame.interpreter.bytecode.original_bytes();
-        if let BorrowedDecision::Compiled(program) = backend.lookup_borrowed_with(&key, code) {
+        let decision = backend.lookup_borrowed_of(&key, &frame.interpreter.bytecode);
+        if let BorrowedDecision::Compiled(program) = decision {
             let action = inspect::run_frame(
                 &program,
                 &mut frame.interpreter,
