@@ -171,6 +171,25 @@ fn of_edge_limbs() {
     }
 }
 
+/// Quotients by powers of two, and by words with one bit more.
+#[test]
+fn of_powers_of_two() {
+    let mut engine = Engine::new();
+    let mut rng = Rng::new(0x0c0e2);
+    for opcode in [op::DIV, op::MOD, op::SDIV, op::SMOD] {
+        let case = Case::new(unknown(opcode)).gas(100_000);
+        for power in (0..256usize).map(|by| U256::ONE << by) {
+            let more = power | U256::ONE << rng.below(256);
+            for b in [power, more, power.wrapping_neg()] {
+                for a in [U256::MAX, rng.u256(), rng.u256() >> 1, b, power - U256::ONE] {
+                    let name = format!("{opcode:#04x} of {a:#x} and {b:#x}");
+                    engine.check(&name, &case.clone().input(calldata(&[a, b])));
+                }
+            }
+        }
+    }
+}
+
 /// Results of constants in one long run, so that folding and register allocation meet many of them.
 #[test]
 fn of_constants_in_one_run() {

@@ -79,10 +79,85 @@ pub(super) unsafe extern "C" fn mul() {
     )
 }
 
-/// DIV or MOD. What keeps a quotient's limb, the remainder in `rdx`, and a dividend that is less than the
-/// divisor, is theirs.
+/// DIV by a divisor of more limbs than one that the dividend is no less than: a shift if it is a power of
+/// two, as what takes apart a word that others have packed; else Rust's.
+///
+/// # Safety
+///
+/// X4.
+#[unsafe(naked)]
+unsafe extern "C" fn div_long() {
+    naked_asm!(
+        "popcnt rax, [rbx + {b} + 8]",
+        "popcnt rdi, [rbx + {b} + 16]",
+        "add eax, edi",
+        "popcnt rdi, [rbx + {b} + 24]",
+        "add eax, edi",
+        "popcnt rdi, [rbx + {b}]",
+        "add eax, edi",
+        "cmp eax, 1",
+        "jne 5f",
+        "push rcx",
+        "push rdx",
+        "vpxor xmm1, xmm1, xmm1",
+        "mov rax, [rbx + {a} + 24]",
+        "bsf rcx, [rbx + {b} + 24]",
+        "jnz 3f",
+        "mov rdx, [rbx + {a} + 16]",
+        "bsf rcx, [rbx + {b} + 16]",
+        "jnz 2f",
+        "mov rdi, [rbx + {a} + 8]",
+        "bsf rcx, [rbx + {b} + 8]",
+        "shrd rdi, rdx, cl",
+        "shrd rdx, rax, cl",
+        "shr rax, cl",
+        "vmovq xmm0, rdi",
+        "vpinsrq xmm0, xmm0, rdx, 1",
+        "vmovq xmm1, rax",
+        "jmp 4f",
+        "2:",
+        "shrd rdx, rax, cl",
+        "shr rax, cl",
+        "vmovq xmm0, rdx",
+        "vpinsrq xmm0, xmm0, rax, 1",
+        "jmp 4f",
+        "3:",
+        "shr rax, cl",
+        "vmovq xmm0, rax",
+        "4:",
+        "vinserti128 ymm0, ymm0, xmm1, 1",
+        "pop rdx",
+        "pop rcx",
+        "ret",
+        "5:",
+        "mov edi, {operator}",
+        "jmp {arithmetic}",
+        a = const at::SCRATCH - BIAS,
+        b = const at::SCRATCH - BIAS + 32,
+        operator = const Operator::Div as u32,
+        arithmetic = sym arithmetic,
+    )
+}
+
+/// MOD, in the same case.
+///
+/// # Safety
+///
+/// X4.
+#[unsafe(naked)]
+unsafe extern "C" fn rem_long() {
+    naked_asm!(
+        "mov edi, {operator}",
+        "jmp {arithmetic}",
+        operator = const Operator::Mod as u32,
+        arithmetic = sym arithmetic,
+    )
+}
+
+/// DIV or MOD. What keeps a quotient's limb, the remainder in `rdx`, a dividend that is less than the
+/// divisor, and what is longer, is theirs.
 macro_rules! divide {
-    ($name:ident, $operator:ident, [$limb0:literal, $limb1:literal, $limb2:literal, $limb3:literal], $remainder:literal, $less:literal) => {
+    ($name:ident, $long:ident, [$limb0:literal, $limb1:literal, $limb2:literal, $limb3:literal], $remainder:literal, $less:literal) => {
         /// Divides by one limb; the rest is Rust's.
         ///
         /// # Safety
@@ -174,16 +249,12 @@ macro_rules! divide {
                 "sbb rax, [rbx + {b} + 16]",
                 "mov rax, [rbx + {a} + 24]",
                 "sbb rax, [rbx + {b} + 24]",
-                "jae 8f",
+                "jae {long}",
                 $less,
                 "ret",
-                "8:",
-                "mov edi, {operator}",
-                "jmp {arithmetic}",
                 a = const at::SCRATCH - BIAS,
                 b = const at::SCRATCH - BIAS + 32,
-                operator = const Operator::$operator as u32,
-                arithmetic = sym arithmetic,
+                long = sym $long,
             )
         }
     };
@@ -191,7 +262,7 @@ macro_rules! divide {
 
 divide!(
     div,
-    Div,
+    div_long,
     [
         "vpinsrq xmm0, xmm0, rax, 0",
         "vpinsrq xmm0, xmm0, rax, 1",
@@ -204,7 +275,7 @@ divide!(
 
 divide!(
     rem,
-    Mod,
+    rem_long,
     ["", "", "", ""],
     "vmovq xmm0, rdx",
     "vmovdqu ymm0, [rbx + {a}]"
