@@ -208,6 +208,10 @@ faults! {
     ClifGuessIsBelieved,
     /// Cranelift: the gas that a loop has used is not written back at its end.
     ClifLoopKeepsGas,
+    /// Cranelift: what a block costs is not taken off the gas that it passes on.
+    ClifLoopIsFree,
+    /// Cranelift: a word that is zero behind a branch is taken for one that is not.
+    ClifZeroIsNotZero,
 }
 
 /// Whether this fault is planted.

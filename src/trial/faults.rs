@@ -188,6 +188,14 @@ const TABLE: &[(Fault, &str)] = &[
         Fault::ClifLoopKeepsGas,
         "tier 2: 3 l: 1 SWAP1 SUB DUP1 @l JUMPI GAS END",
     ),
+    (
+        Fault::ClifLoopIsFree,
+        "tier 2: 3 l: 1 SWAP1 SUB DUP1 @l JUMPI GAS END",
+    ),
+    (
+        Fault::ClifZeroIsNotZero,
+        "tier 2: A l: DUP1 @e JUMPI 1 SWAP1 SUB @l JUMP e: END",
+    ),
 ];
 
 fn program(text: &str) -> (Bytes, Tier) {

@@ -5,7 +5,7 @@
 
 use super::{
     Part,
-    generate::Generator,
+    generate::{Gas, Generator},
     state::{Data, Val},
 };
 use crate::{
@@ -32,7 +32,8 @@ impl Generator<'_> {
         let block = self.bodies[index];
         let top = self.e.func.dfg.append_block_param(block, types::I64);
         self.state.top = Some((top, self.start));
-        self.gas = Some(self.e.func.dfg.append_block_param(block, types::I64));
+        let gas = self.e.func.dfg.append_block_param(block, types::I64);
+        self.gas = Some(Gas::new(gas));
         for word in carried {
             let mut limbs = [Some(Limb::ZERO); 4];
             for limb in &mut limbs[..word.limbs()] {
@@ -107,7 +108,11 @@ impl Generator<'_> {
         let mut args = Vec::with_capacity(2 + 4 * carried.len());
         let (top, position) = self.top();
         args.push(self.e.offset(top, 32 * i64::from(height - position)));
-        args.push(gas);
+        args.push(if planted(Fault::ClifLoopIsFree) {
+            gas.value
+        } else {
+            self.gas_and(gas, 0)
+        });
         for word in carried {
             let val = self.state.get(height + word.position)?;
             for i in 0..word.limbs() {
@@ -182,6 +187,7 @@ impl Generator<'_> {
         if let Some(gas) = self.gas.take()
             && !planted(Fault::ClifLoopKeepsGas)
         {
+            let gas = self.gas_and(gas, 0);
             self.store_field(at::GAS, gas);
         }
     }
@@ -270,6 +276,11 @@ impl Generator<'_> {
             self.e.jump(to, &args);
             return;
         }
+        let tested = if planted(Fault::ClifZeroIsNotZero) {
+            Some(condition)
+        } else {
+            self.state.at(condition).zero_of
+        };
         let condition = self.truth(condition);
         let next = self.e.func.dfg.make_block();
         let behind = self.program.blocks.blocks[index].next as usize;
@@ -302,6 +313,9 @@ impl Generator<'_> {
             self.brif_args(condition, to, &args, next);
         }
         self.place(next, false);
+        if let Some(tested) = tested {
+            self.state.at_mut(tested).nonzero = true;
+        }
         self.fall(index);
     }
 

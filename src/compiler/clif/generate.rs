@@ -52,6 +52,20 @@ pub(super) struct Run {
     pub(super) extents: Vec<(Val, u64)>,
 }
 
+/// Gas that is not in the frame: a value, less what was charged since. Nobody computes the difference but
+/// who passes it on.
+#[derive(Clone, Copy)]
+pub(super) struct Gas {
+    pub(super) value: ir::Value,
+    pub(super) charged: i64,
+}
+
+impl Gas {
+    pub(super) fn new(value: ir::Value) -> Self {
+        Self { value, charged: 0 }
+    }
+}
+
 /// A program being generated.
 pub(super) struct Generator<'a> {
     pub(super) program: Program<'a>,
@@ -66,7 +80,7 @@ pub(super) struct Generator<'a> {
     /// The position at which the block being emitted starts.
     pub(super) start: i32,
     /// The gas, in a loop's blocks; elsewhere it is in the frame.
-    pub(super) gas: Option<ir::Value>,
+    pub(super) gas: Option<Gas>,
     pub(super) run: Run,
     /// Whether the state is the next block's.
     pub(super) inherited: bool,
@@ -403,13 +417,15 @@ impl Generator<'_> {
         if compares.is_none() && self.run.gas == 0 {
             return;
         }
-        let gas = match self.gas {
-            Some(gas) => gas,
-            None => self.load_field(at::GAS),
+        let (gas, charged) = match self.gas {
+            Some(gas) => (gas.value, gas.charged),
+            None => (self.load_field(at::GAS), 0),
         };
         if let Some(needs) = compares {
-            let needs = self.e.iconst(types::I64, needs.into());
-            let lacks = self.e.icmp(IntCC::UnsignedLessThan, gas, needs);
+            // What was charged has been compared: nothing wraps.
+            let lacks = self
+                .e
+                .icmp_imm(IntCC::UnsignedLessThan, gas, i64::from(needs) + charged);
             let leave = self.leave_at(self.run.pc, 0);
             if !planted(Fault::ClifGasIsNotCompared) {
                 self.branch(lacks, leave);
@@ -418,20 +434,22 @@ impl Generator<'_> {
         if self.run.gas == 0 {
             return;
         }
-        // Where nothing was compared the addition is to memory.
-        let gas = match (self.gas, compares) {
-            (None, Some(_)) => self.load_field(at::GAS),
-            _ => gas,
-        };
-        let rest = self
-            .e
-            .cursor()
-            .ins()
-            .iadd_imm_s(gas, -i64::from(self.run.gas));
-        match &mut self.gas {
-            Some(gas) => *gas = rest,
-            None => self.store_field(at::GAS, rest),
+        if let Some(gas) = &mut self.gas {
+            gas.charged += i64::from(self.run.gas);
+            return;
         }
+        // Where nothing was compared the addition is to memory.
+        let gas = match compares {
+            Some(_) => self.load_field(at::GAS),
+            None => gas,
+        };
+        let rest = self.e.offset(gas, -i64::from(self.run.gas));
+        self.store_field(at::GAS, rest);
+    }
+
+    /// The gas, and so much more.
+    pub(super) fn gas_and(&mut self, gas: Gas, more: u32) -> ir::Value {
+        self.e.offset(gas.value, i64::from(more) - gas.charged)
     }
 
     // Leaves.
@@ -454,7 +472,7 @@ impl Generator<'_> {
             let at = this.e.iconst(types::I64, pc.into());
             match this.gas {
                 Some(gas) => {
-                    let gas = this.e.offset(gas, back.into());
+                    let gas = this.gas_and(gas, back);
                     this.store_field(at::GAS, gas);
                     let exit = this.e.iconst(types::I32, Exit::LEAVE.0.into());
                     this.e.jump(this.exit_block, &[at, exit]);

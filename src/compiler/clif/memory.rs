@@ -4,7 +4,10 @@
 //! made sure of it. Where the memory is too short it grows, in a cold block; where it cannot, or an
 //! offset is 2^32 or more, the interpreter does the instruction.
 
-use super::{generate::Generator, state::Val};
+use super::{
+    generate::{Gas, Generator},
+    state::Val,
+};
 use crate::{
     compiler::{
         decode::Inst,
@@ -96,7 +99,7 @@ impl Generator<'_> {
             // What the way ahead needs is not there for memory.
             let ahead = this.e.iconst(types::I64, GAS_AHEAD.into());
             let has = match gas {
-                Some(gas) => gas,
+                Some(gas) => this.gas_and(gas, 0),
                 None => this.load_field(at::GAS),
             };
             let lacks = this.e.icmp(IntCC::UnsignedLessThan, has, ahead);
@@ -119,7 +122,11 @@ impl Generator<'_> {
             }
             this.e.block = paid;
             match gas {
-                Some(_) => this.e.jump(done, &[rest]),
+                Some(gas) => {
+                    // What was charged is taken off behind both ways.
+                    let value = this.e.offset(rest, gas.charged);
+                    this.e.jump(done, &[value]);
+                }
                 None => this.e.jump(done, &[]),
             }
         });
@@ -127,11 +134,12 @@ impl Generator<'_> {
         let short = self.e.icmp(IntCC::UnsignedLessThan, len, end);
         match gas {
             Some(gas) => {
-                self.gas = Some(self.e.func.dfg.append_block_param(done, types::I64));
+                let value = self.e.func.dfg.append_block_param(done, types::I64);
+                self.gas = Some(Gas { value, ..gas });
                 self.e
                     .cursor()
                     .ins()
-                    .brif(short, grow, &[], done, &[gas.into()]);
+                    .brif(short, grow, &[], done, &[gas.value.into()]);
             }
             None => self.e.brif(short, grow, done),
         }

@@ -1,6 +1,11 @@
 //! Which instruction is emitted by what, and what needs no code.
 
-use super::{generate::Generator, loops::COUNTER_BITS, memory::SAFE_BITS, state::Val};
+use super::{
+    generate::{Gas, Generator},
+    loops::COUNTER_BITS,
+    memory::SAFE_BITS,
+    state::Val,
+};
 use crate::{
     compiler::{
         decode::Inst,
@@ -94,7 +99,8 @@ impl Generator<'_> {
                 let word = self.word(val);
                 let union = self.e.union(&word, 0);
                 let zero = self.e.is_zero(union);
-                self.state.push_word(Word::from_limb(zero), 1);
+                let zero = self.state.push_word(Word::from_limb(zero), 1);
+                self.state.at_mut(zero).zero_of = Some(val);
             }
             op::AND => self.and(),
             op::OR | op::XOR => self.or_xor(inst.opcode == op::OR),
@@ -141,9 +147,9 @@ impl Generator<'_> {
         let ahead = self.run.gas - self.run.spent;
         let gas = match self.gas {
             Some(gas) => gas,
-            None => self.load_field(at::GAS),
+            None => Gas::new(self.load_field(at::GAS)),
         };
-        let gas = self.e.offset(gas, ahead.into());
+        let gas = self.gas_and(gas, ahead);
         self.state.push_word(Word::from_limb(Limb::Val(gas)), 64);
     }
 
@@ -167,8 +173,9 @@ impl Generator<'_> {
             return;
         }
         let ([a, b], [a_bits, b_bits]) = self.two();
-        // A constant second.
-        let (a, b) = if self.known(a).is_some() {
+        // A constant second, or what is used again: the sum can have the other's registers.
+        let kept = |val| self.gas.is_some() && self.state.stack.contains(&val);
+        let (a, b) = if self.known(a).is_some() || self.known(b).is_none() && kept(a) {
             (b, a)
         } else {
             (a, b)
@@ -215,7 +222,8 @@ impl Generator<'_> {
         self.state.push_word(difference, 256);
     }
 
-    /// A counter plus or minus a constant is a counter: leaves if it is not.
+    /// A counter plus or minus a constant is a counter: leaves if it is not. One that is not zero stays one
+    /// when it is counted down.
     fn count(&mut self, inst: &Inst, counter: Val, by: Val, sign: i64) -> bool {
         let by = self
             .known(by)
@@ -225,15 +233,18 @@ impl Generator<'_> {
         else {
             return false;
         };
+        let stays = sign < 0 && by <= 1 && self.state.at(counter).nonzero;
         self.tidy();
         let low = self.limb(counter, 0);
         let low = self.e.value(low);
         let sum = self.e.offset(low, sign * i64::from(by));
-        // Both what is too much and what is borrowed sets the highest bit.
-        let negative = self.e.icmp_imm(IntCC::SignedLessThan, sum, 0);
-        let leave = self.leave(inst);
-        if !planted(Fault::CounterUnchecked) {
-            self.branch(negative, leave);
+        if !stays {
+            // Both what is too much and what is borrowed sets the highest bit.
+            let negative = self.e.icmp_imm(IntCC::SignedLessThan, sum, 0);
+            let leave = self.leave(inst);
+            if !planted(Fault::CounterUnchecked) {
+                self.branch(negative, leave);
+            }
         }
         self.state.pop();
         self.state.pop();

@@ -27,6 +27,10 @@ pub(super) struct Data {
     pub(super) bits: u16,
     /// It is a loop's counter: see `loops`.
     pub(super) counter: bool,
+    /// It is not zero.
+    pub(super) nonzero: bool,
+    /// It is 1 if this word is zero, else 0.
+    pub(super) zero_of: Option<Val>,
     /// It is this word plus a constant, without overflow.
     pub(super) offset: Option<(Val, u32)>,
 }
@@ -39,6 +43,8 @@ impl Data {
             field: None,
             bits: 256,
             counter: false,
+            nonzero: false,
+            zero_of: None,
             offset: None,
         };
         data.narrow(bits);

@@ -84,6 +84,9 @@ impl Writer<'_> {
     }
 
     pub(super) fn bounded_loop(&mut self, nesting: usize) {
+        if self.rng.chance(40) {
+            return self.countdown(nesting);
+        }
         let top = self.label();
         let rounds = 1 + self.rng.below(9);
         self.push_number(rounds);
@@ -95,6 +98,38 @@ impl Writer<'_> {
         self.op(op::DUP1, 0, 1);
         self.jump_if(top);
         if self.rng.chance(90) {
+            self.op(op::POP, 1, 0);
+        }
+    }
+
+    /// Counts down to zero, for which the loop looks before its statements; or, from zero, past it.
+    fn countdown(&mut self, nesting: usize) {
+        let (head, end) = (self.label(), self.label());
+        let past = self.rng.chance(30);
+        if self.rng.chance(50) {
+            self.calldata_word();
+            self.push_number(7);
+            self.op(op::AND, 2, 1);
+        } else {
+            let rounds = self.rng.below(8);
+            self.push_number(rounds);
+        }
+        self.place(head);
+        self.op(op::DUP1, 0, 1);
+        if !past {
+            self.op(op::ISZERO, 1, 1);
+        }
+        self.jump_if(end);
+        if self.rng.chance(80) {
+            self.loop_body(3, nesting);
+        }
+        self.push_number(1);
+        self.op(op::SWAP1, 0, 0);
+        self.op(op::SUB, 2, 1);
+        self.push_label(head);
+        self.op(op::JUMP, 1, 0);
+        self.place(end);
+        if self.rng.chance(80) {
             self.op(op::POP, 1, 0);
         }
     }
