@@ -212,6 +212,8 @@ faults! {
     ClifLoopIsFree,
     /// Cranelift: a word that is zero behind a branch is taken for one that is not.
     ClifZeroIsNotZero,
+    /// Cranelift: the stack's top is taken for the base of the loop that is entered.
+    ClifTopIsTheBase,
 }
 
 /// Whether this fault is planted.

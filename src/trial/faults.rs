@@ -193,6 +193,10 @@ const TABLE: &[(Fault, &str)] = &[
         "tier 2: 3 l: 1 SWAP1 SUB DUP1 @l JUMPI GAS END",
     ),
     (
+        Fault::ClifTopIsTheBase,
+        "tier 2: B 3 A @l JUMPI 5 @m JUMP l: 0 m: ADD 1 SWAP1 SUB DUP1 @l JUMPI ADD END",
+    ),
+    (
         Fault::ClifZeroIsNotZero,
         "tier 2: A l: DUP1 @e JUMPI 1 SWAP1 SUB @l JUMP e: END",
     ),

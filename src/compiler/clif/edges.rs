@@ -30,8 +30,7 @@ impl Generator<'_> {
         let lowest = carried.iter().map(|word| word.position).min().unwrap_or(0);
         self.state.ensure(lowest.unsigned_abs() as u16);
         let block = self.bodies[index];
-        let top = self.e.func.dfg.append_block_param(block, types::I64);
-        self.state.top = Some((top, self.start));
+        self.state.saved_top = self.start - self.loops.height(index);
         let gas = self.e.func.dfg.append_block_param(block, types::I64);
         self.gas = Some(Gas::new(gas));
         for word in carried {
@@ -69,7 +68,7 @@ impl Generator<'_> {
             self.place(enter, true);
             let top = self.load_field(at::TOP);
             let gas = self.load_field(at::GAS);
-            let mut args = vec![top, gas];
+            let mut args = vec![gas];
             let mut above = Limb::ZERO;
             for word in carried {
                 for i in 0..4 {
@@ -96,6 +95,11 @@ impl Generator<'_> {
                 let leave = self.cold(|this| this.exit(pc.into(), Exit::LEAVE));
                 self.branch(above, leave);
             }
+            let height = self.loops.height(index);
+            if height != 0 && !planted(Fault::ClifTopIsTheBase) {
+                let base = self.e.offset(top, -32 * i64::from(height));
+                self.store_field(at::TOP, base);
+            }
             self.e.jump(body, &args);
         }
     }
@@ -105,9 +109,7 @@ impl Generator<'_> {
         let gas = self.gas?;
         let carried = self.loops.carried(target)?;
         let height = self.state.height();
-        let mut args = Vec::with_capacity(2 + 4 * carried.len());
-        let (top, position) = self.top();
-        args.push(self.e.offset(top, 32 * i64::from(height - position)));
+        let mut args = Vec::with_capacity(1 + 4 * carried.len());
         args.push(if planted(Fault::ClifLoopIsFree) {
             gas.value
         } else {

@@ -464,7 +464,7 @@ impl Generator<'_> {
         self.cold(|this| {
             this.emit_moves(|_| planted(Fault::ClifLeaveLosesWords));
             let height = this.state.height();
-            if this.gas.is_some() || height != this.state.saved_top {
+            if height != this.state.saved_top {
                 let (top, position) = this.top();
                 let top = this.e.offset(top, 32 * i64::from(height - position));
                 this.store_field(at::TOP, top);

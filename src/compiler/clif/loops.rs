@@ -2,9 +2,11 @@
 //!
 //! A *loop* is a strongly connected set of blocks whose instructions are all native, under the static
 //! edges that need no comparison; the height of the stack at the start of each of its blocks is a
-//! constant above that of another. Its blocks take as parameters the top of the stack, the gas, and the
+//! constant above that of another. Its blocks take as parameters the gas, and the
 //! words that any of them uses or changes and that are there when the block starts: the *carried* ones.
-//! Stack memory holds all others, and those that no block changes.
+//! Stack memory holds all others, and those that no block changes. While the loop runs, the frame's top
+//! is not the stack's but the loop's *base*, which is the same for all of its blocks: a register less, as
+//! few ways but those out ask for it.
 //!
 //! Among the carried ones, *counters*, which the loop changes by constants only, and what they are
 //! compared with are taken for less than 2^63 and passed as one limb. That is a guess, checked where the
@@ -54,6 +56,8 @@ impl Carried {
 #[derive(Clone, Debug)]
 struct Member {
     loop_: u32,
+    /// The stack's at its start, from the loop's base on.
+    height: i32,
     carried: Vec<Carried>,
 }
 
@@ -112,6 +116,13 @@ impl Loops {
         self.members[index]
             .as_ref()
             .map(|member| member.carried.clone())
+    }
+
+    /// How many words a block of a loop has above the loop's base.
+    pub(super) fn height(&self, index: usize) -> i32 {
+        self.members[index]
+            .as_ref()
+            .map_or(0, |member| member.height)
     }
 
     /// The blocks of loops that what is not of the same loop leads to, or frames enter, in order.
@@ -174,6 +185,7 @@ impl Loops {
             });
             self.members[index] = Some(Member {
                 loop_: number,
+                height,
                 carried: carried.collect(),
             });
         }

@@ -30,7 +30,7 @@ impl Generator<'_> {
     /// The stack's top goes to the frame.
     pub(super) fn save_top(&mut self) {
         let height = self.state.height();
-        if height != self.state.saved_top || self.gas.is_some() {
+        if height != self.state.saved_top {
             let (top, position) = self.keep_top();
             let top = self.e.offset(top, 32 * i64::from(height - position));
             self.store_field(at::TOP, top);
