@@ -141,6 +141,12 @@ fn with_all_operands_on_the_newest_forks() {
     }
 }
 
+/// The case, of [`unknown`] operands, with these.
+fn of_two(engine: &mut Engine, case: &Case, opcode: u8, operands: [U256; 2]) {
+    let name = format!("{opcode:#04x} of {operands:x?}");
+    engine.check(&name, &case.clone().input(calldata(&operands)));
+}
+
 /// Products and quotients of words whose limbs are at the edges: what is carried from one to the next.
 #[test]
 fn of_edge_limbs() {
@@ -150,10 +156,7 @@ fn of_edge_limbs() {
     let word = |n: usize| U256::from_limbs([1, 3, 9, 27].map(|by| limbs[n / by % 3]));
     for opcode in [op::MUL, op::DIV, op::MOD, op::SDIV, op::SMOD] {
         let case = Case::new(unknown(opcode)).gas(100_000);
-        let mut check = |a: U256, b: U256| {
-            let name = format!("{opcode:#04x} of {a:#x} and {b:#x}");
-            engine.check(&name, &case.clone().input(calldata(&[a, b])));
-        };
+        let mut check = |a: U256, b: U256| of_two(&mut engine, &case, opcode, [a, b]);
         for n in 0..81 * 81 {
             check(word(n / 81), word(n % 81));
         }
@@ -182,8 +185,7 @@ fn of_powers_of_two() {
             let more = power | U256::ONE << rng.below(256);
             for b in [power, more, power.wrapping_neg()] {
                 for a in [U256::MAX, rng.u256(), rng.u256() >> 1, b, power - U256::ONE] {
-                    let name = format!("{opcode:#04x} of {a:#x} and {b:#x}");
-                    engine.check(&name, &case.clone().input(calldata(&[a, b])));
+                    of_two(&mut engine, &case, opcode, [a, b]);
                 }
             }
         }

@@ -417,15 +417,11 @@ impl Generator<'_> {
         if compares.is_none() && self.run.gas == 0 {
             return;
         }
-        let (gas, charged) = match self.gas {
-            Some(gas) => (gas.value, gas.charged),
-            None => (self.load_field(at::GAS), 0),
-        };
+        let gas = self.gas_now();
         if let Some(needs) = compares {
             // What was charged has been compared: nothing wraps.
-            let lacks = self
-                .e
-                .icmp_imm(IntCC::UnsignedLessThan, gas, i64::from(needs) + charged);
+            let needs = i64::from(needs) + gas.charged;
+            let lacks = self.e.icmp_imm(IntCC::UnsignedLessThan, gas.value, needs);
             let leave = self.leave_at(self.run.pc, 0);
             if !planted(Fault::ClifGasIsNotCompared) {
                 self.branch(lacks, leave);
@@ -441,10 +437,18 @@ impl Generator<'_> {
         // Where nothing was compared the addition is to memory.
         let gas = match compares {
             Some(_) => self.load_field(at::GAS),
-            None => gas,
+            None => gas.value,
         };
         let rest = self.e.offset(gas, -i64::from(self.run.gas));
         self.store_field(at::GAS, rest);
+    }
+
+    /// The gas, wherever it is.
+    pub(super) fn gas_now(&mut self) -> Gas {
+        match self.gas {
+            Some(gas) => gas,
+            None => Gas::new(self.load_field(at::GAS)),
+        }
     }
 
     /// The gas, and so much more.

@@ -98,10 +98,8 @@ impl Generator<'_> {
             let paid = this.e.new_block(true);
             // What the way ahead needs is not there for memory.
             let ahead = this.e.iconst(types::I64, GAS_AHEAD.into());
-            let has = match gas {
-                Some(gas) => this.gas_and(gas, 0),
-                None => this.load_field(at::GAS),
-            };
+            let has = this.gas_now();
+            let has = this.gas_and(has, 0);
             let lacks = this.e.icmp(IntCC::UnsignedLessThan, has, ahead);
             this.e.brif(lacks, leave, shimmed);
 

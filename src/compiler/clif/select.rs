@@ -1,11 +1,6 @@
 //! Which instruction is emitted by what, and what needs no code.
 
-use super::{
-    generate::{Gas, Generator},
-    loops::COUNTER_BITS,
-    memory::SAFE_BITS,
-    state::Val,
-};
+use super::{generate::Generator, loops::COUNTER_BITS, memory::SAFE_BITS, state::Val};
 use crate::{
     compiler::{
         decode::Inst,
@@ -145,10 +140,7 @@ impl Generator<'_> {
     fn remaining(&mut self) {
         self.run.observed = true;
         let ahead = self.run.gas - self.run.spent;
-        let gas = match self.gas {
-            Some(gas) => gas,
-            None => Gas::new(self.load_field(at::GAS)),
-        };
+        let gas = self.gas_now();
         let gas = self.gas_and(gas, ahead);
         self.state.push_word(Word::from_limb(Limb::Val(gas)), 64);
     }

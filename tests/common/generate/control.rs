@@ -83,6 +83,18 @@ impl Writer<'_> {
         self.level(height);
     }
 
+    /// Pushes a number below eight, a constant or from calldata.
+    pub(super) fn few_rounds(&mut self) {
+        if self.rng.chance(50) {
+            self.calldata_word();
+            self.push_number(7);
+            self.op(op::AND, 2, 1);
+        } else {
+            let rounds = self.rng.below(8);
+            self.push_number(rounds);
+        }
+    }
+
     pub(super) fn bounded_loop(&mut self, nesting: usize) {
         if self.rng.chance(40) {
             return self.countdown(nesting);
@@ -106,14 +118,7 @@ impl Writer<'_> {
     fn countdown(&mut self, nesting: usize) {
         let (head, end) = (self.label(), self.label());
         let past = self.rng.chance(30);
-        if self.rng.chance(50) {
-            self.calldata_word();
-            self.push_number(7);
-            self.op(op::AND, 2, 1);
-        } else {
-            let rounds = self.rng.below(8);
-            self.push_number(rounds);
-        }
+        self.few_rounds();
         self.place(head);
         self.op(op::DUP1, 0, 1);
         if !past {

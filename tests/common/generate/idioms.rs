@@ -343,14 +343,7 @@ impl Writer<'_> {
     /// `for (i = 0; i < n; i++)` around statements, n a constant or from calldata.
     fn counted_loop(&mut self, nesting: usize) {
         let (head, end) = (self.label(), self.label());
-        if self.rng.chance(50) {
-            self.calldata_word();
-            self.push_number(7);
-            self.op(op::AND, 2, 1);
-        } else {
-            let rounds = self.rng.below(8);
-            self.push_number(rounds);
-        }
+        self.few_rounds();
         self.push_number(0);
         self.place(head);
         self.ops(&[op::DUP2, op::DUP2, op::LT, op::ISZERO], 0, 1);
