@@ -26,12 +26,15 @@ const ROWS: usize = 1024;
 /// Bytes of the longest input that is remembered.
 pub(super) const MAX_INPUT: usize = 64;
 
+/// An input's bytes, eight at a time.
+type Input = [u64; MAX_INPUT / 8];
+
 /// An input and its hash: two cache lines.
 #[derive(Clone)]
 #[repr(C, align(128))]
 struct Row {
     /// Zeros follow what is shorter.
-    input: [u8; MAX_INPUT],
+    input: Input,
     hash: Word,
     /// [`Table::tag`]; 0 in a row that is empty.
     tag: u64,
@@ -39,7 +42,7 @@ struct Row {
 
 impl Row {
     const EMPTY: Self = Self {
-        input: [0; MAX_INPUT],
+        input: [0; MAX_INPUT / 8],
         hash: [0; 4],
         tag: 0,
     };
@@ -107,15 +110,12 @@ impl Table {
             32 => padded[..32].copy_from_slice(input),
             len => padded[..len].copy_from_slice(input),
         }
-        let tag = self.tag(input.len());
-        let row = &mut self.rows[index(&padded)];
+        let (tag, words) = (self.tag(input.len()), words(&padded));
+        let row = &mut self.rows[index(&words)];
         // M1
-        if row.tag != tag || row.input != padded {
-            *row = Row {
-                input: padded,
-                hash: compute(input),
-                tag,
-            };
+        if row.tag != tag || differ(&row.input, &words) {
+            let hash = compute(input);
+            (row.input, row.hash, row.tag) = (words, hash, tag);
         }
         row.hash
     }
@@ -131,12 +131,24 @@ impl Table {
     }
 }
 
+#[inline]
+fn words(input: &[u8; MAX_INPUT]) -> Input {
+    let (words, _) = input.as_chunks();
+    std::array::from_fn(|i| u64::from_le_bytes(words[i]))
+}
+
+/// In line: a call that compares bytes takes longer than the comparison.
+#[inline]
+fn differ(a: &Input, b: &Input) -> bool {
+    a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) != 0
+}
+
 /// The input's row. Products of pairs of words, each half of which every bit of the words reaches: keys
 /// differ in any of their bytes.
 #[inline]
-fn index(input: &[u8; MAX_INPUT]) -> usize {
+fn index(input: &Input) -> usize {
     // Any odd numbers.
-    const SEEDS: [u64; 8] = [
+    const SEEDS: Input = [
         0x9e37_79b9_7f4a_7c15,
         0xf39c_c060_5ced_c835,
         0x1082_276b_f3a2_7251,
@@ -146,12 +158,11 @@ fn index(input: &[u8; MAX_INPUT]) -> usize {
         0x0188_6f09_2840_3003,
         0xc1d6_4ba4_0f33_5e37,
     ];
-    let mut words = [0u64; 8];
-    for ((word, bytes), seed) in words.iter_mut().zip(input.chunks_exact(8)).zip(SEEDS) {
-        let bytes = bytes.try_into().unwrap_or([0; 8]);
-        *word = u64::from_le_bytes(bytes) ^ seed;
+    let mut seeded = SEEDS;
+    for (seeded, word) in seeded.iter_mut().zip(input) {
+        *seeded ^= word;
     }
-    let folded = words.chunks_exact(2).fold(0, |folded, pair| {
+    let folded = seeded.chunks_exact(2).fold(0, |folded, pair| {
         let product = u128::from(pair[0]) * u128::from(pair[1]);
         folded ^ product as u64 ^ (product >> 64) as u64
     });
@@ -190,7 +201,8 @@ mod tests {
     #[test]
     fn keys_of_mappings_are_spread() {
         let rows = |inputs: &mut dyn Iterator<Item = [u8; MAX_INPUT]>| {
-            let rows: std::collections::HashSet<_> = inputs.map(|input| index(&input)).collect();
+            let rows: std::collections::HashSet<_> =
+                inputs.map(|input| index(&words(&input))).collect();
             rows.len()
         };
         let with = |at: usize, n: u32| {
