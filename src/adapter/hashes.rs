@@ -23,28 +23,32 @@ use std::cell::RefCell;
 /// there.
 const ROWS: usize = 1024;
 
-/// Bytes of the longest input that is remembered.
-pub(super) const MAX_INPUT: usize = 64;
+/// Bytes of the longest input that is remembered: besides keys of mappings, the 85 of an address that
+/// CREATE2 has given (EIP-1014), by which contracts find others.
+pub(super) const MAX_INPUT: usize = 88;
 
-/// An input's bytes, eight at a time.
-type Input = [u64; MAX_INPUT / 8];
+/// Bytes of a mapping's key and number.
+const KEY: usize = 64;
+
+/// Words of the longest input.
+const WORDS: usize = MAX_INPUT / 8;
 
 /// An input and its hash: two cache lines.
 #[derive(Clone)]
 #[repr(C, align(128))]
 struct Row {
-    /// Zeros follow what is shorter.
-    input: Input,
-    hash: Word,
     /// [`Table::tag`]; 0 in a row that is empty.
     tag: u64,
+    hash: Word,
+    /// As many words as the input's length asks for; zeros follow what is shorter.
+    input: [u64; WORDS],
 }
 
 impl Row {
     const EMPTY: Self = Self {
-        input: [0; MAX_INPUT / 8],
-        hash: [0; 4],
         tag: 0,
+        hash: [0; 4],
+        input: [0; WORDS],
     };
 }
 
@@ -106,16 +110,27 @@ impl Table {
         let mut padded = [0; MAX_INPUT];
         // By far most are words: with a length that is known, copies are a few moves.
         match input.len() {
-            64 => padded.copy_from_slice(input),
+            64 => padded[..64].copy_from_slice(input),
             32 => padded[..32].copy_from_slice(input),
             len => padded[..len].copy_from_slice(input),
         }
-        let (tag, words) = (self.tag(input.len()), words(&padded));
+        match input.len() {
+            ..=KEY => self.remembered::<{ KEY / 8 }>(input, &padded),
+            _ => self.remembered::<WORDS>(input, &padded),
+        }
+    }
+
+    /// [`hash`](Self::hash) of an input that fits into so many words.
+    #[inline]
+    fn remembered<const N: usize>(&mut self, input: &[u8], padded: &[u8; MAX_INPUT]) -> Word {
+        let (tag, words) = (self.tag(input.len()), words::<N>(padded));
         let row = &mut self.rows[index(&words)];
-        // M1
-        if row.tag != tag || differ(&row.input, &words) {
-            let hash = compute(input);
-            (row.input, row.hash, row.tag) = (words, hash, tag);
+        // M1: so long an input has so many words. In line, as a call that compares takes longer.
+        let pairs = row.input.iter().zip(&words);
+        if row.tag != tag || pairs.fold(0, |bits, (a, b)| bits | (a ^ b)) != 0 {
+            row.hash = compute(input);
+            row.input[..N].copy_from_slice(&words);
+            row.tag = tag;
         }
         row.hash
     }
@@ -131,24 +146,19 @@ impl Table {
     }
 }
 
+/// The first words of an input that zeros follow.
 #[inline]
-fn words(input: &[u8; MAX_INPUT]) -> Input {
-    let (words, _) = input.as_chunks();
+fn words<const N: usize>(padded: &[u8; MAX_INPUT]) -> [u64; N] {
+    let (words, _) = padded.as_chunks();
     std::array::from_fn(|i| u64::from_le_bytes(words[i]))
 }
 
-/// In line: a call that compares bytes takes longer than the comparison.
-#[inline]
-fn differ(a: &Input, b: &Input) -> bool {
-    a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) != 0
-}
-
-/// The input's row. Products of pairs of words, each half of which every bit of the words reaches: keys
+/// The row of an input. Products of pairs of words, each half of which every bit of the words reaches: keys
 /// differ in any of their bytes.
 #[inline]
-fn index(input: &Input) -> usize {
+fn index(input: &[u64]) -> usize {
     // Any odd numbers.
-    const SEEDS: Input = [
+    const SEEDS: [u64; WORDS + 1] = [
         0x9e37_79b9_7f4a_7c15,
         0xf39c_c060_5ced_c835,
         0x1082_276b_f3a2_7251,
@@ -157,13 +167,15 @@ fn index(input: &Input) -> usize {
         0x0347_045b_5bf1_827f,
         0x0188_6f09_2840_3003,
         0xc1d6_4ba4_0f33_5e37,
+        0x5851_f42d_4c95_7f2d,
+        0x1405_7b7e_f767_814f,
+        0x2545_f491_4f6c_dd1d,
+        0x9fb2_1c65_1e98_df25,
     ];
-    let mut seeded = SEEDS;
-    for (seeded, word) in seeded.iter_mut().zip(input) {
-        *seeded ^= word;
-    }
-    let folded = seeded.chunks_exact(2).fold(0, |folded, pair| {
-        let product = u128::from(pair[0]) * u128::from(pair[1]);
+    let folded = input.chunks(2).zip(SEEDS.chunks_exact(2));
+    let folded = folded.fold(0, |folded, (words, seeds)| {
+        let second = words.get(1).copied().unwrap_or_default();
+        let product = u128::from(words[0] ^ seeds[0]) * u128::from(second ^ seeds[1]);
         folded ^ product as u64 ^ (product >> 64) as u64
     });
     (folded as usize ^ (folded >> 32) as usize) % ROWS
@@ -183,10 +195,12 @@ mod tests {
             input[28..32].copy_from_slice(&key.to_be_bytes());
             inputs.push(input);
         }
-        for at in 0..MAX_INPUT {
-            let mut input = vec![0; MAX_INPUT];
-            input[at] = 0x80;
-            inputs.push(input);
+        for len in [KEY, KEY + 1, MAX_INPUT] {
+            for at in 0..len {
+                let mut input = vec![0; len];
+                input[at] = 0x80;
+                inputs.push(input);
+            }
         }
         for _ in 0..2 {
             for input in &inputs {
@@ -196,23 +210,23 @@ mod tests {
         }
     }
 
-    /// M2: what Solidity hashes for mappings is spread over the rows: an address or a small number, and a
-    /// small number.
+    /// M2: what Solidity hashes for mappings is spread over the rows, an address or a small number, and a
+    /// small number; and so is what is longer.
     #[test]
-    fn keys_of_mappings_are_spread() {
-        let rows = |inputs: &mut dyn Iterator<Item = [u8; MAX_INPUT]>| {
-            let rows: std::collections::HashSet<_> =
-                inputs.map(|input| index(&words(&input))).collect();
-            rows.len()
-        };
-        let with = |at: usize, n: u32| {
-            let mut input = [0; MAX_INPUT];
-            input[at - 3..=at].copy_from_slice(&n.to_be_bytes());
-            input
-        };
-        // Thrown at random, as many keys as there are rows meet 63% of them.
-        for at in [15, 31, 47, 63] {
-            let used = rows(&mut (0..ROWS as u32).map(|n| with(at, n)));
+    fn inputs_that_differ_in_few_bytes_are_spread() {
+        // Thrown at random, as many inputs as there are rows meet 63% of them.
+        for at in [15, 31, 47, 63, 84] {
+            let rows: std::collections::HashSet<_> = (0..ROWS as u32)
+                .map(|n| {
+                    let mut input = [0; MAX_INPUT];
+                    input[at - 3..=at].copy_from_slice(&n.to_be_bytes());
+                    match at {
+                        ..KEY => index(&words::<{ KEY / 8 }>(&input)),
+                        _ => index(&words::<WORDS>(&input)),
+                    }
+                })
+                .collect();
+            let used = rows.len();
             assert!((580..=1024).contains(&used), "byte {at}: {used} rows");
         }
     }

@@ -63,7 +63,7 @@ impl CompiledProgram {
     /// The frame may have been suspended by a program or by the interpreter, and may be continued
     /// by either. A panic of the host or of an instruction passes through. Blocks only as they do.
     /// Machine code takes at most [`MAX_NATIVE_STACK`](crate::frame::MAX_NATIVE_STACK) bytes of the
-    /// thread's stack, besides what the interpreter's instructions and the host take. KECCAK256 of up to 64
+    /// thread's stack, besides what the interpreter's instructions and the host take. KECCAK256 of up to 88
     /// bytes is remembered: a thread with such a hash keeps 128 KiB until it ends, which it takes from the
     /// heap once ([`forget_hashes`](crate::revm::forget_hashes)).
     ///
