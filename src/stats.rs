@@ -83,7 +83,7 @@ stats! {
         gauge aot_code_bytes,
         /// Compilations that are wanted and not finished, waiting or running.
         gauge pending_jobs,
-        /// Keys with a failure in mind, resting or not.
+        /// Failures in mind, one for a key and a tier, resting or not.
         gauge failures_remembered,
         /// Artifacts known to the backend.
         gauge artifacts_indexed,

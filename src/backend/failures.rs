@@ -7,10 +7,11 @@
 //! in mind is bounded: a flood of distinct bombs pushes out the ones whose rest is nearest to its
 //! end, and each of them was paid for once.
 //!
-//! What was miscompiled rests for good: it does not expire, survives a clear, and is pushed out last.
+//! What was miscompiled rests for good, at all tiers: it does not expire, survives a clear, and is pushed out
+//! last.
 
 use crate::{compiler::Tier, config::RuntimeTuning, key::RuntimeCacheKey};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(Clone, Copy, Debug)]
 struct Failure {
@@ -29,6 +30,8 @@ struct Failure {
 
 /// A rest without end.
 const FOR_GOOD: u64 = u64::MAX;
+
+const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
 
 /// What fails: a key at a tier.
 pub(super) type What = (RuntimeCacheKey, Tier);
@@ -67,9 +70,19 @@ impl Failures {
         self.rest(what, tick, shown, rest)
     }
 
-    /// The same for what was miscompiled.
-    pub(super) fn fail_for_good(&mut self, what: What, shown: bool) -> Option<RuntimeCacheKey> {
-        self.rest(what, 0, shown, FOR_GOOD)
+    /// The same for what was miscompiled, which the map shows: at every tier, as they have most of the
+    /// compiler's passes in common.
+    pub(super) fn fail_for_good(&mut self, key: RuntimeCacheKey) -> Vec<RuntimeCacheKey> {
+        let tiers = TIERS.into_iter();
+        let forgotten = tiers.filter_map(|tier| self.rest((key, tier), 0, true, FOR_GOOD));
+        forgotten.collect()
+    }
+
+    /// Whether a key rests for good.
+    pub(super) fn rests_for_good(&self, key: &RuntimeCacheKey) -> bool {
+        let failures = TIERS.map(|tier| self.by_key.get(&(*key, tier)));
+        let mut failures = failures.into_iter().flatten();
+        failures.any(|failure| failure.rest == FOR_GOOD)
     }
 
     fn rest(&mut self, what: What, tick: u64, shown: bool, rest: u64) -> Option<RuntimeCacheKey> {
@@ -145,14 +158,13 @@ impl Failures {
         }
     }
 
-    /// Forgets all but what was miscompiled, and returns that of it which the map has shown.
-    pub(super) fn clear(&mut self) -> Vec<RuntimeCacheKey> {
+    /// Forgets all but what was miscompiled, and returns that.
+    pub(super) fn clear(&mut self) -> HashSet<RuntimeCacheKey> {
         let of_good = |failure: &Failure| failure.rest == FOR_GOOD;
         self.by_key.retain(|_, failure| of_good(failure));
         let by_key = &self.by_key;
         self.order.retain(|_, what| by_key.contains_key(what));
-        let shown = by_key.iter().filter(|(_, failure)| failure.shown);
-        shown.map(|((key, _), _)| *key).collect()
+        by_key.keys().map(|(key, _)| *key).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -226,18 +238,22 @@ mod tests {
 
     #[test]
     fn what_was_miscompiled_rests_for_good() {
-        let mut failures = failures(2);
+        let mut failures = failures(4);
         failures.fail(key(1), 0, true);
-        assert_eq!(failures.fail_for_good(key(2), true), None);
-        assert_eq!(failures.fail_for_good(key(1), false), None);
+        assert_eq!(failures.fail_for_good(key(2).0), []);
+        assert_eq!(failures.fail_for_good(key(1).0), []);
         assert_eq!(failures.expire(u64::MAX - 1), []);
         assert_eq!(failures.resting(&key(1), 1000), Some((2, u64::MAX)));
-        assert_eq!(failures.clear(), [key(2).0]);
-        assert_eq!((failures.len(), failures.is_ordered()), (2, true));
-        assert!(failures.resting(&key(2), 1000).is_some());
+        assert!(failures.rests_for_good(&key(1).0));
+        assert_eq!(failures.clear(), HashSet::from([key(1).0, key(2).0]));
+        assert_eq!((failures.len(), failures.is_ordered()), (4, true));
+        for tier in TIERS {
+            assert!(failures.resting(&(key(2).0, tier), 1000).is_some());
+        }
         // What rests for a while goes first.
         assert_eq!(failures.fail(key(3), 0, true), Some(key(3).0));
-        assert!(failures.resting(&key(1), 0).is_some() && failures.resting(&key(2), 0).is_some());
+        assert!(!failures.rests_for_good(&key(3).0));
+        assert!(failures.rests_for_good(&key(1).0) && failures.rests_for_good(&key(2).0));
     }
 
     #[test]

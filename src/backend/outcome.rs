@@ -84,7 +84,9 @@ impl Runtime {
         add(&self.shared.counters.artifacts_stored, 1);
         // S2: a clear of the store since then has taken it out again.
         let persist = self.shared.persist.as_ref();
-        if persist.is_none_or(|store| store.epoch() != kept.epoch) {
+        if persist.is_none_or(|store| store.epoch() != kept.epoch)
+            || self.failures.rests_for_good(&kept.key)
+        {
             return;
         }
         self.index.insert(kept.key, len);
@@ -157,6 +159,10 @@ impl Runtime {
             CompilationKind::Optimize => resident.is_some(),
             _ => resident.is_none_or(|tier| tier <= program.tier()),
         };
+        if self.failures.rests_for_good(&key) {
+            // Another program of it was wrong meanwhile.
+            return;
+        }
         if pending.publish && wanted {
             self.publish(pending, program);
         } else if resident.is_none() {
@@ -232,6 +238,9 @@ impl Runtime {
         if let Some(counter) = counter {
             add(counter, 1);
         }
+        if blame == Blame::Miscompiled {
+            return self.distrust(key);
+        }
         let optimizes = pending.kind == CompilationKind::Optimize;
         if optimizes {
             // What is resident stays (B2), and may be optimised when the rest is over.
@@ -242,19 +251,12 @@ impl Runtime {
             return self.shared.sketch.set(&key, self.shared.hot / 2);
         }
         // What a caller prepares by name says nothing of what compiling it for itself would cost.
-        // Unless the program itself was wrong.
-        let for_good = blame == Blame::Miscompiled;
-        if pending.kind == CompilationKind::Aot && pending.explicit && !for_good {
+        if pending.kind == CompilationKind::Aot && pending.explicit {
             return;
         }
         let shown = !optimizes && self.ledger.kind(&key).is_none();
         let what = (key, self.tier(pending.kind));
-        let forgotten = if for_good {
-            self.failures.fail_for_good(what, shown)
-        } else {
-            self.failures.fail(what, self.tick, shown)
-        };
-        if let Some(forgotten) = forgotten {
+        if let Some(forgotten) = self.failures.fail(what, self.tick, shown) {
             self.vacate_unless_resident(&forgotten);
         }
         // Not if there was no room to remember it: nothing would end it.
@@ -266,6 +268,18 @@ impl Runtime {
             self.writer.insert_negative(key, verdict);
             self.shared.sketch.set(&key, 0);
         }
+    }
+
+    /// Leaves a contract that was miscompiled to the interpreter, with all that there is of it: the tiers have
+    /// passes in common, and another program may never have been tried with the input that has shown it.
+    fn distrust(&mut self, key: RuntimeCacheKey) {
+        self.index.remove(&key);
+        self.ledger.remove(&key);
+        for forgotten in self.failures.fail_for_good(key) {
+            self.vacate_unless_resident(&forgotten);
+        }
+        self.writer.insert_negative(key, Verdict::Failed);
+        self.shared.sketch.set(&key, 0);
     }
 
     /// Strikes out what the map says of a failure that is over (B2).

@@ -455,8 +455,8 @@ impl Runtime {
         for key in self.index.keys() {
             self.writer.insert_negative(*key, Verdict::Indexed);
         }
-        for key in miscompiled.iter().filter(|key| !self.index.contains(key)) {
-            self.writer.insert_negative(*key, Verdict::Failed);
+        for key in miscompiled {
+            self.writer.insert_negative(key, Verdict::Failed);
         }
     }
 

@@ -181,9 +181,10 @@ fn what_was_miscompiled_stays_with_the_interpreter_for_good() {
     bench.observe(&contract);
     let stats = bench.stats();
     assert_eq!((stats.dispatched, stats.retries), (1, 0));
+    // At both tiers.
     assert_eq!(
         (stats.refused_failed_before, stats.failures_remembered),
-        (2, 1)
+        (2, 2)
     );
 }
 
@@ -195,7 +196,7 @@ fn bench_result(bench: &mut Bench, what: &(RuntimeCacheKey, Bytes)) -> Result<()
 }
 
 #[test]
-fn a_miscompiled_optimisation_leaves_the_program_that_is_there() {
+fn a_miscompiled_optimisation_takes_the_program_that_is_there_along() {
     let (config, events) = config();
     let mut bench = bench(config, Some((Fault::CounterUnchecked, Tier::Optimized)));
     let contract = keyed(countdown());
@@ -212,10 +213,9 @@ fn a_miscompiled_optimisation_leaves_the_program_that_is_there() {
         matches!(event.outcome, Err(Error::Miscompiled(_))),
         "{event}"
     );
-    let Lookup::Hit(program) = bench.get(&contract) else {
-        panic!("it was resident");
-    };
-    assert_eq!(program.tier(), Tier::Baseline);
+    let negative = |found| matches!(found, Lookup::Negative(Verdict::Failed));
+    assert!(negative(bench.get(&contract)));
+    assert_eq!(bench.stats().resident_entries, 0);
     // Nor is it tried again, however hot it stays.
     for _ in 0..100 {
         bench.get(&contract);
@@ -339,6 +339,32 @@ fn a_miscompiled_program_is_not_stored() {
         bench.prepare(&contract).wait(),
         Err(Error::RecentlyFailed { .. })
     ));
+}
+
+#[test]
+fn what_was_miscompiled_is_not_loaded_either() {
+    let store = store();
+    let fault = Some((Fault::BoundaryLosesWord, Tier::Baseline));
+    let mut bench = bench(keeping(&store, true), fault);
+    let contract = keyed(contract());
+    let prepared = bench.prepare(&contract);
+    // It is stored when it has been compiled.
+    bench.settle();
+    bench.settle();
+    assert_eq!(prepared.wait(), Ok(()));
+    bench.clear();
+    assert_eq!(bench.verdict(&contract), Some(Verdict::Indexed));
+    assert!(matches!(
+        bench_result(&mut bench, &contract),
+        Err(Error::Miscompiled(_))
+    ));
+    for _ in 0..2 {
+        assert_eq!(bench.verdict(&contract), Some(Verdict::Failed));
+        assert!(is_refused(&bench, &contract));
+        bench.observe(&contract);
+        assert_eq!(bench.stats().dispatched, 2);
+        bench.clear();
+    }
 }
 
 #[test]
