@@ -28,6 +28,8 @@
 //!   being one of the answers; a job that was not taken is dropped.
 //! * **W3** A worker in `Replaced` takes no further job: there are never more workers with a place
 //!   than configured, and at most twice as many threads.
+//! * **W4** A worker that comes back when another has its place is forgotten: its thread, which nobody
+//!   joins, gives back all that it has when it ends.
 
 use crate::{
     cpu_time::{Moment, ThreadClock},
@@ -444,11 +446,16 @@ impl<W: Work> Pool<W> {
             self.running.fetch_sub(1, Relaxed); // A gauge.
         }
         let mut state = self.lock();
-        if let Some(worker) = state.worker(id) {
-            worker.life = Life::Left;
+        let mut forgotten = None;
+        if let Some(at) = state.workers.iter().position(|worker| worker.id == id) {
+            match state.stopping {
+                true => state.workers[at].life = Life::Left,
+                // W4
+                false => forgotten = Some(state.workers.swap_remove(at)),
+            }
         }
         self.show(&state);
-        drop(state);
+        drop((state, forgotten));
         self.changed.notify_all();
     }
 
