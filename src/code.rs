@@ -76,6 +76,13 @@ impl CodeError {
             errno: io::Error::last_os_error().raw_os_error().unwrap_or(0),
         }
     }
+
+    /// Whether other programs' memory could help, if it were given back: not where machine code is forbidden
+    /// (by a service's `MemoryDenyWriteExecute`, a security module, a filter of system calls).
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        let forbidden = [libc::EPERM, libc::EACCES, libc::ENOSYS];
+        !matches!(self, Self::System { errno, .. } if forbidden.contains(errno))
+    }
 }
 
 impl fmt::Display for CodeError {

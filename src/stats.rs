@@ -140,6 +140,8 @@ stats! {
         counter refused_ineligible,
         /// Requests refused because the key failed before and is still resting.
         counter refused_failed_before,
+        /// Observed keys that were left alone, because the system has refused memory for a program lately.
+        counter refused_by_system,
         /// Requests whose code was not the one their key names.
         counter hash_mismatches,
         /// Failed keys whose rest ended, so that they may be tried again.

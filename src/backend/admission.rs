@@ -101,6 +101,9 @@ impl Runtime {
                 // to do, the less is asked for.
                 return add(&self.shared.counters.refused_queue_full, 1);
             }
+            if self.refusals.resting(self.tick) {
+                return add(&self.shared.counters.refused_by_system, 1);
+            }
             if kind != CompilationKind::Load {
                 let code_hash = keccak256(code);
                 if code_hash != key.code_hash {

@@ -172,6 +172,47 @@ impl Failures {
     }
 }
 
+/// How long nobody's turn comes, because the system refuses what no key is to blame for: as for a key, twice
+/// as long each time, until something works.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    /// The tick at which it is over.
+    until: u64,
+    /// Ticks of the last rest; 0 if something has worked since.
+    rest: u64,
+    first: u64,
+    longest: u64,
+}
+
+impl Refusals {
+    pub(super) fn new(tuning: &RuntimeTuning) -> Self {
+        Self {
+            until: 0,
+            rest: 0,
+            first: tuning.ticks(tuning.failure_retry_delay),
+            longest: tuning.ticks(tuning.failure_retry_delay_max),
+        }
+    }
+
+    /// Notes a refusal. What was under way when the rest began makes it no longer.
+    pub(super) fn refused(&mut self, tick: u64) {
+        if self.resting(tick) {
+            return;
+        }
+        let twice = self.rest.saturating_mul(2);
+        self.rest = twice.max(self.first).min(self.longest);
+        self.until = tick.saturating_add(self.rest);
+    }
+
+    pub(super) fn worked(&mut self) {
+        (self.until, self.rest) = (0, 0);
+    }
+
+    pub(super) fn resting(&self, tick: u64) -> bool {
+        tick < self.until
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing;
@@ -254,6 +295,27 @@ mod tests {
         assert_eq!(failures.fail(key(3), 0, true), Some(key(3).0));
         assert!(!failures.rests_for_good(&key(3).0));
         assert!(failures.rests_for_good(&key(1).0) && failures.rests_for_good(&key(2).0));
+    }
+
+    #[test]
+    fn refusals_rest_longer_each_time_until_something_works() {
+        let tuning = RuntimeTuning {
+            failure_retry_delay: Duration::from_secs(10),
+            failure_retry_delay_max: Duration::from_secs(30),
+            ..testing::tuning()
+        };
+        let mut refusals = Refusals::new(&tuning);
+        let mut tick = 0;
+        for rest in [10, 20, 30, 30] {
+            assert!(!refusals.resting(tick));
+            refusals.refused(tick);
+            refusals.refused(tick + 1);
+            assert!(refusals.resting(tick + rest - 1));
+            tick += rest;
+        }
+        refusals.worked();
+        refusals.refused(tick);
+        assert!(refusals.resting(tick + 9) && !refusals.resting(tick + 10));
     }
 
     #[test]

@@ -52,11 +52,7 @@ impl Runtime {
                 add(&self.shared.counters.failed, 1);
                 self.compile_instead(pending);
             }
-            Err(error)
-                if error.blame() == Blame::System && pending.system_failures < SYSTEM_RETRIES =>
-            {
-                self.try_again(pending);
-            }
+            Err(error) if self.may_be_eased(&pending, &error) => self.try_again(pending),
             Err(error) => self.fail(pending, error),
         }
         self.go_on_warming();
@@ -108,6 +104,17 @@ impl Runtime {
             return self.not_warmed(pending, &Error::Artifact(error));
         }
         self.compile_instead(pending);
+    }
+
+    /// Whether a job may be done once programs are dropped. While the system refuses, that is for who asks by
+    /// name: each of those under way would drop more.
+    fn may_be_eased(&self, pending: &Pending, error: &Error) -> bool {
+        let room = match error {
+            Error::Code(error) => error.is_for_want_of_room(),
+            error => error.blame() == Blame::System,
+        };
+        room && pending.system_failures < SYSTEM_RETRIES
+            && (pending.explicit || !self.refusals.resting(self.tick))
     }
 
     /// The system was in the way: programs that are not used go, and the job once more to the
@@ -171,6 +178,7 @@ impl Runtime {
     }
 
     fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
+        self.refusals.worked();
         let (key, kind) = (pending.key, program.kind());
         let improvable = kind == ProgramKind::Jit
             && self.tuning.jit_tiered
@@ -240,6 +248,9 @@ impl Runtime {
         }
         if blame == Blame::Miscompiled {
             return self.distrust(key);
+        }
+        if blame == Blame::System && !pending.explicit {
+            self.refusals.refused(self.tick);
         }
         let optimizes = pending.kind == CompilationKind::Optimize;
         if optimizes {

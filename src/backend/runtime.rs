@@ -20,7 +20,7 @@ use super::{
     answers::Verdict,
     compile::CompileWork,
     costs::Costs,
-    failures::Failures,
+    failures::{Failures, Refusals},
     heat::Heat,
     jobs::Jobs,
     keeper::Keeper,
@@ -76,6 +76,7 @@ pub(super) struct Runtime {
     pub(super) jobs: Jobs,
     pub(super) ledger: Ledger,
     pub(super) failures: Failures,
+    pub(super) refusals: Refusals,
     pub(super) costs: Costs,
     pub(super) index: Index,
     /// Artifacts on their way into the store.
@@ -126,6 +127,7 @@ impl Runtime {
             jobs: Jobs::default(),
             ledger: Ledger::default(),
             failures: Failures::new(&tuning),
+            refusals: Refusals::new(&tuning),
             costs: Costs::new(&tuning),
             index,
             keeping: HashSet::new(),
@@ -340,7 +342,7 @@ impl Runtime {
 
     /// Called at the end of each tick: a program whose entry carries the tick was used in it.
     fn optimize_what_stays_hot(&mut self) {
-        if !self.ledger.has_candidates() {
+        if !self.ledger.has_candidates() || self.refusals.resting(self.tick) {
             return;
         }
         let (tick, enough) = (self.tick, self.tuning.jit_optimize_after_ticks);

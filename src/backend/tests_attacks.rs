@@ -98,6 +98,61 @@ fn the_system_is_not_a_keys_fault() {
     assert_eq!(again.wait(), Err(out_of_memory()));
 }
 
+#[test]
+fn where_machine_code_is_forbidden_less_and_less_is_compiled() {
+    let forbidden = Error::Code(CodeError::System {
+        call: "mprotect",
+        errno: libc::EPERM,
+    });
+    let refuses = Arc::new(AtomicBool::new(false));
+    let (refused, answer) = (refuses.clone(), forbidden.clone());
+    let tuning = RuntimeTuning {
+        failure_retry_delay_max: Duration::from_secs(3600),
+        ..tuning()
+    };
+    let mut bench = Bench::new(
+        tuning,
+        With(move |job: &Job| match refused.load(Relaxed) {
+            true => Err(answer.clone()),
+            false => page(job),
+        }),
+    );
+    for n in 0..8 {
+        bench.observe(&contract(n));
+        bench.settle();
+    }
+    refuses.store(true, Relaxed);
+    let mut compiled = Vec::new();
+    for tick in 0..1000 {
+        let before = bench.stats().dispatched;
+        for n in 8..16 {
+            bench.observe(&contract(n));
+        }
+        for _ in before..bench.stats().dispatched {
+            bench.settle();
+            compiled.push(tick);
+        }
+        bench.pass(1);
+    }
+    // What is resident is not to blame, nor of use.
+    assert_eq!(bench.stats().evicted_over_budget, 0);
+    assert_eq!(bench.stats().system_retries, 0);
+    compiled.dedup();
+    assert_eq!(compiled, [0, 10, 30, 70, 150, 310, 630]);
+    assert!(bench.stats().refused_by_system > 7000);
+    // By name it is tried, and once that works others have their turn at once.
+    let answer = bench.ask(&contract(16));
+    bench.settle();
+    assert_eq!(answer.wait(), Err(forbidden));
+    refuses.store(false, Relaxed);
+    let answer = bench.ask(&contract(16));
+    bench.settle();
+    assert_eq!(answer.wait(), Ok(()));
+    bench.observe(&contract(8));
+    bench.settle();
+    assert!(bench.is_resident(&contract(8)));
+}
+
 // Bombs.
 
 #[test]
