@@ -95,20 +95,25 @@ impl Runtime {
             add(&self.shared.counters.refused_queue_full, 1);
             return refuse(request, Error::QueueFull(self.tuning.max_requested_jobs));
         }
-        if !explicit {
+        if !explicit && self.refusals.resting(self.tick) {
+            return add(&self.shared.counters.refused_by_system, 1);
+        }
+        if !explicit && kind != CompilationKind::Load {
+            let mut way = None;
             if self.jobs.observed() >= self.tuning.jit_max_pending_jobs {
-                // No word to the key: it reports again at twice the heat, so that the more there is
-                // to do, the less is asked for.
-                return add(&self.shared.counters.refused_queue_full, 1);
-            }
-            if self.refusals.resting(self.tick) {
-                return add(&self.shared.counters.refused_by_system, 1);
-            }
-            if kind != CompilationKind::Load {
-                let code_hash = keccak256(code);
-                if code_hash != key.code_hash {
-                    return self.mismatch(request, code_hash);
+                way = self.less_urgent(&key, kind, code.len());
+                if way.is_none() {
+                    // No word to the key: it reports again at twice the heat, so that the more there is
+                    // to do, the less is asked for.
+                    return add(&self.shared.counters.refused_queue_full, 1);
                 }
+            }
+            let code_hash = keccak256(code);
+            if code_hash != key.code_hash {
+                return self.mismatch(request, code_hash);
+            }
+            if let Some(id) = way {
+                self.give_way(id);
             }
         }
         if kind == CompilationKind::Aot
@@ -128,6 +133,32 @@ impl Runtime {
             let other = self.jobs.find(key, CompilationKind::Aot);
             other.filter(|pending| resident && pending.publish)
         })
+    }
+
+    /// A waiting job that is less urgent than what would come in its place.
+    fn less_urgent(
+        &mut self,
+        key: &RuntimeCacheKey,
+        kind: CompilationKind,
+        len: usize,
+    ) -> Option<u64> {
+        let urgency = self
+            .shared
+            .urgency(key, self.costs.expected(key, self.tier(kind), len));
+        self.turn = self.turn.wrapping_add(1);
+        let shared = &self.shared;
+        let weight = |job: &Job| shared.urgency(&job.key, job.cost);
+        let lightest = self.pool.lightest(Priority::Observed, self.turn, weight);
+        lightest
+            .filter(|(_, lightest)| *lightest < urgency)
+            .map(|(id, _)| id)
+    }
+
+    /// Drops a job, unless a worker has it now. Its key reports again as one that found no room.
+    fn give_way(&mut self, id: u64) {
+        if self.pool.cancel(|job| job.id == id) > 0 && self.jobs.take(id).is_some() {
+            add(&self.shared.counters.refused_queue_full, 1);
+        }
     }
 
     /// Takes a compilation back that no worker has begun.

@@ -334,15 +334,11 @@ impl Work for CompileWork {
         }
     }
 
-    /// Heat by expected cost, so that a bomb waits for what is as hot and cheaper.
     fn urgency(&self, job: &Job) -> Option<u64> {
         if job.on_allowance && !self.shared.allowance.has_some(Instant::now()) {
             return None;
         }
-        let heat = u64::from(self.shared.sketch.heat(&job.key)).max(1);
-        let cost = u64::try_from(job.cost.as_micros()).unwrap_or(u64::MAX);
-        // A heat is below 2^32.
-        Some((heat << 31) / cost.max(1))
+        Some(self.shared.urgency(&job.key, job.cost))
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) struct Runtime {
     pub(super) ledger: Ledger,
     pub(super) failures: Failures,
     pub(super) refusals: Refusals,
+    /// How often a waiting job was looked for that is less urgent than another.
+    pub(super) turn: usize,
     pub(super) costs: Costs,
     pub(super) index: Index,
     /// Artifacts on their way into the store.
@@ -128,6 +130,7 @@ impl Runtime {
             ledger: Ledger::default(),
             failures: Failures::new(&tuning),
             refusals: Refusals::new(&tuning),
+            turn: 0,
             costs: Costs::new(&tuning),
             index,
             keeping: HashSet::new(),

@@ -19,7 +19,7 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub(super) type Reader =
@@ -70,6 +70,15 @@ impl Shared {
             stopping: AtomicBool::new(false),
             deadline: OnceLock::new(),
         })
+    }
+
+    /// Of what nobody asked for, the highest goes first: heat by expected cost, so that a bomb waits for what
+    /// is as hot and cheaper.
+    pub(super) fn urgency(&self, key: &RuntimeCacheKey, cost: Duration) -> u64 {
+        let heat = u64::from(self.sketch.heat(key)).max(1);
+        let cost = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX);
+        // A heat is below 2^32.
+        (heat << 31) / cost.max(1)
     }
 
     /// Makes the calling thread one of the backend's.

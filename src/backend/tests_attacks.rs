@@ -281,6 +281,51 @@ fn all_new_keys_together_have_an_allowance() {
     assert_eq!(asked.wait(), Ok(()));
 }
 
+/// Many that are called just often enough fill the queue; what is hotter than they are is let in, and waits
+/// for no more than the one that is under way.
+#[test]
+fn a_flood_of_lukewarm_contracts_does_not_keep_hot_ones_out() {
+    let (gate, compiler) = Gate::new();
+    let mut bench = Bench::new(tuning(), compiler);
+    let heat = |bench: &Bench, n: u32, heat| {
+        bench
+            .shared
+            .sketch
+            .record(&contract(n).0, heat, bench.shared.hot);
+    };
+    bench.observe(&contract(0));
+    assert_eq!(gate.entered.recv().unwrap().key, contract(0).0);
+    for n in 1..20 {
+        heat(&bench, n, 2000 + n);
+        bench.observe(&contract(n));
+    }
+    // Each is a little hotter than the one before. The limit is 4.
+    let stats = bench.stats();
+    assert_eq!(
+        (bench.runtime.jobs.len(), stats.refused_queue_full),
+        (4, 16)
+    );
+    // As hot as those that wait is not enough, and who lies of its code pushes nobody out.
+    let before = bench.runtime.pool.queued();
+    heat(&bench, 20, 2017);
+    bench.observe(&contract(20));
+    heat(&bench, 21, 9000);
+    bench.observe(&(contract(21).0, contract(22).1));
+    assert_eq!(bench.runtime.pool.queued(), before);
+    heat(&bench, 23, 9000);
+    bench.observe(&contract(23));
+    gate.release.send(()).unwrap();
+    bench.settle();
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.push(gate.entered.recv().unwrap().key);
+        gate.release.send(()).unwrap();
+        bench.settle();
+    }
+    assert_eq!(order, [23, 19, 18].map(|n| contract(n).0));
+    assert_eq!(bench.stats().pending_jobs, 0);
+}
+
 #[test]
 fn requests_by_name_are_bounded() {
     let (gate, compiler) = Gate::new();

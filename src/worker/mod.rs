@@ -73,6 +73,9 @@ pub(crate) enum Priority {
 /// How many there are.
 const PRIORITIES: usize = Priority::Warm as usize + 1;
 
+/// How many of the waiting jobs [`Pool::lightest`] looks at.
+const LOOKED_AT: usize = 16;
+
 /// What workers do.
 pub(crate) trait Work: Send + Sync + 'static {
     /// One piece of work.
@@ -325,6 +328,24 @@ impl<W: Work> Pool<W> {
         }
         // W1: a job may hold caller's data with a destructor; dropped after the lock.
         cancelled.len()
+    }
+
+    /// Of some of the jobs that wait with this priority, the one that weighs least, and what it weighs. Looks at
+    /// [`LOOKED_AT`], others for each `turn`: a flood of callers cannot make this thread, or one that waits for
+    /// the lock, look at all.
+    pub(crate) fn lightest(
+        &self,
+        priority: Priority,
+        turn: usize,
+        weight: impl Fn(&W::Job) -> u64,
+    ) -> Option<(u64, u64)> {
+        let state = self.lock();
+        let queue = &state.queues[priority as usize];
+        let step = queue.len().div_ceil(LOOKED_AT).max(1);
+        let some = queue.iter().skip(turn % step).step_by(step);
+        let weights = some.map(|queued| (queued.id, weight(&queued.job)));
+        // The last of equals, which came last.
+        weights.rev().min_by_key(|(_, weight)| *weight)
     }
 
     /// The numbers of the jobs that no worker has taken.

@@ -188,6 +188,35 @@ fn the_most_urgent_goes_first_and_what_must_wait_does_not_hold_up_others() {
     pool.stop(soon());
 }
 
+#[test]
+fn in_turns_each_waiting_job_is_weighed() {
+    let (pool, rx, _) = pool(1);
+    let release = stick(&pool, 0);
+    let weight = |job: &Job| match job {
+        Job::Say(n) => u64::from(*n),
+        _ => 0,
+    };
+    assert_eq!(pool.lightest(Priority::Observed, 0, weight), None);
+    let count = 3 * LOOKED_AT as u64;
+    for id in 1..=count {
+        pool.push(id, Priority::Observed, Job::Say(500 - id as u32));
+    }
+    pool.push(count + 1, Priority::Optimize, Job::Say(0));
+    let found = |turn| pool.lightest(Priority::Observed, turn, weight);
+    let mut lightest: Vec<_> = (0..3).filter_map(found).collect();
+    lightest.sort_unstable();
+    let last = [count - 2, count - 1, count].map(|id| (id, 500 - id));
+    assert_eq!(lightest, last);
+    // Of equals the last.
+    assert_eq!(
+        pool.lightest(Priority::Observed, 2, |_| 7),
+        Some((count, 7))
+    );
+    drop(release);
+    (0..count + 2).for_each(|_| drop(rx.recv().unwrap()));
+    pool.stop(soon());
+}
+
 /// Has a worker use more than this much processor time.
 const LIMIT: Duration = Duration::from_millis(20);
 
