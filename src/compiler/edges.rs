@@ -27,7 +27,7 @@
 
 use super::{
     blocks::{Block, Blocks, possible},
-    constants::{Lost, Scanner, scan_all},
+    constants::{Lost, Scanner, Stack, scan},
     decode::Inst,
     effect::{Class, op},
     fault::{Fault, planted},
@@ -68,16 +68,40 @@ pub(super) fn find(code: &[u8], insts: &[Inst], blocks: &Blocks) -> Vec<Edges> {
     for (continues, ways) in continues.iter_mut().zip(ways(blocks, &found)) {
         *continues &= ways == 1 || ways == 2 && planted(Fault::TwoWaysAreOne);
     }
-    // The back ends know what is on the stack of a block that continues another, and of no other.
-    let alone = scan_all(code, insts, blocks, continues.clone());
+    let reaches = reaches(code, insts, blocks, &found, &continues);
     for (index, edges) in found.iter_mut().enumerate() {
-        edges.reaches = alone[index].reaches;
+        edges.reaches = reaches[index];
         edges.closed |= continues[index];
         edges.continues = continues[index];
         edges.dynamic = dynamic[index];
     }
     cold(insts, blocks, &mut found);
     found
+}
+
+/// How long the memory is at the end of each block because of it. The back ends know what is on the stack of a
+/// block that continues another, and of no other: constants are followed along the one way into such a block.
+fn reaches(
+    code: &[u8],
+    insts: &[Inst],
+    blocks: &Blocks,
+    found: &[Edges],
+    continues: &[bool],
+) -> Vec<u32> {
+    let mut reaches = vec![None; found.len()];
+    let roots = (0..found.len()).filter(|&index| !continues[index] && blocks.blocks[index].live);
+    let mut work: Vec<(usize, Stack)> = roots.map(|index| (index, Stack::new())).collect();
+    while let Some((index, mut stack)) = work.pop() {
+        if reaches[index].is_some() {
+            continue;
+        }
+        let edges = scan(code, insts, blocks, index, &mut stack, |_| {});
+        let more = u32::from(edges.reaches > 0 && planted(Fault::ReachIsAWordLonger));
+        reaches[index] = Some(edges.reaches + 32 * more);
+        let nexts = found[index].successors().filter(|&next| continues[next]);
+        work.extend(nexts.map(|next| (next, stack.clone())));
+    }
+    reaches.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// Whether it can be that static edges only lead to a block.

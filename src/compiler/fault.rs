@@ -180,6 +180,10 @@ faults! {
     LoopsAreFree,
     /// Demands: memory is taken to be as long as on the first way (D2).
     LongestMemoryCounts,
+    /// Demands: one is taken over though no stack meets it then (D1).
+    DemandOfNoStack,
+    /// Edges: memory is a word longer at a block's end than it made sure of (D2).
+    ReachIsAWordLonger,
     /// Edges: a block that two ways lead to continues one of them (C1).
     TwoWaysAreOne,
     /// Copies: one falls into what is behind the block that it should fall into.
@@ -214,6 +218,10 @@ faults! {
     ClifZeroIsNotZero,
     /// Cranelift: the stack's top is taken for the base of the loop that is entered.
     ClifTopIsTheBase,
+    /// Cranelift: a word that no block of a loop writes is taken to stand where another was put meanwhile.
+    ClifSlotIsKept,
+    /// Cranelift: a word that stays is taken to stand where another was written.
+    ClifHomeIsKept,
 }
 
 /// Whether this fault is planted.

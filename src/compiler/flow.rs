@@ -5,7 +5,7 @@
 //!
 //! * **D1** a block's demand on the stack covers its own instructions, and that of each block that a
 //!   static edge leads to, seen through the change of height; an edge for which this is not so is not a
-//!   static one;
+//!   static one. A demand that no stack meets is the block's own: it takes over none that makes one;
 //! * **D2** the memory is as long as a block's demand says whenever control reaches it: by comparison on
 //!   dynamic ways, and on static edges because the block before says so of its end;
 //! * **D3** the gas covers the static costs on the longest way along static edges that lead forward, to
@@ -17,7 +17,7 @@
 //! on where it is not met.
 
 use super::{
-    blocks::{Blocks, run_gas},
+    blocks::{Blocks, possible, run_gas},
     decode::Inst,
     edges::{Edges, Target},
     effect::Class,
@@ -148,9 +148,12 @@ fn stack(insts: &[Inst], blocks: &Blocks, flow: &mut [Flow]) {
             for next in nexts.filter(|next| fallen != Some(*next as u32)) {
                 if let Some((needs, grows)) = ahead(blocks.blocks[index].delta, flow[next].demand) {
                     let demand = &mut flow[index].demand;
-                    changed |= needs > demand.needs || grows > demand.grows;
-                    demand.needs = demand.needs.max(needs);
-                    demand.grows = demand.grows.max(grows);
+                    let (needs, grows) = (needs.max(demand.needs), grows.max(demand.grows));
+                    let more = needs > demand.needs || grows > demand.grows;
+                    if more && (possible(needs, grows) || planted(Fault::DemandOfNoStack)) {
+                        (demand.needs, demand.grows) = (needs, grows);
+                        changed = true;
+                    }
                 }
             }
         }

@@ -59,13 +59,18 @@ use std::{fmt, path::PathBuf};
 
 /// The version of the compiler: changed with every change of the code it generates. Part of every
 /// artifact's key.
-pub const COMPILER_VERSION: u32 = 9;
+pub const COMPILER_VERSION: u32 = 10;
 
 /// The largest code that the newest supported fork allows to be deployed, in bytes: EIP-7954, Amsterdam.
 pub const MAX_CODE_LEN: usize = 0x10000;
 
-/// Bytecode beyond is never taken: a program counter and an opcode fit 32 bits.
-pub const MAX_BYTECODE_LEN: usize = 1 << 24;
+/// Bytecode beyond is never taken: a program counter and an opcode fit 32 bits, also that of the STOP behind
+/// the bytecode.
+pub const MAX_BYTECODE_LEN: usize = (1 << 24) - 1 - CUT_PUSH;
+
+/// How far behind the bytecode the STOP stands that analysis adds to it, at most: behind the bytes that a last
+/// PUSH32 lacks.
+const CUT_PUSH: usize = 32;
 
 /// How much work goes into the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

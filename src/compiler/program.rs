@@ -1,7 +1,7 @@
 //! Machine code before it has an address.
 
 use super::{
-    MAX_BYTECODE_LEN, Tier,
+    CUT_PUSH, MAX_BYTECODE_LEN, Tier,
     flow::Demand,
     hash::{Hash, Layout},
 };
@@ -161,14 +161,17 @@ impl EntryPoint {
             .collect::<Option<_>>()?;
         let sorted = entries.windows(2).all(|pair| pair[0].pc < pair[1].pc);
         let last = entries.last().map_or(0, |entry| entry.pc as usize);
-        (sorted && last < MAX_BYTECODE_LEN && entries.first().is_some_and(|entry| entry.pc == 0))
-            .then_some(entries)
+        (sorted
+            && last <= MAX_BYTECODE_LEN + CUT_PUSH
+            && entries.first().is_some_and(|entry| entry.pc == 0))
+        .then_some(entries)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{boundary_operand, boundary_parts};
 
     #[test]
     fn an_entry_is_found_at_its_program_counter_and_nowhere_else() {
@@ -186,5 +189,13 @@ mod tests {
         assert_eq!(table.at(usize::MAX), None);
         assert_eq!(table.at(NOWHERE as usize), None);
         assert_eq!(EntryTable::new(&[]).at(0), None);
+    }
+
+    #[test]
+    fn the_longest_bytecodes_last_program_counter_fits_beside_an_opcode() {
+        let pc = MAX_BYTECODE_LEN + CUT_PUSH;
+        let operand = boundary_operand(pc as u32, 0xff);
+        assert_eq!(boundary_parts(operand), (pc, 0xff));
+        assert!(operand <= u32::MAX.into());
     }
 }

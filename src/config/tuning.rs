@@ -2,7 +2,7 @@
 
 use crate::{
     artifact::HeatList,
-    compiler::{MAX_CODE_LEN, OptimizationLevel},
+    compiler::{MAX_BYTECODE_LEN, MAX_CODE_LEN, OptimizationLevel},
     error::{ConfigError, Ineligible},
     trial,
 };
@@ -268,7 +268,11 @@ impl RuntimeTuning {
                 1 << 20,
             ),
             ("hotness_slots", self.hotness_slots, 1 << 28),
-            ("jit_max_bytecode_len", self.jit_max_bytecode_len, 1 << 24),
+            (
+                "jit_max_bytecode_len",
+                self.jit_max_bytecode_len,
+                MAX_BYTECODE_LEN,
+            ),
             ("jit_max_pending_jobs", self.jit_max_pending_jobs, 1 << 24),
             ("jit_worker_count", self.jit_worker_count, 1024),
             (

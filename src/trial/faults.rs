@@ -15,7 +15,7 @@ use alloy_primitives::{Bytes, U256};
 use revm_interpreter::primitives::hardfork::SpecId;
 
 /// The fault and the program that it is planted in: `A` and `B` stand for the first two words of calldata,
-/// `END` returns the top of the stack. Behind `tier 2:` the program is compiled at that tier.
+/// `END` returns the top of the stack, `READ` uses the 16 highest words, `3*POP` is three. Behind `tier 2:` the program is compiled at that tier.
 const TABLE: &[(Fault, &str)] = &[
     (Fault::FoldedIsMore, "2 3 ADD END"),
     (Fault::SumLosesCarry, "B A ADD END"),
@@ -146,6 +146,14 @@ const TABLE: &[(Fault, &str)] = &[
         "A @s JUMPI 9 64 MSTORE @t JUMP s: 5 POP @t JUMP t: 9 32 MSTORE MSIZE END",
     ),
     (
+        Fault::DemandOfNoStack,
+        "200*0 s: 900*0 900*POP t: 200*POP STOP",
+    ),
+    (
+        Fault::ReachIsAWordLonger,
+        "9 0 MSTORE A @s JUMPI s: 32 MLOAD POP MSIZE END",
+    ),
+    (
         Fault::TwoWaysAreOne,
         "A @s JUMPI @u A ISZERO @t JUMPI STOP s: @v A @t JUMPI STOP t: JUMP u: 1 END v: 2 END",
     ),
@@ -200,6 +208,16 @@ const TABLE: &[(Fault, &str)] = &[
         Fault::ClifZeroIsNotZero,
         "tier 2: A l: DUP1 @e JUMPI 1 SWAP1 SUB @l JUMP e: END",
     ),
+    (
+        Fault::ClifSlotIsKept,
+        "tier 2: A 1 l: DUP1 ISZERO @e JUMPI DUP2 ISZERO POP 7 SWAP2 45*0 MLOAD 45*POP SWAP2 POP \
+         1 SWAP1 SUB @l JUMP e: POP END",
+    ),
+    (
+        Fault::ClifHomeIsKept,
+        "tier 2: A 15*3 1 l: READ SWAP16 SWAP15 SWAP16 CALLVALUE @b JUMPI SWAP16 SWAP15 SWAP16 \
+         1 SWAP1 SUB DUP1 @l JUMPI 16*POP END b: SWAP16 SWAP15 SWAP16 1 SWAP1 SUB @l JUMP",
+    ),
 ];
 
 fn program(text: &str) -> (Bytes, Tier) {
@@ -212,7 +230,14 @@ fn program(text: &str) -> (Bytes, Tier) {
         "B" => "32 CALLDATALOAD".to_owned(),
         "END" => "0 MSTORE 32 0 RETURN".to_owned(),
         "MANY" => "PC POP ".repeat(100),
-        word => word.to_owned(),
+        "READ" => (1..=16)
+            .rev()
+            .map(|n| format!("DUP{n} ISZERO POP "))
+            .collect(),
+        word => match word.split_once('*') {
+            Some((n, word)) => format!("{word} ").repeat(n.parse().unwrap()),
+            None => word.to_owned(),
+        },
     });
     (asm(&words.collect::<Vec<_>>().join(" ")).into(), tier)
 }

@@ -25,6 +25,7 @@ mod harness;
 mod inspectors;
 mod named;
 mod opcodes;
+mod passes;
 mod programs;
 mod refusals;
 mod switching;

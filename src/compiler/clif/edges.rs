@@ -171,10 +171,12 @@ impl Generator<'_> {
         {
             let height = self.state.height();
             let carried = self.loops.carried(target).unwrap_or_default();
+            // One that no block writes stands in memory all along; that is where others may have stood.
             self.flush(|position| {
-                carried
-                    .iter()
-                    .any(|word| height + word.position == position)
+                carried.iter().any(|word| {
+                    height + word.position == position
+                        && (word.written || planted(Fault::ClifSlotIsKept))
+                })
             });
             return (self.bodies[target], args);
         }

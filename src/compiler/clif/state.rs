@@ -8,7 +8,10 @@
 //!   the block and the blocks that take its state over.
 //! * **S2** A word with a limb that is not known has a home or a field of the frame, and that holds it.
 
-use crate::compiler::limbs::{Limb, Word};
+use crate::compiler::{
+    fault::{Fault, planted},
+    limbs::{Limb, Word},
+};
 use alloy_primitives::U256;
 use cranelift_codegen::ir;
 
@@ -208,6 +211,18 @@ impl State {
         let positions = (-self.below..).zip(&self.stack);
         positions.filter_map(|(position, &val)| {
             (self.at(val).home != Some(position)).then_some((position, val))
+        })
+    }
+
+    /// Words at the positions `but` whose homes are overwritten when all else goes to stack memory.
+    pub(super) fn homeless(&self, but: impl Fn(i32) -> bool) -> impl Iterator<Item = Val> + '_ {
+        let (kept, moved): (Vec<_>, Vec<_>) =
+            self.dirty().partition(|(position, _)| but(*position));
+        let kept = kept.into_iter().map(|(_, val)| val);
+        kept.filter(move |&val| {
+            let home = self.at(val).home;
+            let loses = moved.iter().any(|(position, _)| Some(*position) == home);
+            loses && !planted(Fault::ClifHomeIsKept)
         })
     }
 

@@ -42,8 +42,16 @@ impl Generator<'_> {
     pub(super) fn flush(&mut self, but: impl Fn(i32) -> bool + Copy) {
         if self.state.dirty().any(|(position, _)| !but(position)) {
             self.keep_top();
+            // S2: their homes are about to be another's.
+            let homeless: Vec<Val> = self.state.homeless(but).collect();
+            for &val in &homeless {
+                self.word(val);
+            }
             self.emit_moves(but);
             self.state.settled(but);
+            for val in homeless {
+                self.state.at_mut(val).home = None;
+            }
         }
     }
 

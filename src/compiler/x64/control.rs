@@ -155,6 +155,8 @@ impl Emitter<'_> {
         self.asm.bind(self.looped);
         self.asm.lea_target(RDI, asm::Target::Tail);
         self.asm.call_mem(routine!(looped));
+        // The answer has 32 bits; the rest of the register may hold anything.
+        self.asm.alu32(Alu::And, RAX, RAX);
         self.loop_exit(LOOP_EXITS, &loops.exits);
         self.asm.section(section);
         self.asm.tail = loops.text;
