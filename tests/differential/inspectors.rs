@@ -241,7 +241,7 @@ fn events_of_calls_creates_logs_and_self_destructions() {
 fn events_of_generated_programs() {
     let backend = backend();
     let mut logs = 0;
-    for seed in 0..400 {
+    for seed in 0..800 {
         let mut case = generate::program(0x6000_0000 + seed).case();
         case.gas_limit = case.gas_limit.min(10_000_000) + 30_000;
         let (_, lines) = check(&Setup::of(&case), AtLog::Nothing, &backend);

@@ -73,14 +73,55 @@ impl Writer<'_> {
 
     /// Up to `most` statements of a loop, which leave the stack as high as it is, and what is on it there.
     pub(super) fn loop_body(&mut self, most: usize, nesting: usize) {
-        let height = self.height;
         self.loops += 1;
-        let outer_floor = std::mem::replace(&mut self.floor, height);
+        if self.rng.chance(20) {
+            self.lend_place(nesting);
+        }
         let count = 1 + self.rng.below(most);
+        self.above(nesting, count);
+        self.loops -= 1;
+    }
+
+    /// Statements that leave alone what is on the stack.
+    fn above(&mut self, nesting: usize, count: usize) {
+        let height = self.height;
+        let outer_floor = std::mem::replace(&mut self.floor, height);
         self.statements(count, nesting + 1);
         self.floor = outer_floor;
-        self.loops -= 1;
         self.level(height);
+    }
+
+    /// Has something else stand in a word's place for a while, at times with so much above it that all is
+    /// written to the stack's memory.
+    fn lend_place(&mut self, nesting: usize) {
+        if self.height < 3 {
+            return;
+        }
+        let deepest = (self.height - 1).min(16);
+        let mut swap = || op::SWAP1 + self.rng.below(deepest) as u8;
+        let (a, b) = (swap(), swap());
+        if self.rng.chance(40) {
+            let both = [a, b, a];
+            both.map(|swap| self.op(swap, 0, 0));
+            self.above(nesting, 2);
+            both.map(|swap| self.op(swap, 0, 0));
+            return;
+        }
+        self.operand();
+        self.op(a, 0, 0);
+        if self.rng.chance(50) {
+            let height = self.height;
+            for _ in 0..41 + self.rng.below(8) {
+                self.push(U256::ZERO);
+            }
+            self.offset();
+            self.op(op::MLOAD, 1, 1);
+            self.level(height);
+        } else {
+            self.above(nesting, 1);
+        }
+        self.op(a, 0, 0);
+        self.op(op::POP, 1, 0);
     }
 
     /// Pushes a number below eight, a constant or from calldata.
