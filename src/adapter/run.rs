@@ -6,7 +6,6 @@ use super::{
     switch::{Asking, Never, Switch},
 };
 use crate::{
-    compiler::op,
     frame::{Exit, NativeFrame, STACK_LIMIT, boundary_parts},
     program::CompiledProgram,
 };
@@ -259,8 +258,7 @@ impl CompiledProgram {
             table,
             host,
             switch,
-            hashes: self.rules().is_standard(op::KECCAK256),
-            powers: self.rules().is_standard(op::EXP),
+            rules: self.rules(),
             halted: None,
             panic: None,
         };

@@ -13,7 +13,9 @@
 //!   it, ends the run ([`Exit::DIVERGED`]).
 //! * **A3** [`NativeFrame::memory`] and [`NativeFrame::calldata`] are those of the interpreter after
 //!   everything that can move or replace them ([`load`]), and the memory is exactly as long as its gas
-//!   accounts say: if they can be made to say more, growing it does nothing.
+//!   accounts say: if they can be made to say more, growing it does nothing. Who calls whom with what value
+//!   is the interpreter's after what is not mainnet's own, and after logs, at which inspectors look
+//!   ([`load_all`]).
 //! * **A4** Machine code goes on behind an instruction ([`Exit::GO_ON`]) only if program counter,
 //!   code and its length, stack buffer with its capacity and stack length are what the compiler expects
 //!   of the opcode it has compiled; whatever the instruction table holds, and whatever the frame's code
@@ -36,7 +38,7 @@ use super::{
     switch::Switch,
 };
 use crate::{
-    compiler::{effect, op},
+    compiler::{Rules, effect, op},
     frame::{
         Exit, GAS_AHEAD, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word, boundary_parts,
     },
@@ -61,10 +63,8 @@ pub(super) struct Context<'a, EXT, H: ?Sized, S> {
     pub(super) table: &'a InstructionTable<Eth<EXT>, H>,
     pub(super) host: &'a mut H,
     pub(super) switch: &'a mut S,
-    /// Whether KECCAK256 is mainnet's.
-    pub(super) hashes: bool,
-    /// Whether EXP is.
-    pub(super) powers: bool,
+    /// Which instructions are mainnet's.
+    pub(super) rules: &'a Rules,
     /// With what an instruction has ended the run ([`Exit::HALTED`]).
     pub(super) halted: Option<InstructionResult>,
     /// What a callee has panicked with.
@@ -303,9 +303,9 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
         let done = match opcode {
             // SAFETY: A6.
-            op::KECCAK256 if self.hashes => unsafe { self.keccak(frame) },
+            op::KECCAK256 if self.rules.is_standard(opcode) => unsafe { self.keccak(frame) },
             // SAFETY: A6.
-            op::EXP if self.powers => unsafe { self.power(frame) },
+            op::EXP if self.rules.is_standard(opcode) => unsafe { self.power(frame) },
             _ => false,
         };
         if done {
@@ -338,7 +338,13 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             && interpreter.stack.data().capacity() >= STACK_LIMIT
             && interpreter.bytecode.bytes_ref().as_ptr_range() == code
             && interpreter.bytecode.pc() == pc + 1;
-        if !as_compiled || load(frame, interpreter).is_err() || self.switch.switch() {
+        // What is not mainnet's may change who calls whom with what; inspectors see the frame at a log.
+        let loaded = match matches!(opcode, op::LOG0..=op::LOG4) || !self.rules.is_standard(opcode)
+        {
+            true => load_all(frame, interpreter),
+            false => load(frame, interpreter),
+        };
+        if !as_compiled || loaded.is_err() || self.switch.switch() {
             return Exit::DIVERGED;
         }
         Exit::GO_ON

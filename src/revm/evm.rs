@@ -27,7 +27,7 @@ use revm::{
     DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectCommitEvm, InspectEvm,
     InspectSystemCallEvm, Inspector, SystemCallCommitEvm, SystemCallEvm,
     context::{
-        ContextSetters, ContextTr, FrameStack, JournalTr,
+        ContextSetters, ContextTr, Evm, FrameStack, JournalTr,
         result::{EVMError, ExecResultAndState, ExecutionResult, HaltReason, InvalidTransaction},
     },
     context_interface::Database,
@@ -357,15 +357,26 @@ fn lent(next: &FrameInitOrResult<Frame>) -> u64 {
 type TransactionError<EVM> =
     EVMError<<<<EVM as EvmTr>::Context as ContextTr>::Db as Database>::Error, InvalidTransaction>;
 
-/// As the wrapped EVM's own, and only for those that mainnet's handler runs, as their results and errors
-/// tell. An EVM with a handler of its own is run by that: `handler.run(&mut jit_evm)`.
+/// An EVM whose transactions mainnet's handler runs, so that [`JitEvm`] can run them as they are.
+///
+/// revm's own is one. One of another type may have a handler of its own, with other fees, checks or rewards:
+/// nothing in its types says so, so it is run by that, `handler.run(&mut jit_evm)`, or says here that it has none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not known to be run by mainnet's handler",
+    note = "run it by its own, `handler.run(&mut jit_evm)`, or implement `MainnetHandled` if that is mainnet's"
+)]
+pub trait MainnetHandled: MainnetFrames {}
+
+impl<CTX, INSP, I, P> MainnetHandled for Evm<CTX, INSP, I, P, Frame> where Self: MainnetFrames {}
+
+/// As the wrapped EVM's own.
 impl<EVM> ExecuteEvm for JitEvm<EVM>
 where
     EVM: ExecuteEvm<
             ExecutionResult = ExecutionResult<HaltReason>,
             State = EvmState,
             Error = TransactionError<EVM>,
-        > + MainnetFrames<
+        > + MainnetHandled<
             Context: ContextTr<Journal: JournalTr<State = EvmState>> + ContextSetters,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
         >,
@@ -412,7 +423,7 @@ where
 impl<EVM> SystemCallEvm for JitEvm<EVM>
 where
     Self: ExecuteEvm<ExecutionResult = ExecutionResult<HaltReason>, Error = TransactionError<EVM>>,
-    EVM: MainnetFrames<
+    EVM: MainnetHandled<
             Context: ContextTr<Journal: JournalTr<State = EvmState>, Tx: SystemCallTx>
                          + ContextSetters,
             Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
@@ -530,7 +541,7 @@ where
             Error = TransactionError<EVM>,
             Tx = <EVM::Context as ContextTr>::Tx,
         >,
-    EVM: MainnetFrames
+    EVM: MainnetHandled
         + InspectorEvmTr<
             Context: ContextTr<Journal: JournalTr<State = EvmState> + JournalExt> + ContextSetters,
             Inspector: Inspector<EVM::Context, EthInterpreter>,
@@ -559,7 +570,7 @@ where
             Error = TransactionError<EVM>,
             Tx = <EVM::Context as ContextTr>::Tx,
         >,
-    EVM: MainnetFrames
+    EVM: MainnetHandled
         + InspectorEvmTr<
             Context: ContextTr<
                 Journal: JournalTr<State = EvmState> + JournalExt,

@@ -34,6 +34,6 @@ pub use crate::adapter::{FrameError, forget_hashes};
 pub use alloy::{JitAlloyEvm, JitEvmFactory, RevmFactory};
 #[cfg(feature = "revm")]
 pub use {
-    evm::{JitEvm, MainnetFrames},
+    evm::{JitEvm, MainnetFrames, MainnetHandled},
     inspect::CallsOnly,
 };

@@ -75,6 +75,8 @@ enum AtLog {
     Grow,
     /// Goes on elsewhere in the code.
     Jump,
+    /// Another caller, account and value.
+    Input,
 }
 
 /// Writes down everything but steps, with what it finds in the interpreter's and the journal's hands.
@@ -123,6 +125,11 @@ impl Inspector<World, EthInterpreter> for Events {
                 let _ = interpreter.resize_memory(&context.cfg.gas_params, 0, 4096);
             }
             AtLog::Jump => interpreter.bytecode.relative_jump(1),
+            AtLog::Input => {
+                interpreter.input.caller_address = Address::with_last_byte(0x11);
+                interpreter.input.target_address = Address::with_last_byte(0x22);
+                interpreter.input.call_value = U256::from(0x33);
+            }
         }
     }
 
@@ -282,6 +289,16 @@ fn inspectors_that_meddle_at_a_log() {
             check(&Setup::of(&case), at_log, &backend);
         }
     }
+}
+
+#[test]
+fn who_calls_may_be_another_behind_a_log() {
+    let backend = backend();
+    let text = "9 32 0 LOG1 CALLER 0 MSTORE ADDRESS 32 MSTORE CALLVALUE 64 MSTORE 96 0 RETURN";
+    let setup = Setup::of(&Case::asm(text).value(5));
+    let results = [AtLog::Nothing, AtLog::Input].map(|at_log| check(&setup, at_log, &backend).0);
+    assert_ne!(results[0], results[1]);
+    assert!(backend.stats().hits >= 2);
 }
 
 /// Databases that fail or panic under an inspector.

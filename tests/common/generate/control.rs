@@ -102,9 +102,9 @@ impl Writer<'_> {
         let (a, b) = (swap(), swap());
         if self.rng.chance(40) {
             let both = [a, b, a];
-            both.map(|swap| self.op(swap, 0, 0));
+            both.iter().for_each(|&swap| self.op(swap, 0, 0));
             self.above(nesting, 2);
-            both.map(|swap| self.op(swap, 0, 0));
+            both.iter().for_each(|&swap| self.op(swap, 0, 0));
             return;
         }
         self.operand();
