@@ -8,7 +8,7 @@ use revm::{
     bytecode::Bytecode,
     interpreter::{
         CallInput, Host, Instruction, InstructionExecResult, InstructionResult, Interpreter,
-        InterpreterAction, Stack,
+        InterpreterAction, SharedMemory, Stack,
         host::DummyHost,
         instruction_table,
         instructions::gas_table_spec,
@@ -523,5 +523,66 @@ fn a_chain_of_its_own_runs_by_its_own_costs() {
     table[0x51] = Instruction::new(mload);
     for gas in (0..4000).step_by(37).chain([1_000_000]) {
         compare(&around(0x15), gas, &chain, &table);
+    }
+}
+
+/// What machine code knows of memory and of words on the stack is not believed where it would lead beyond the
+/// memory.
+#[test]
+fn memory_that_shrinks_and_words_that_grow_lead_nowhere() {
+    fn shorter(context: Context<'_>) -> InstructionExecResult {
+        context.interpreter.memory = SharedMemory::new();
+        *context.interpreter.gas.memory_mut() = Default::default();
+        Ok(())
+    }
+    fn below(context: Context<'_>) -> InstructionExecResult {
+        context.interpreter.stack.data_mut()[0] = U256::from(u64::MAX - 15);
+        Ok(())
+    }
+    let chain = Chain::mainnet();
+    // Store at 0x2000, BALANCE, store there again; MSIZE is returned.
+    let code = hex!("6001612000525f315060076120005259" "5f5260205ff3");
+    let action = compare(&code, 1_000_000, &chain, &table_with(shorter));
+    assert!(
+        action
+            .instruction_result()
+            .is_some_and(|result| result.is_ok())
+    );
+    // MSIZE, BALANCE, load from what was MSIZE.
+    let code = hex!("60015f52595f31505100");
+    let action = compare(&code, 1_000_000, &chain, &table_with(below));
+    assert!(
+        action
+            .instruction_result()
+            .is_some_and(|result| result.is_halt())
+    );
+}
+
+/// A frame may stand where none that begins at the start can get to: what is known there of blocks that only
+/// static edges lead to takes no account of it.
+#[test]
+fn a_frame_in_dead_code_is_not_taken_for_another() {
+    let isolated = [vec![0x15; 25], hex!("5056").to_vec()].concat();
+    let parts: [&[u8]; 3] = [
+        &hex!("6030601356" "5b34600557" "34600557" "6039601356" "5b34"),
+        &isolated,
+        &hex!("5b60015f5260205ff3" "5b60025f5260205ff3"),
+    ];
+    let code = parts.concat();
+    assert_eq!((code[0x13], code[0x30], code[0x39]), (0x5b, 0x5b, 0x5b));
+    let table = instruction_table();
+    let gas_table = gas_table_spec(SPEC);
+    let stray = || {
+        let mut frame = frame(&code, 100_000);
+        frame.bytecode.absolute_jump(5);
+        (frame, DummyHost::new(SPEC))
+    };
+    let (mut expected, mut host) = stray();
+    let action = expected.run_plain(&table, &gas_table, &mut host);
+    for program in compile(&code, &Chain::mainnet()) {
+        let (mut found, mut host) = stray();
+        let same = program.run_frame(&mut found, &table, &gas_table, &mut host);
+        assert_eq!(same.as_ref(), Ok(&action), "{}", program.tier());
+        assert_eq!(state(&found), state(&expected));
     }
 }

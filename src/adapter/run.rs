@@ -258,7 +258,6 @@ impl CompiledProgram {
             table,
             host,
             switch,
-            rules: self.rules(),
             halted: None,
             panic: None,
         };

@@ -14,11 +14,11 @@
 //! * **A3** [`NativeFrame::memory`] and [`NativeFrame::calldata`] are those of the interpreter after
 //!   everything that can move or replace them ([`load`]), and the memory is exactly as long as its gas
 //!   accounts say: if they can be made to say more, growing it does nothing. Who calls whom with what value
-//!   is the interpreter's after what is not mainnet's own, and after logs, at which inspectors look
-//!   ([`load_all`]).
+//!   is the interpreter's after logs, too, at which inspectors look ([`load_all`]).
 //! * **A4** Machine code goes on behind an instruction ([`Exit::GO_ON`]) only if program counter,
 //!   code and its length, stack buffer with its capacity and stack length are what the compiler expects
-//!   of the opcode it has compiled; whatever the instruction table holds, and whatever the frame's code
+//!   of the opcode it has compiled, and the memory is no shorter; of words in the stack's memory it believes
+//!   no more than it reads; whatever the instruction table holds, and whatever the frame's code
 //!   hash claims.
 //! * **A5** No shim unwinds (F5): all that can panic is inside of `catch_unwind`, and what was caught is
 //!   kept in the context.
@@ -38,7 +38,7 @@ use super::{
     switch::Switch,
 };
 use crate::{
-    compiler::{Rules, effect, op},
+    compiler::{effect, op},
     frame::{
         Exit, GAS_AHEAD, MAX_NATIVE_MEMORY, NativeFrame, STACK_LIMIT, Shims, Word, boundary_parts,
     },
@@ -63,8 +63,6 @@ pub(super) struct Context<'a, EXT, H: ?Sized, S> {
     pub(super) table: &'a InstructionTable<Eth<EXT>, H>,
     pub(super) host: &'a mut H,
     pub(super) switch: &'a mut S,
-    /// Which instructions are mainnet's.
-    pub(super) rules: &'a Rules,
     /// With what an instruction has ended the run ([`Exit::HALTED`]).
     pub(super) halted: Option<InstructionResult>,
     /// What a callee has panicked with.
@@ -230,8 +228,12 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// nobody has to look at the gas. None if the instruction is better left to the table.
     #[inline(always)]
     fn pay(&mut self, frame: &mut NativeFrame, cost: u64) -> Option<u64> {
-        // The host has run, for the price: the memory may be elsewhere.
+        // The host has run, for the price: the memory may be elsewhere, and another.
+        let memory_len = frame.memory_len;
         load_memory(frame, self.interpreter).ok()?;
+        if frame.memory_len < memory_len {
+            return None;
+        }
         let rest = frame.gas.checked_sub(cost);
         rest.filter(|rest| *rest >= GAS_AHEAD.into())
     }
@@ -303,9 +305,9 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
         let done = match opcode {
             // SAFETY: A6.
-            op::KECCAK256 if self.rules.is_standard(opcode) => unsafe { self.keccak(frame) },
+            op::KECCAK256 => unsafe { self.keccak(frame) },
             // SAFETY: A6.
-            op::EXP if self.rules.is_standard(opcode) => unsafe { self.power(frame) },
+            op::EXP => unsafe { self.power(frame) },
             _ => false,
         };
         if done {
@@ -338,13 +340,15 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             && interpreter.stack.data().capacity() >= STACK_LIMIT
             && interpreter.bytecode.bytes_ref().as_ptr_range() == code
             && interpreter.bytecode.pc() == pc + 1;
-        // What is not mainnet's may change who calls whom with what; inspectors see the frame at a log.
-        let loaded = match matches!(opcode, op::LOG0..=op::LOG4) || !self.rules.is_standard(opcode)
-        {
-            true => load_all(frame, interpreter),
-            false => load(frame, interpreter),
+        // Machine code remembers how long the memory is.
+        let memory_len = frame.memory_len;
+        // Inspectors have the frame in their hands at a log.
+        let loaded = match opcode {
+            op::LOG0..=op::LOG4 => load_all(frame, interpreter),
+            _ => load(frame, interpreter),
         };
-        if !as_compiled || loaded.is_err() || self.switch.switch() {
+        let as_loaded = loaded.is_ok() && frame.memory_len >= memory_len;
+        if !as_compiled || !as_loaded || self.switch.switch() {
             return Exit::DIVERGED;
         }
         Exit::GO_ON

@@ -182,13 +182,17 @@ impl<'a> Scanner<'a> {
         self.run(work);
     }
 
-    /// The edges of all blocks. Those that something is known before are said to be closed.
+    /// The edges of all blocks. Those that something is known before are said to be closed, and those that
+    /// might be and are never come by: what is known before what they lead to takes no account of them.
     pub(super) fn edges(&mut self) -> Vec<Edges> {
         let (code, insts, blocks) = (self.code, self.insts, self.blocks);
         // What nothing leads to, or only leads around among itself, is never come by.
-        let none = |index| scan(code, insts, blocks, index, &mut Stack::new(), |_| {});
-        let all = self.found.iter_mut().enumerate();
-        all.map(|(index, edges)| *edges.get_or_insert_with(|| none(index)))
+        let none = |index, closed| {
+            let edges = scan(code, insts, blocks, index, &mut Stack::new(), |_| {});
+            Edges { closed, ..edges }
+        };
+        let all = self.found.iter_mut().zip(&self.closed).enumerate();
+        all.map(|(index, (edges, closed))| *edges.get_or_insert_with(|| none(index, *closed)))
             .collect()
     }
 }

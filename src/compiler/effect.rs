@@ -108,7 +108,7 @@ pub const fn effect(opcode: u8) -> Option<Effect> {
 pub enum Class {
     /// In machine code.
     Native,
-    /// Through the caller's instruction table, from machine code.
+    /// Through the caller's instruction table, from machine code: of mainnet's instructions only.
     Boundary,
     /// By the interpreter, between two runs of machine code.
     Step,
@@ -119,19 +119,14 @@ pub enum Class {
 /// How `opcode` is compiled under `rules`.
 pub fn class(opcode: u8, rules: &Rules) -> Class {
     use op::*;
-    if effect(opcode).is_none() && !matches!(opcode, DUPN | SWAPN | EXCHANGE) {
+    // What is not mainnet's may do anything, to words below its operands and to where control goes too.
+    let known = effect(opcode).is_some() || matches!(opcode, DUPN | SWAPN | EXCHANGE);
+    if !known || !rules.is_standard(opcode) {
         return Class::Step;
     }
     match opcode {
-        STOP | RETURN | REVERT | INVALID | SELFDESTRUCT if rules.is_standard(opcode) => Class::End,
-        STOP | RETURN | REVERT | INVALID | SELFDESTRUCT => Class::Step,
+        STOP | RETURN | REVERT | INVALID | SELFDESTRUCT => Class::End,
         CREATE | CALL | CALLCODE | DELEGATECALL | CREATE2 | STATICCALL => Class::Step,
-        // Where these are not what they are on mainnet, so is where control goes.
-        JUMP | JUMPI | JUMPDEST | DUPN | SWAPN | EXCHANGE | PUSH1..=PUSH32
-            if !rules.is_standard(opcode) =>
-        {
-            Class::Step
-        }
         ADD
         | MUL
         | SUB
@@ -177,11 +172,7 @@ pub fn class(opcode: u8, rules: &Rules) -> Class {
         | PUSH0..=SWAP16
         | DUPN
         | SWAPN
-        | EXCHANGE
-            if rules.is_standard(opcode) =>
-        {
-            Class::Native
-        }
+        | EXCHANGE => Class::Native,
         _ => Class::Boundary,
     }
 }
@@ -206,4 +197,24 @@ pub const fn decode_pair(x: u8) -> Option<(u16, u16)> {
     } else {
         (r + 1, 29 - q)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Machine code has nothing to do with what is not mainnet's.
+    #[test]
+    fn what_is_not_mainnets_is_the_interpreters() {
+        let all = Rules::new([1; 256], 0..=255);
+        for opcode in 0..=255 {
+            let but = Rules::new([1; 256], (0..=255).filter(|other| *other != opcode));
+            assert_eq!(class(opcode, &but), Class::Step, "{opcode:#x}");
+            let unknown = effect(opcode).is_none();
+            assert!(
+                !unknown || class(opcode, &all) != Class::Boundary,
+                "{opcode:#x}"
+            );
+        }
+    }
 }

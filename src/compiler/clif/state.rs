@@ -255,14 +255,21 @@ impl State {
         for _ in 0..inputs {
             self.pop();
         }
-        let words: Vec<(i32, Val)> = (-self.below..).zip(self.stack.iter().copied()).collect();
-        for (position, val) in words {
-            let old = *self.at(val);
+        // Of words that are gone nothing is kept: there may be many boundaries.
+        let old = std::mem::take(&mut self.data);
+        for (position, val) in (-self.below..).zip(&mut self.stack) {
+            let old = &old[val.0 as usize];
             let known = |limb: Option<Limb>| limb.filter(|limb| matches!(limb, Limb::Const(_)));
-            let mut data = Data::new(old.limbs.map(known), old.bits);
+            // Whoever had the stack in hand is believed to leave alone which limbs of a word are zero, and
+            // nothing that addresses are not compared for.
+            let bits = match old.constant() {
+                Some(_) => old.bits,
+                None => old.bits.next_multiple_of(64),
+            };
+            let mut data = Data::new(old.limbs.map(known), bits);
             data.home = Some(position);
-            let val = self.add(data);
-            self.set(position, val);
+            self.data.push(data);
+            *val = Val(self.data.len() as u32 - 1);
         }
         for _ in 0..outputs {
             let val = self.at_home(self.height());
@@ -270,5 +277,22 @@ impl State {
         }
         self.top = None;
         self.saved_top = self.height();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_leave_nothing_behind_of_words_that_are_gone() {
+        let mut state = State::new(1000);
+        for _ in 0..1000 {
+            state.push_constant(U256::from(7));
+            state.cross(1, 1);
+        }
+        assert_eq!((state.stack.len(), state.data.len()), (2000, 2000));
+        state.cross(2000, 0);
+        assert_eq!(state.data.len(), 0);
     }
 }

@@ -209,7 +209,7 @@ impl Emitter<'_> {
         let [.., exponent, base] = self.state.stack[..] else {
             return None;
         };
-        if inst.opcode != op::EXP || !self.rules.is_standard(op::EXP) {
+        if inst.opcode != op::EXP {
             return None;
         }
         let (base, exponent) = (self.known(base)?, self.known(exponent)?);

@@ -222,7 +222,14 @@ impl State {
             self.push(value);
         }
         for i in 0..self.stack.len() {
-            self.values[self.stack[i] as usize].slot = Some(i as i32 - self.base);
+            let value = &mut self.values[self.stack[i] as usize];
+            value.slot = Some(i as i32 - self.base);
+            // Whoever had the stack in hand is believed to leave alone which limbs of a word are zero, and
+            // nothing that addresses are not compared for.
+            if value.constant.is_none() {
+                value.bits = value.bits.next_multiple_of(64);
+                value.offset = None;
+            }
         }
         self.rebase();
         self.compact();
