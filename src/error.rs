@@ -100,7 +100,7 @@ pub enum Error {
 /// | `Compiler` | failed | yes | no | `failed_compiler` |
 /// | `Miscompiled` | failed | for as long as the process lives | no | `miscompiled` |
 /// | `Budget` | failed | yes | no | `over_budget` |
-/// | `System` | none | no | yes | `failed_system` |
+/// | `System` | none | everybody, longer each time | where room is wanting | `failed_system` |
 /// | `Overtaken` | none | no | no | `overtaken` |
 /// | `Caller` | none | no | no | nothing: no compilation was under way |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,8 +112,8 @@ pub enum Blame {
     /// The compiler's: it panicked, or met something that it has no rule for.
     Compiler,
     /// The compiler's, and worse: the program computes something else than the interpreter. The same
-    /// compiler would make the same program again, so the key is left to the interpreter at this tier
-    /// until the process ends, whatever is cleared; also what a caller prepares by name.
+    /// compiler would make the same program again, so the key is left to the interpreter, at every tier and with
+    /// all that there is of it, until the process ends, whatever is cleared; also what a caller prepares by name.
     Miscompiled,
     /// It costs more time or space than its length allows.
     Budget,

@@ -166,8 +166,8 @@ impl<T> Otherwise for &Probe<T> {
 
 #[test]
 fn only_what_mainnets_handler_runs_is_run_by_it() {
-    assert!((&Probe::<Own>(PhantomData)).executes());
-    assert!((&Probe::<JitEvm<Inner>>(PhantomData)).executes());
+    assert!(Probe::<Own>(PhantomData).executes());
+    assert!(Probe::<JitEvm<Inner>>(PhantomData).executes());
     assert!(!(&Probe::<JitEvm<Own>>(PhantomData)).executes());
 }
 

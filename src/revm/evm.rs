@@ -57,6 +57,9 @@ use std::{fmt, sync::Arc};
 /// reported with [`JitBackend::record_interpreted`], the input of one that
 /// may become a program's with [`JitBackend::record_input`].
 ///
+/// A transaction begins and ends on one thread: a program that runs is protected in its thread's name, so that a
+/// task which moves to another in the middle of a frame (with revm's `asyncdb`, say) must not hold one.
+///
 /// The backend's [`Chain`](crate::RuntimeConfig::chain) has to be that of the wrapped EVM: its gas
 /// table is compared, in each transaction and after each call that lends the instructions; its instruction
 /// table cannot be.
