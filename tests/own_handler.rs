@@ -154,6 +154,7 @@ impl<T: ExecuteEvm> Probe<T> {
     }
 }
 
+#[allow(dead_code, reason = "it is used where the inherent method is not there")]
 trait Otherwise {
     fn executes(&self) -> bool;
 }
