@@ -154,7 +154,10 @@ impl<T: ExecuteEvm> Probe<T> {
     }
 }
 
-#[allow(dead_code, reason = "it is used where the inherent method is not there")]
+#[allow(
+    dead_code,
+    reason = "it is used where the inherent method is not there"
+)]
 trait Otherwise {
     fn executes(&self) -> bool;
 }
