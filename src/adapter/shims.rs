@@ -303,6 +303,8 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
     /// runs through contracts whose bytecode is in no cache.
     #[inline(always)]
     fn instruction(&mut self, frame: &mut NativeFrame, pc: usize, opcode: u8) -> Exit {
+        // What machine code remembers; asking for a price may change it already.
+        let memory_len = frame.memory_len;
         let done = match opcode {
             // SAFETY: A6.
             op::KECCAK256 => unsafe { self.keccak(frame) },
@@ -340,8 +342,6 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             && interpreter.stack.data().capacity() >= STACK_LIMIT
             && interpreter.bytecode.bytes_ref().as_ptr_range() == code
             && interpreter.bytecode.pc() == pc + 1;
-        // Machine code remembers how long the memory is.
-        let memory_len = frame.memory_len;
         // Inspectors have the frame in their hands at a log.
         let loaded = match opcode {
             op::LOG0..=op::LOG4 => load_all(frame, interpreter),
