@@ -13,8 +13,7 @@
 //!   it, ends the run ([`Exit::DIVERGED`]).
 //! * **A3** [`NativeFrame::memory`] and [`NativeFrame::calldata`] are those of the interpreter after
 //!   everything that can move or replace them ([`load`]), and the memory is exactly as long as its gas
-//!   accounts say: if they can be made to say more, growing it does nothing. Who calls whom with what value
-//!   is the interpreter's after logs, too, at which inspectors look ([`load_all`]).
+//!   accounts say: if they can be made to say more, growing it does nothing.
 //! * **A4** Machine code goes on behind an instruction ([`Exit::GO_ON`]) only if program counter,
 //!   code and its length, stack buffer with its capacity and stack length are what the compiler expects
 //!   of the opcode it has compiled, and the memory is no shorter; of words in the stack's memory it believes
@@ -342,12 +341,7 @@ impl<EXT, H: Host + ?Sized, S: Switch> Context<'_, EXT, H, S> {
             && interpreter.stack.data().capacity() >= STACK_LIMIT
             && interpreter.bytecode.bytes_ref().as_ptr_range() == code
             && interpreter.bytecode.pc() == pc + 1;
-        // Inspectors have the frame in their hands at a log.
-        let loaded = match opcode {
-            op::LOG0..=op::LOG4 => load_all(frame, interpreter),
-            _ => load(frame, interpreter),
-        };
-        let as_loaded = loaded.is_ok() && frame.memory_len >= memory_len;
+        let as_loaded = load(frame, interpreter).is_ok() && frame.memory_len >= memory_len;
         if !as_compiled || !as_loaded || self.switch.switch() {
             return Exit::DIVERGED;
         }
@@ -410,7 +404,7 @@ unsafe extern "C" fn grow<EXT, H: Host + ?Sized, S: Switch>(
     let frame = unsafe { &mut *frame };
     // SAFETY: A1.
     let context = unsafe { &mut *frame.context.cast::<Context<'_, EXT, H, S>>() };
-    let saved = context.interpreter.gas;
+    let (saved, gas) = (context.interpreter.gas, frame.gas);
     // A5. Machine code leaves after a failure, and the panic is resumed then.
     let grown = catch_unwind(AssertUnwindSafe(|| context.grow(frame, end)));
     let grown = grown.unwrap_or_else(|payload| {
@@ -420,6 +414,7 @@ unsafe extern "C" fn grow<EXT, H: Host + ?Sized, S: Switch>(
     if !grown {
         // Also what was paid for memory that could not be had: the interpreter decides anew.
         context.interpreter.gas = saved;
+        frame.gas = gas;
     }
     grown.into()
 }

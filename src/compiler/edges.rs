@@ -164,9 +164,7 @@ fn dynamic_among(blocks: &Blocks, pushed: &[u32], lost: &Lost, lives: &[bool]) -
     for (index, pushed) in pushed.iter().enumerate() {
         dynamic[index] = blocks.blocks[index].jumpdest && *pushed == 0;
     }
-    for &(_, to) in lost.iter().filter(|(from, _)| lives[*from as usize]) {
-        dynamic[to as usize] = true;
-    }
+    lost.by(lives).for_each(|to| dynamic[to as usize] = true);
     dynamic
 }
 

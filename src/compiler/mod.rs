@@ -59,7 +59,7 @@ use std::{fmt, path::PathBuf};
 
 /// The version of the compiler: changed with every change of the code it generates. Part of every
 /// artifact's key.
-pub const COMPILER_VERSION: u32 = 10;
+pub const COMPILER_VERSION: u32 = 11;
 
 /// The largest code that the newest supported fork allows to be deployed, in bytes: EIP-7954, Amsterdam.
 pub const MAX_CODE_LEN: usize = 0x10000;

@@ -4,7 +4,8 @@
 //! creates are the handler's, which is revm's own; logs and self-destructions are instructions, which
 //! machine code leaves to the client's instruction table. [`Observed`] stands between the two and tells
 //! the inspector after each instruction what revm's own loop would (`revm_inspector::inspect_instructions`),
-//! in the same state of interpreter and journal.
+//! in the same state of interpreter and journal. As an inspector has the whole interpreter in its hands at a
+//! log, the interpreter goes on behind it, and machine code at the next place where a frame can enter it.
 //!
 //! # Invariants
 //!
@@ -163,6 +164,8 @@ pub(super) struct Observed<'a, CTX, I> {
     context: &'a mut CTX,
     inspector: &'a mut I,
     table: &'a InstructionTable<EthInterpreter, CTX>,
+    /// Whether the inspector has been shown the frame, and nobody has asked since.
+    shown: &'a Cell<bool>,
     /// Entries of the journal before the last instruction.
     entries: usize,
 }
@@ -189,13 +192,17 @@ where
     CTX: ContextTr<Journal: JournalExt> + Host,
     I: Inspector<CTX, EthInterpreter>,
 {
+    let shown = Cell::new(false);
     let mut host = Observed {
         context,
         inspector,
         table,
+        shown: &shown,
         entries: 0,
     };
-    let action = program.run_frame(interpreter, Observed::TABLE, gas_table, &mut host)?;
+    let table = Observed::TABLE;
+    let switch = || shown.take();
+    let action = program.run_frame_switching(interpreter, table, gas_table, &mut host, switch)?;
     if action.instruction_result() == Some(InstructionResult::SelfDestruct) {
         let entries = host.context.journal().journal().get(host.entries..);
         if let Some(
@@ -262,6 +269,7 @@ where
     {
         interpreter.halt(error);
     }
+    host.shown.set(true);
     let logs = host.context.journal().logs()[since..].to_vec();
     for log in logs {
         host.inspector.log_full(interpreter, host.context, log);

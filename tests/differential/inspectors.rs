@@ -77,6 +77,10 @@ enum AtLog {
     Jump,
     /// Another caller, account and value.
     Input,
+    /// Each word on the stack is one more.
+    Words,
+    /// Goes on by an older fork's rules.
+    Fork,
 }
 
 /// Writes down everything but steps, with what it finds in the interpreter's and the journal's hands.
@@ -130,6 +134,12 @@ impl Inspector<World, EthInterpreter> for Events {
                 interpreter.input.target_address = Address::with_last_byte(0x22);
                 interpreter.input.call_value = U256::from(0x33);
             }
+            AtLog::Words => {
+                for word in interpreter.stack.data_mut() {
+                    *word = word.wrapping_add(U256::ONE);
+                }
+            }
+            AtLog::Fork => interpreter.runtime_flag.spec_id = SpecId::FRONTIER,
         }
     }
 
@@ -265,7 +275,7 @@ fn events_of_generated_programs() {
 fn inspectors_that_meddle_at_a_log() {
     let backend = backend();
     let text = "7 0 MSTORE 1 2 3 32 0 LOG2 GAS 32 MSTORE DUP1 JUMPDEST JUMPDEST ADD MSIZE 64 MSTORE \
-        9 32 0 LOG1 JUMPDEST 5 64 MLOAD ADD 1 SSTORE 96 0 RETURN";
+        @l 9 32 0 LOG1 JUMP l: JUMPDEST 3 SHL 5 64 MLOAD ADD 1 SSTORE 96 0 RETURN";
     for at_log in [
         AtLog::Nothing,
         AtLog::Halt,
@@ -273,6 +283,8 @@ fn inspectors_that_meddle_at_a_log() {
         AtLog::Push,
         AtLog::Grow,
         AtLog::Jump,
+        AtLog::Words,
+        AtLog::Fork,
     ] {
         for spec_id in [SpecId::BERLIN, SpecId::OSAKA, SpecId::AMSTERDAM] {
             for gas in (22_000..30_000).step_by(97).chain([300_000]) {
@@ -294,7 +306,9 @@ fn inspectors_that_meddle_at_a_log() {
 #[test]
 fn who_calls_may_be_another_behind_a_log() {
     let backend = backend();
-    let text = "9 32 0 LOG1 CALLER 0 MSTORE ADDRESS 32 MSTORE CALLVALUE 64 MSTORE 96 0 RETURN";
+    // What was pushed before stays what it was.
+    let text = "CALLER ADDRESS CALLVALUE 9 32 0 LOG1 0 MSTORE 32 MSTORE 64 MSTORE \
+        CALLER 96 MSTORE ADDRESS 128 MSTORE CALLVALUE 160 MSTORE 192 0 RETURN";
     let setup = Setup::of(&Case::asm(text).value(5));
     let results = [AtLog::Nothing, AtLog::Input].map(|at_log| check(&setup, at_log, &backend).0);
     assert_ne!(results[0], results[1]);

@@ -79,3 +79,12 @@ fn a_carried_word_comes_back_to_a_slot_that_was_another_words() {
     );
     check("exchanged at the edge", code.to_vec(), 0);
 }
+
+/// A loaded word that is an address, too, is in registers of both kinds; all others are in use.
+#[test]
+fn a_word_in_registers_of_both_kinds_is_spare_once() {
+    let mut code = hex!("6000518051").to_vec();
+    code.extend(hex!("348051").repeat(7));
+    code.extend(hex!("60005160005134805100"));
+    check("registers of both kinds", code, 0);
+}

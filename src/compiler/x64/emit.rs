@@ -80,6 +80,8 @@ pub(super) struct Emitter<'a> {
     pub(super) deferred: Vec<Way>,
     /// Blocks with a use for their label.
     pub(super) asked: Vec<u32>,
+    /// The longest text that is wanted.
+    pub(super) max_len: usize,
     /// Where the code of instructions begins.
     #[cfg(test)]
     pub(super) marks: Vec<super::check::Mark<Label>>,
@@ -144,6 +146,7 @@ pub(super) fn emit_all(
         after: None,
         deferred: Vec::new(),
         asked: Vec::new(),
+        max_len: options.max_native_len,
         #[cfg(test)]
         marks: Vec::new(),
     };
@@ -153,7 +156,7 @@ pub(super) fn emit_all(
         emitter.asm.mark(Purpose::Shared);
         emitter.table_jumps();
     }
-    emitter.blocks(options.max_native_len)?;
+    emitter.blocks()?;
     emitter.finish(program, options)
 }
 

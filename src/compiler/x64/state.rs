@@ -364,7 +364,8 @@ impl State {
         self.stack.swap(top - a, top - b);
     }
 
-    /// Whether a register may be taken from its value.
+    /// Whether a register may be taken from its value. A word that is in registers of both kinds, and nowhere
+    /// else, counts as spare among these only: an instruction that takes of both finds as many as were counted.
     fn free_gpr(&self, reg: Gpr) -> bool {
         let spare = |value| {
             let at = self.at(value);
@@ -376,7 +377,7 @@ impl State {
     fn free_vector(&self, reg: u8) -> bool {
         let spare = |value| {
             let at = self.at(value);
-            at.pinned == 0 && !(at.live() && at.only_in_registers() && at.limbs.is_none())
+            at.pinned == 0 && !(at.live() && at.only_in_registers())
         };
         self.taken_vectors & 1 << reg == 0 && self.vectors[reg as usize].is_none_or(spare)
     }

@@ -39,17 +39,17 @@ const MAX_VALUES: usize = 256;
 
 impl Emitter<'_> {
     /// Emits all blocks; those that lead to failures last.
-    pub(super) fn blocks(&mut self, max_len: usize) -> Result<(), CompileError> {
+    pub(super) fn blocks(&mut self) -> Result<(), CompileError> {
         // T3
         for cold in [false, true] {
             for index in 0..self.blocks.blocks.len() {
                 if self.flow[index].edges.cold == cold && self.is_head(index) {
-                    self.chain(index, max_len)?;
+                    self.chain(index)?;
                 }
             }
         }
         while let Some(index) = self.asked.pop() {
-            self.chain(index as usize, max_len)?;
+            self.chain(index as usize)?;
         }
         Ok(())
     }
@@ -60,12 +60,12 @@ impl Emitter<'_> {
     }
 
     /// Emits a block, and those that follow it in the text.
-    fn chain(&mut self, index: usize, max_len: usize) -> Result<(), CompileError> {
+    fn chain(&mut self, index: usize) -> Result<(), CompileError> {
         self.follow(index);
         while let Some(way) = self.after.take().or_else(|| self.deferred.pop()) {
             self.block(way);
-            if self.asm.len() > max_len {
-                let (len, max) = (self.asm.len(), max_len);
+            if self.asm.len() > self.max_len {
+                let (len, max) = (self.asm.len(), self.max_len);
                 return Err(CompileError::NativeTooLarge { len, max });
             }
         }
@@ -143,6 +143,10 @@ impl Emitter<'_> {
     fn instructions(&mut self, index: usize) {
         let block = &self.blocks.blocks[index];
         for at in block.first..block.end {
+            if self.asm.len() > self.max_len {
+                // It is refused then.
+                return;
+            }
             let inst = self.insts[at as usize];
             #[cfg(test)]
             self.mark(at, None);
