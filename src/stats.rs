@@ -162,7 +162,7 @@ stats! {
         counter artifacts_stored,
         /// Artifacts loaded from the store.
         counter artifacts_loaded,
-        /// Artifacts that failed verification.
+        /// Artifacts that failed verification, or are too large to be kept.
         counter artifacts_rejected,
         /// Artifacts that a full store removed to make room for others.
         counter artifacts_displaced,
@@ -173,7 +173,7 @@ stats! {
         counter heat_stored,
         /// Lists of what was hot in an earlier run that were refused: damaged, of another key, too long.
         counter heat_rejected,
-        /// Failures of the store.
+        /// Failures of the store, and of the system to load from it.
         counter store_errors,
         /// Artifacts that were not stored because the store was full, or had just said so.
         counter store_full,
@@ -207,7 +207,7 @@ stats! {
         gauge paused,
         /// Compile threads, not counting those given up.
         gauge workers,
-        /// 1 while the backend thread runs; 0 before it is started and after its end.
+        /// 1 while the backend thread runs; 0 before it is started, after its end and in a forked child.
         gauge alive,
     }
 }

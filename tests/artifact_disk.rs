@@ -125,13 +125,21 @@ fn a_bound_on_file_sizes_is_named() {
         assert_ne!(libc::signal(libc::SIGXFSZ, libc::SIG_IGN), libc::SIG_ERR);
         assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
     }
-    let store = DirArtifactStore::open(&folder, DirOptions::default()).unwrap();
+    let options = DirOptions {
+        max_artifacts: 1,
+        ..DirOptions::default()
+    };
+    let store = DirArtifactStore::open(&folder, options).unwrap();
+    let stored = store.store(&sealed(&sample(0, 20_000))).unwrap();
+    assert_eq!(stored.removed, []);
     assert_eq!(
         io_problem(store.store(&sealed(&sample(1, 60_000)))),
         IoProblem::FileTooLarge
     );
     assert_eq!(names(&folder), Vec::<String>::new());
-    store.store(&sealed(&sample(1, 20_000))).unwrap();
+    // What went for it is told with the next.
+    let stored = store.store(&sealed(&sample(1, 20_000))).unwrap();
+    assert_eq!(stored.removed, [sample(0, 20_000).manifest.key()]);
     println!("child done");
 }
 

@@ -183,7 +183,8 @@ fn child_is_well(backend: JitBackend) -> bool {
     ];
     let refused = commands.iter().all(|result| *result == Err(Error::Forked));
     backend.compile_jit(request(4));
-    let counted = backend.stats().commands_rejected == 1;
+    let stats = backend.stats();
+    let counted = stats.commands_rejected == 1 && stats.alive == 0 && !backend.enabled();
     backend.pause();
     backend.resume();
     let blocking = backend.lookup_blocking(request(5)).program().is_none();

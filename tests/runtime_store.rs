@@ -92,6 +92,33 @@ fn a_store_that_fails_is_done_without() {
     assert_eq!(backend.stats().resident_entries, 0);
 }
 
+/// Changes a bit of each file, and says how many there are.
+fn damage(store: &TempArtifactStore) -> usize {
+    let files = fs::read_dir(store.path()).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    let damaged = paths.map(|path| {
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+    });
+    damaged.count()
+}
+
+#[test]
+fn what_is_prepared_again_and_damaged_is_made_anew() {
+    let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+    for artifacts_rejected in [0, 1] {
+        let backend = JitBackend::new(with_store(store.clone())).unwrap();
+        backend.prepare_aot(aot(1));
+        eventually(&backend, |stats| stats.artifacts_stored == 1);
+        assert_eq!(backend.stats().artifacts_rejected, artifacts_rejected);
+        let program = backend.lookup_blocking(request(1)).program().unwrap();
+        assert_eq!(program.kind(), ProgramKind::Aot);
+        drop(backend);
+        assert_eq!(damage(&store), 1);
+    }
+}
+
 #[test]
 fn a_damaged_artifact_is_refused_and_compiled_afresh() {
     let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
@@ -100,16 +127,7 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
     backend.prepare_aot(aot(2));
     eventually(&backend, |stats| stats.published == 2);
     drop(backend);
-    let mut damaged = 0;
-    for file in fs::read_dir(store.path()).unwrap() {
-        let path = file.unwrap().path();
-        let mut bytes = fs::read(&path).unwrap();
-        let last = bytes.len() - 1;
-        bytes[last] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        damaged += 1;
-    }
-    assert_eq!(damaged, 2);
+    assert_eq!(damage(&store), 2);
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     for n in [1, 2] {
         let program = backend.lookup_blocking(request(n)).program().unwrap();

@@ -439,7 +439,7 @@ impl ArtifactStore for DirArtifactStore {
             .ok()
             .map(|status| status.len);
         // D4: the next piece, and no more.
-        let removed = self.with_room(|room| {
+        self.with_room(|room| {
             room.look(&self.folder, |name| {
                 if is_temporary(name) {
                     self.remove_leftover(name);
@@ -448,7 +448,7 @@ impl ArtifactStore for DirArtifactStore {
             room.make(&self.folder, key, len, replaced)
         })?;
         self.replace(&name, bytes)?;
-        self.with_room(|room| room.stored(key, len, replaced));
+        let removed = self.with_room(|room| room.stored(key, len, replaced));
         Ok(Stored { len, removed })
     }
 

@@ -330,18 +330,6 @@ impl ArtifactError {
         )
     }
 
-    /// Whether the store failed, as opposed to an artifact or the system's loader.
-    pub fn is_of_the_store(&self) -> bool {
-        matches!(
-            self,
-            Self::Io { .. }
-                | Self::Folder { .. }
-                | Self::StoreFull { .. }
-                | Self::StorePanicked(_)
-                | Self::StoreSilent
-        )
-    }
-
     /// Whether the artifact itself was refused, as opposed to the store or the system failing.
     ///
     /// A refused artifact will be refused again: deleting it and compiling afresh is safe.

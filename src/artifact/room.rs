@@ -80,6 +80,8 @@ pub(super) struct Room {
     number: u64,
     /// Artifacts by the time of their last use.
     candidates: BTreeMap<(SystemTime, ArtifactKey), Candidate>,
+    /// What had to go, and whoever stores has not been told yet: something failed behind it.
+    untold: Vec<ArtifactKey>,
 }
 
 /// A reading of the folder under way.
@@ -107,6 +109,7 @@ impl Room {
             round: None,
             number: 0,
             candidates: BTreeMap::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -133,8 +136,14 @@ impl Room {
         self.candidates.clear();
     }
 
-    /// Notes that this process stored an artifact, in place of one of `replaced` bytes.
-    pub(super) fn stored(&mut self, key: &ArtifactKey, len: u64, replaced: Option<u64>) {
+    /// Notes that this process stored an artifact, in place of one of `replaced` bytes. Returns what had to go,
+    /// also for others since this was last asked, which could not be stored in the end.
+    pub(super) fn stored(
+        &mut self,
+        key: &ArtifactKey,
+        len: u64,
+        replaced: Option<u64>,
+    ) -> Vec<ArtifactKey> {
         if let Some(round) = &mut self.round
             && replaced.is_none()
         {
@@ -146,6 +155,9 @@ impl Room {
             }
             usage.add(len);
         }
+        let mut removed = std::mem::take(&mut self.untold);
+        removed.retain(|removed| removed != key);
+        removed
     }
 
     /// Notes that an artifact is gone.
@@ -241,7 +253,7 @@ impl Room {
         Some(ArtifactError::StoreFull { what, limit })
     }
 
-    /// Makes room for `len` bytes under `key`, in place of `replaced` ones. Returns what had to go.
+    /// Makes room for `len` bytes under `key`, in place of `replaced` ones.
     ///
     /// # Errors
     /// [`ArtifactError::StoreFull`] if it is not enough for that to remove [`REMOVALS`] artifacts;
@@ -252,20 +264,19 @@ impl Room {
         key: &ArtifactKey,
         len: u64,
         replaced: Option<u64>,
-    ) -> Result<Vec<ArtifactKey>, ArtifactError> {
+    ) -> Result<(), ArtifactError> {
         // What would not fit into an empty folder is not worth emptying it.
         if let Some(error) = self.full(StoreUsage::default(), len, None) {
             return Err(error);
         }
         let failed = |error| ArtifactError::io("making room", error);
-        let mut removed = Vec::new();
+        let mut removals = 0;
         for _ in 0..LOOKS {
             let Some(error) = self.full(self.usage(), len, replaced) else {
-                return Ok(removed);
+                return Ok(());
             };
             let oldest = self.candidates.pop_first();
-            let Some(((used, oldest), candidate)) = oldest.filter(|_| removed.len() < REMOVALS)
-            else {
+            let Some(((used, oldest), candidate)) = oldest.filter(|_| removals < REMOVALS) else {
                 return Err(error);
             };
             // Renaming replaces it anyway.
@@ -280,7 +291,8 @@ impl Room {
                 }
                 Ok(_) => match sys::remove(folder, &name) {
                     Ok(()) => {
-                        removed.push(oldest);
+                        removals += 1;
+                        self.untold.push(oldest);
                         self.removed(&oldest, candidate);
                     }
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -291,7 +303,6 @@ impl Room {
                 Err(e) => return Err(failed(e)),
             }
         }
-        self.full(self.usage(), len, replaced)
-            .map_or(Ok(removed), Err)
+        self.full(self.usage(), len, replaced).map_or(Ok(()), Err)
     }
 }

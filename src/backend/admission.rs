@@ -86,6 +86,9 @@ impl Runtime {
                 // Relaxed: the flag alone.
                 pending.within_budget.store(false, Relaxed);
             }
+            if request.road == Road::Aot {
+                self.jobs.want_artifact(id);
+            }
             if let Some(priority) = self.jobs.join(id, explicit, request.waiter) {
                 self.pool.hasten(id, priority);
             }

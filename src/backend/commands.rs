@@ -220,10 +220,12 @@ impl JitBackend {
         persisted.and(resident)
     }
 
-    /// What the artifact store, or an artifact in it, last failed with. May wait for a moment for
-    /// another thread that asks the same.
+    /// What the artifact store, or an artifact in it, last failed with; nothing in a forked child. May wait
+    /// for a moment for another thread that asks the same.
     pub fn last_store_error(&self) -> Option<StoreError> {
-        self.0.core.get()?.shared.persist.as_ref()?.last_error()
+        let core = self.0.core.get()?;
+        core.check_process().ok()?;
+        core.shared.persist.as_ref()?.last_error()
     }
 
     fn count_rejected(&self, sent: Result<()>) {

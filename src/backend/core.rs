@@ -182,6 +182,11 @@ impl Core {
         }
     }
 
+    /// Whether the backend thread runs, in this process.
+    pub(super) fn is_alive(&self) -> bool {
+        self.shared.is_alive() && self.check_process().is_ok()
+    }
+
     /// L2: reports a key that has become hot. A report for which there is no room is counted, and
     /// the key made to report again soon.
     #[cold]

@@ -1,6 +1,6 @@
 //! Compilations under way: one per key and purpose, with everybody who waits for it.
 
-use super::request::{Request, Waiter};
+use super::request::{Request, Road, Waiter};
 use crate::{
     error::{Error, Result},
     event::CompilationKind,
@@ -21,6 +21,8 @@ pub(super) struct Pending {
     pub(super) code: Bytes,
     /// Whether somebody asked for it by name; observed ones are limited in number.
     pub(super) explicit: bool,
+    /// Whether somebody asked for an artifact.
+    pub(super) artifact: bool,
     /// Whether the program may still become resident; a clear of the map in between takes that
     /// away from an artifact's compilation, which goes on.
     pub(super) publish: bool,
@@ -37,7 +39,11 @@ pub(super) struct Pending {
 
 impl Pending {
     fn is_observed(&self) -> bool {
-        !self.explicit && !self.warm
+        !self.explicit && !self.warm && !self.optimizes()
+    }
+
+    fn optimizes(&self) -> bool {
+        self.kind == CompilationKind::Optimize
     }
 
     pub(super) fn answer(self, result: &Result<()>) {
@@ -77,6 +83,7 @@ pub(super) struct Jobs {
     waited_for: usize,
     /// Loads that nobody has missed.
     warm: usize,
+    optimizing: usize,
 }
 
 impl Jobs {
@@ -88,7 +95,7 @@ impl Jobs {
             explicit,
             epoch,
             waiter,
-            road: _,
+            road,
         } = request;
         let waiters = waiter.into_iter().collect();
         let pending = Pending {
@@ -97,6 +104,7 @@ impl Jobs {
             kind,
             code,
             explicit,
+            artifact: road == Road::Aot,
             publish: true,
             epoch,
             within_budget: Arc::default(),
@@ -117,6 +125,7 @@ impl Jobs {
             kind,
             code,
             explicit: false,
+            artifact: false,
             publish: true,
             epoch,
             within_budget: Arc::default(),
@@ -131,18 +140,17 @@ impl Jobs {
     pub(super) fn enter(&mut self, pending: Pending, kind: CompilationKind) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
+        let pending = Pending {
+            id,
+            kind,
+            ..pending
+        };
         self.observed += usize::from(pending.is_observed());
         self.waited_for += usize::from(!pending.waiters.is_empty());
         self.warm += usize::from(pending.warm);
+        self.optimizing += usize::from(pending.optimizes());
         self.by_key.insert((pending.key, purpose(kind)), id);
-        self.by_id.insert(
-            id,
-            Pending {
-                id,
-                kind,
-                ..pending
-            },
-        );
+        self.by_id.insert(id, pending);
         id
     }
 
@@ -185,7 +193,14 @@ impl Jobs {
 
     /// Jobs under way that somebody asked for.
     pub(super) fn requested(&self) -> usize {
-        self.by_id.len() - self.observed - self.warm
+        self.by_id.len() - self.observed - self.optimizing - self.warm
+    }
+
+    /// Somebody wants the artifact of a job under way.
+    pub(super) fn want_artifact(&mut self, id: u64) {
+        if let Some(pending) = self.by_id.get_mut(&id) {
+            pending.artifact = true;
+        }
     }
 
     /// Adds somebody to a job under way; the priority that it has by that, if it had a lower one.
@@ -219,6 +234,7 @@ impl Jobs {
         self.observed -= usize::from(pending.is_observed());
         self.waited_for -= usize::from(!pending.waiters.is_empty());
         self.warm -= usize::from(pending.warm);
+        self.optimizing -= usize::from(pending.optimizes());
         Some(pending)
     }
 
@@ -242,9 +258,14 @@ impl Jobs {
         ids.len()
     }
 
-    /// Observed jobs under way.
+    /// Observed jobs under way, but for optimising ones.
     pub(super) fn observed(&self) -> usize {
         self.observed
+    }
+
+    /// Optimising jobs under way.
+    pub(super) fn optimizing(&self) -> usize {
+        self.optimizing
     }
 
     /// Loads under way that nobody has missed.
@@ -259,7 +280,7 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{request::Road, testing::key};
+    use super::super::testing::key;
     use super::*;
 
     fn request(n: u8, explicit: bool, waiter: Option<Waiter>) -> Request {

@@ -202,10 +202,10 @@ impl JitBackend {
         }))
     }
 
-    /// Whether lookups answer. False also when the backend thread has ended: what is resident is
-    /// still found then, but nothing is added.
+    /// Whether lookups answer. False also when the backend thread has ended, or is another process's
+    /// that this one was forked from: what is resident is still found then, but nothing is added.
     pub fn enabled(&self) -> bool {
-        let dead = |core: &ManuallyDrop<Core>| !core.shared.is_alive();
+        let dead = |core: &ManuallyDrop<Core>| !core.is_alive();
         self.0.mode.load(Relaxed) != OFF && !self.0.core.get().is_some_and(dead)
     }
 
@@ -293,7 +293,7 @@ impl JitBackend {
             stats.negatives = lookups.negatives;
             stats.running_jobs = core.pool.running() as u64;
             stats.workers = core.pool.workers() as u64;
-            stats.alive = u64::from(core.shared.is_alive());
+            stats.alive = u64::from(core.is_alive());
         }
         stats.commands_rejected = self.0.rejected.load(Relaxed);
         stats.paused = u64::from(self.0.paused.load(Relaxed));

@@ -178,8 +178,11 @@ impl Runtime {
     }
 
     fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
-        self.refusals.worked();
         let (key, kind) = (pending.key, program.kind());
+        // Files may be mapped where memory may not be made executable.
+        if kind == ProgramKind::Jit {
+            self.refusals.worked();
+        }
         let improvable = kind == ProgramKind::Jit
             && self.tuning.jit_tiered
             && can_improve(program.tier(), self.best_tier());
@@ -207,7 +210,7 @@ impl Runtime {
             let error = self.count_mismatch(&key, code_hash);
             return pending.answer(&Err(error));
         }
-        let kind = if self.aot {
+        let kind = if self.aot || pending.artifact {
             CompilationKind::Aot
         } else {
             CompilationKind::Jit

@@ -321,11 +321,11 @@ impl Persist {
     }
 
     fn count_heat(&self, counters: &Counters, error: ArtifactError) {
-        if error.is_of_the_store() {
-            add(&counters.store_errors, 1);
-        } else {
-            add(&counters.heat_rejected, 1);
-        }
+        let counter = match error.is_refusal() {
+            true => &counters.heat_rejected,
+            false => &counters.store_errors,
+        };
+        add(counter, 1);
         self.note(error.into());
     }
 
@@ -414,10 +414,9 @@ impl Persist {
     }
 
     pub(super) fn count(&self, counters: &Counters, error: StoreError) {
-        let counter = if error.is_of_the_store() {
-            &counters.store_errors
-        } else {
-            &counters.artifacts_rejected
+        let counter = match error.is_refusal() {
+            true => &counters.artifacts_rejected,
+            false => &counters.store_errors,
         };
         add(counter, 1);
         self.note(error);

@@ -363,7 +363,7 @@ impl Runtime {
         let room = self
             .tuning
             .jit_max_pending_jobs
-            .saturating_sub(self.jobs.observed());
+            .saturating_sub(self.jobs.optimizing());
         for key in ready.into_iter().take(room) {
             if let Some(code) = self.ledger.take_candidate(&key) {
                 self.dispatch(optimization(key, code), CompilationKind::Optimize);

@@ -11,6 +11,8 @@ use crate::{
     compiler::{CompileError, Tier},
     config::RuntimeTuning,
     error::Error,
+    event::CompilationKind,
+    program::ProgramKind,
     resident::Lookup,
 };
 use alloy_primitives::Bytes;
@@ -113,6 +115,8 @@ fn where_machine_code_is_forbidden_less_and_less_is_compiled() {
     let mut bench = Bench::new(
         tuning,
         With(move |job: &Job| match refused.load(Relaxed) {
+            // As if it were from a file, which may be mapped all the same.
+            true if job.key == contract(17).0 => Ok(page(job)?.said_to_be(ProgramKind::Aot)),
             true => Err(answer.clone()),
             false => page(job),
         }),
@@ -140,6 +144,12 @@ fn where_machine_code_is_forbidden_less_and_less_is_compiled() {
     compiled.dedup();
     assert_eq!(compiled, [0, 10, 30, 70, 150, 310, 630]);
     assert!(bench.stats().refused_by_system > 7000);
+    let loaded = bench.ask(&contract(17));
+    bench.settle();
+    assert_eq!(loaded.wait(), Ok(()));
+    let before = bench.stats().dispatched;
+    bench.observe(&contract(8));
+    assert_eq!(bench.stats().dispatched, before);
     // By name it is tried, and once that works others have their turn at once.
     let answer = bench.ask(&contract(16));
     bench.settle();
@@ -324,6 +334,38 @@ fn a_flood_of_lukewarm_contracts_does_not_keep_hot_ones_out() {
     }
     assert_eq!(order, [23, 19, 18].map(|n| contract(n).0));
     assert_eq!(bench.stats().pending_jobs, 0);
+}
+
+/// As many as may be optimised at once wait for a worker; what became hot is let in, and goes first.
+#[test]
+fn what_is_optimised_does_not_keep_new_contracts_out() {
+    let (gate, compiler) = Gate::new();
+    let mut bench = Bench::new(tuning(), compiler);
+    let hot: Vec<_> = (0..4).map(contract).collect();
+    hot.iter().for_each(|contract| bench.observe(contract));
+    for _ in 0..4 {
+        gate.entered.recv().unwrap();
+        gate.release.send(()).unwrap();
+        bench.settle();
+    }
+    for _ in 0..6 {
+        for contract in &hot {
+            bench.get(contract);
+        }
+        bench.pass(1);
+    }
+    assert_eq!(bench.runtime.jobs.optimizing(), 4);
+    assert_eq!(gate.entered.recv().unwrap().kind, CompilationKind::Optimize);
+    bench.observe(&contract(9));
+    assert_eq!(bench.stats().refused_queue_full, 0);
+    gate.release.send(()).unwrap();
+    bench.settle();
+    assert_eq!(gate.entered.recv().unwrap().key, contract(9).0);
+    for _ in 0..4 {
+        gate.release.send(()).unwrap();
+        bench.settle();
+    }
+    assert_eq!(bench.stats().optimized, 4);
 }
 
 #[test]

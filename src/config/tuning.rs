@@ -20,7 +20,7 @@ use std::{thread, time::Duration};
 /// | `hotness_slots` | 32,768 | keys | size of the miss counter, 8 bytes a slot |
 /// | `hotness_age_interval` | 5 min | time | miss counts are halved so often |
 /// | `jit_max_bytecode_len` | 64 KiB | bytes | longer bytecode is not compiled |
-/// | `jit_max_pending_jobs` | 2048 | jobs | observed compilations waiting; more are refused |
+/// | `jit_max_pending_jobs` | 2048 | jobs | observed compilations under way, first and optimising ones each; more are refused |
 /// | `max_requested_jobs` | 32,768 | jobs | requested compilations under way; more are refused |
 /// | `jit_worker_count` | cores / 4, 1 to 4 | threads | compile threads |
 /// | `jit_opt_level` | `Default` | | optimisation of JIT programs (in the end) |
@@ -73,7 +73,7 @@ pub struct RuntimeTuning {
     pub hotness_age_interval: Duration,
     /// Bytecode longer than this is not compiled.
     pub jit_max_bytecode_len: usize,
-    /// Observed compilations, first and optimising ones, that may wait for a worker.
+    /// Observed compilations that may be under way: so many first ones, and so many optimising ones.
     pub jit_max_pending_jobs: usize,
     /// Compilations under way that callers asked for by name; beyond, a request is refused
     /// ([`Error::QueueFull`](crate::Error::QueueFull)).

@@ -64,7 +64,8 @@ pub(crate) enum Priority {
     Explicit,
     /// It became hot.
     Observed,
-    /// It works already and stays hot.
+    /// It works already and stays hot. Before one of [`TURN`] that became hot, so that a flood of those
+    /// does not keep it waiting for ever.
     Optimize,
     /// Nobody has missed it.
     Warm,
@@ -72,6 +73,9 @@ pub(crate) enum Priority {
 
 /// How many there are.
 const PRIORITIES: usize = Priority::Warm as usize + 1;
+
+/// Of so many jobs that nobody asked for, one is of [`Priority::Optimize`] if any waits and may run.
+const TURN: u32 = 16;
 
 /// How many of the waiting jobs [`Pool::lightest`] looks at.
 const LOOKED_AT: usize = 16;
@@ -168,6 +172,8 @@ struct State<J> {
     /// Every thread not yet joined.
     workers: Vec<Worker>,
     next_worker: u64,
+    /// Jobs taken that nobody had asked for.
+    taken: u32,
     stopping: bool,
 }
 
@@ -189,7 +195,12 @@ impl<J> State<J> {
         if let Some(queued) = explicit.pop_front() {
             return Next::Job(queued);
         }
-        for queue in &mut *others {
+        let mut order = [Priority::Observed, Priority::Optimize, Priority::Warm];
+        if self.taken.wrapping_add(1).is_multiple_of(TURN) {
+            order.swap(0, 1);
+        }
+        for priority in order {
+            let queue = &mut others[priority as usize - 1];
             let mut best = None;
             for (i, queued) in queue.iter().enumerate() {
                 // The first of equals: they are in the order of their coming.
@@ -200,6 +211,7 @@ impl<J> State<J> {
                 }
             }
             if let Some(queued) = best.and_then(|(i, _)| queue.remove(i)) {
+                self.taken = self.taken.wrapping_add(1);
                 return Next::Job(queued);
             }
         }
@@ -240,6 +252,7 @@ impl<W: Work> Pool<W> {
                 queues: Default::default(),
                 workers: Vec::new(),
                 next_worker: 0,
+                taken: 0,
                 stopping: false,
             }),
             changed: Condvar::new(),
@@ -251,7 +264,9 @@ impl<W: Work> Pool<W> {
             workers: AtomicUsize::new(0),
         });
         for _ in 0..count {
-            if let Err(error) = pool.spawn(&mut pool.lock()) {
+            // The lock is given back before it is stopped.
+            let spawned = pool.spawn(&mut pool.lock());
+            if let Err(error) = spawned {
                 pool.stop(Instant::now() + Duration::from_secs(5));
                 return Err(error);
             }

@@ -188,6 +188,25 @@ fn the_most_urgent_goes_first_and_what_must_wait_does_not_hold_up_others() {
     pool.stop(soon());
 }
 
+/// However many became hot, what works already has its turn.
+#[test]
+fn one_of_sixteen_is_optimised() {
+    let (pool, rx, _) = pool(1);
+    let release = stick(&pool, 0);
+    for id in 1..40 {
+        pool.push(id, Priority::Observed, Job::Say(10));
+    }
+    for id in 40..43 {
+        pool.push(id, Priority::Optimize, Job::Say(20));
+    }
+    drop(release);
+    let order: Vec<u32> = (0..43).map(|_| rx.recv().unwrap().unwrap()).collect();
+    let turns = (1..).zip(&order[1..]).filter(|(_, said)| **said == 20);
+    let turns: Vec<u32> = turns.map(|(turn, _)| turn).collect();
+    assert_eq!(turns, [TURN, 2 * TURN, 42]);
+    pool.stop(soon());
+}
+
 #[test]
 fn in_turns_each_waiting_job_is_weighed() {
     let (pool, rx, _) = pool(1);
