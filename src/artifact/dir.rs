@@ -96,6 +96,11 @@ impl Default for DirOptions {
 /// [`TrustedStore::authenticated`](super::TrustedStore::authenticated) none of this has to be relied
 /// on: an artifact that was written without the key is refused. (Putting back an older one that has
 /// the same name changes nothing: the name says all that decides what the code does.)
+///
+/// # A bound on file sizes
+///
+/// Where the process has one (`RLIMIT_FSIZE`), it should ignore `SIGXFSZ`, which ends it by default when an
+/// artifact goes over: then that is [`IoProblem::FileTooLarge`](super::IoProblem::FileTooLarge).
 #[derive(Debug)]
 pub struct DirArtifactStore {
     /// What every operation is relative to (D2).

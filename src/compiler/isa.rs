@@ -56,6 +56,10 @@ fn has_feature(_name: &str) -> bool {
 pub(crate) fn isa(tier: Tier, check: bool, pinned: bool) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported =
         |what: &dyn std::fmt::Display| CompileError::UnsupportedTarget(what.to_string());
+    if cfg!(target_endian = "big") {
+        // Words of the frame are limbs, the lowest first, and of the memory bytes, the highest first.
+        return Err(unsupported(&"a big-endian machine"));
+    }
     let mut builder = cranelift_native::builder_with_options(false).map_err(|e| unsupported(&e))?;
     for name in SCALAR_EXTENSIONS.iter().filter(|name| has_feature(name)) {
         builder

@@ -186,18 +186,12 @@ pub(super) fn generate(
         if this.is_emitted(index) {
             this.block(index);
         }
-        if this.is_too_long() {
-            let (count, max) = (this.e.func.dfg.num_insts(), part.max_instructions());
-            return Err(CompileError::TooComplex {
-                what: "instructions of the code generator",
-                count,
-                max,
-            });
-        }
+        this.check_len()?;
     }
     this.emit_enters();
     this.emit_dispatch();
     this.emit_exits();
+    this.check_len()?;
     this.epilogue();
     let entered = this.entered();
     Ok(Generated {
@@ -324,6 +318,17 @@ impl Generator<'_> {
 
     fn is_too_long(&self) -> bool {
         self.e.func.dfg.num_insts() > self.part.max_instructions()
+    }
+
+    fn check_len(&self) -> Result<(), CompileError> {
+        if !self.is_too_long() {
+            return Ok(());
+        }
+        Err(CompileError::TooComplex {
+            what: "instructions of the code generator",
+            count: self.e.func.dfg.num_insts(),
+            max: self.part.max_instructions(),
+        })
     }
 
     /// Whether a block is emitted, or is only fallen into from where control does not get.

@@ -128,7 +128,7 @@ impl Writer<'_> {
 
     /// One of the others.
     pub(super) fn idiom(&mut self, nesting: usize) {
-        match self.rng.below(14) {
+        match self.rng.below(16) {
             0..=1 => self.checked_arithmetic(),
             2..=3 => self.packed_storage(),
             4 => self.mapping(),
@@ -139,6 +139,7 @@ impl Writer<'_> {
             10 => self.jump_table(),
             11 => self.require(),
             12 => self.proxy(),
+            13..=14 => self.crowd(),
             _ => self.clean(),
         }
     }

@@ -6,6 +6,7 @@
 //! Every choice is drawn from an [`Rng`]: a seed's, or a fuzzer's bytes.
 
 mod control;
+mod crowd;
 mod effects;
 mod idioms;
 
