@@ -7,17 +7,21 @@
 
 use revmc_jit::primitives::{Bytes, SpecId, keccak256};
 use revmc_jit::{
-    CompilationEvent, Error, JitBackend, LookupRequest, Result, RuntimeCacheKey, RuntimeConfig,
+    Blame, CompilationEvent, JitBackend, LookupRequest, Result, RuntimeCacheKey, RuntimeConfig,
 };
 use std::sync::Arc;
 
 /// What deserves whose attention.
 fn level(event: &CompilationEvent) -> &'static str {
     match &event.outcome {
-        // A bug: please report it.
-        Err(Error::Panicked(_)) => "ERROR",
-        // A compile bomb, or a contract that cannot be compiled; it is interpreted.
-        Err(_) => "WARN",
+        Err(error) => match error.blame() {
+            // A bug: please report it.
+            Blame::Compiler | Blame::Miscompiled => "ERROR",
+            // A clear came first.
+            Blame::Overtaken => "DEBUG",
+            // A compile bomb, a contract that cannot be compiled, no memory: it is interpreted.
+            _ => "WARN",
+        },
         // The store needs a look.
         Ok(_) if event.store_error.is_some() => "WARN",
         Ok(_) => "INFO",

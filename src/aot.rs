@@ -36,7 +36,8 @@ pub const REGALLOC_VERSION: &str = "0.15.2";
 pub struct BuildOptions {
     /// Optimisation setting.
     pub tier: Tier,
-    /// Whether checks of the compiler's own assumptions are compiled in.
+    /// Whether Cranelift checked its own work; as
+    /// [`RuntimeConfig::debug_assertions`](crate::RuntimeConfig::debug_assertions).
     pub debug_assertions: bool,
 }
 

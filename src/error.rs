@@ -41,7 +41,7 @@ pub enum Error {
     /// The compiler panicked; the worker that ran it goes on. Holds the panic's message.
     Panicked(String),
     /// The program is not the interpreter's equal: its [`trial`] has found a difference, of which this
-    /// is the smallest that was found. The key is not tried again at this tier in this process.
+    /// is the smallest that was found. The key is not tried again in this process, at any tier.
     Miscompiled(Box<trial::Difference>),
     /// The compilation finished but cost more processor time than its bytecode's length allows.
     CompileTime {
@@ -229,7 +229,7 @@ impl std::error::Error for Error {
             Self::Config(error) => Some(error),
             Self::Compile(error) => Some(error),
             Self::Code(error) => Some(error),
-            Self::Artifact(error) => Some(&**error),
+            Self::Artifact(error) => Some(error),
             _ => None,
         }
     }
@@ -285,6 +285,12 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 impl From<ArtifactError> for StoreError {
     fn from(error: ArtifactError) -> Self {
         Self(Arc::new(error))
@@ -308,6 +314,8 @@ pub enum Ineligible {
         max: usize,
     },
 }
+
+impl std::error::Error for Ineligible {}
 
 impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -338,7 +346,7 @@ pub enum ConfigError {
     Below {
         /// The field that is too small.
         field: &'static str,
-        /// The field it is measured against.
+        /// What it is measured against: another field, or a value.
         least: &'static str,
     },
     /// The field has to be a power of two.

@@ -97,6 +97,9 @@ stats! {
         counter succeeded,
         /// Jobs that did not, for any reason.
         counter failed,
+        /// Frames that were interpreted although a program was found: it is for other prices of
+        /// instructions, say, because the [`chain`](crate::RuntimeConfig::chain) is not the client's.
+        counter frames_refused,
         /// Programs put into the map.
         counter published,
         /// Of these, optimised successors of a fast-tier program.
@@ -195,7 +198,7 @@ stats! {
         gauge map_lent,
     }
     computed {
-        /// Lookups that found a program.
+        /// Lookups that found a program. (Its frame may be [refused](Self::frames_refused) yet.)
         counter hits,
         /// Lookups that found nothing.
         counter misses,

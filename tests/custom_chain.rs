@@ -77,6 +77,11 @@ fn a_backend_for_another_chain_leaves_everything_to_the_interpreter() {
     let backend = backend(Chain::mainnet());
     let case = Case::asm("32 0 KECCAK256 hex:0c 0 MSTORE 32 0 RETURN").gas(60_000);
     let _ = compare(&case, Fork::Granite, &backend).unwrap();
+    let stats = backend.stats();
+    assert!(
+        stats.hits > 0 && stats.frames_refused == stats.hits,
+        "{stats}"
+    );
     let spec_id: SpecId = Fork::Granite.into();
     assert_ne!(
         chain::rules().unwrap().rules(spec_id),

@@ -1,6 +1,6 @@
 //! Lookups go on with the backend thread suspended, the channel full, and every worker stuck.
 //! Alone in its process, as it installs a signal handler. What the lookups cost then is shown by
-//! `examples/stress.rs`; this shows that they return.
+//! `examples/stress/main.rs`; this shows that they return.
 #![cfg(target_os = "linux")]
 
 mod runtime_support;

@@ -29,8 +29,8 @@ pub struct AotRequest {
 /// How a frame is to be run.
 #[derive(Clone, Debug)]
 pub enum LookupDecision {
-    /// Natively, by this program. Keep it for the life of the frame: a frame that was suspended
-    /// natively cannot be continued by the interpreter.
+    /// Natively, by this program. It may be looked up again each time the frame goes on; only programs of
+    /// the front end for revm 10 are kept for the life of a frame.
     Compiled(Arc<CompiledProgram>),
     /// By the interpreter.
     Interpret(InterpretReason),
@@ -93,7 +93,7 @@ impl fmt::Display for InterpretReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The engine cannot take this bytecode.
+    /// The compiler cannot take this bytecode.
     Ineligible,
     /// Compilation failed; the key is resting.
     Failed,

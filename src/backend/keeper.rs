@@ -85,6 +85,8 @@ pub(super) fn tell(shared: &Shared, callback: &OnCompilation, event: &Compilatio
 
 enum Task {
     Keep(Box<Keep>),
+    /// An artifact that nobody is to load.
+    Delete(RuntimeCacheKey),
     /// Artifacts that are in use.
     Renew(Vec<RuntimeCacheKey>),
     /// What was hot in the last run is wanted.
@@ -201,6 +203,11 @@ impl Keeper {
         }
     }
 
+    /// Has an artifact deleted.
+    pub(super) fn delete(&self, key: RuntimeCacheKey) {
+        self.ask(Task::Delete(key));
+    }
+
     /// Has the list of what was hot read, and told by a [`Command::Heat`].
     pub(super) fn load_heat(&self) {
         self.ask(Task::LoadHeat);
@@ -295,6 +302,7 @@ impl Keeper {
                 let outcome = persist.store(keep.key, keep.epoch, &keep.artifact, counters);
                 keep.tell(&self.shared, &self.tx, outcome);
             }
+            Task::Delete(key) => persist.delete(key, counters),
             Task::Renew(keys) => persist.renew(&keys, counters),
             Task::LoadHeat => {
                 let list = persist.load_heat(counters);

@@ -14,10 +14,14 @@ use crate::{
     key::RuntimeCacheKey,
     program::CompiledProgram,
     resident::Lookup,
+    stats::add,
 };
 use alloy_primitives::{B256, Bytes};
 use revm_interpreter::primitives::hardfork::SpecId;
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    mem::ManuallyDrop,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 impl JitBackend {
     /// How to run a frame of this contract. Never blocks, except in
@@ -188,12 +192,10 @@ impl JitBackend {
     ///
     /// `Interpret` if the contract is ineligible, if compilation fails or has failed lately, or,
     /// as [`InterpretReason::NotReady`], if nobody is there to compile: the backend is paused (also
-    /// if it is while this waits), or this is one of its own threads.
+    /// if it is while this waits) or has ended, this is a forked child or one of the backend's own threads.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match self.0.core.get() {
-            Some(core) if self.enabled() => {
-                self.lookup_or_compile(core, &request.key, &request.code)
-            }
+            Some(core) if self.is_on() => self.lookup_or_compile(core, &request.key, &request.code),
             _ => LookupDecision::Interpret(InterpretReason::Disabled),
         }
     }
@@ -221,7 +223,8 @@ impl JitBackend {
     /// The same for a caller who would have to make the [`Bytes`].
     #[inline]
     pub(crate) fn record_interpreted_of(&self, key: &RuntimeCacheKey, code: &impl Code, gas: u64) {
-        let Some(core) = self.0.core.get().filter(|_| self.enabled()) else {
+        let running = |core: &&ManuallyDrop<Core>| self.is_on() && core.shared.is_alive();
+        let Some(core) = self.0.core.get().filter(running) else {
             return;
         };
         let weight = core.shared.sketch.weight_of_gas(gas);
@@ -232,6 +235,15 @@ impl JitBackend {
             && core.shared.sketch.record(key, weight, core.shared.hot)
         {
             core.report(key, code);
+        }
+    }
+
+    /// Counts a frame that its program has refused.
+    #[cfg(feature = "revm")]
+    #[cold]
+    pub(crate) fn count_refused_frame(&self) {
+        if let Some(core) = self.0.core.get() {
+            add(&core.shared.counters.frames_refused, 1);
         }
     }
 

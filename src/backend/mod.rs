@@ -142,7 +142,8 @@ struct Handle {
 }
 
 impl JitBackend {
-    /// A backend that does nothing: no thread, no memory but its configuration (the default one),
+    /// A backend that does nothing: no thread, no memory but its configuration, which is the default one
+    /// (a client whose chain or store is another starts with [`new`](Self::new) and `enabled: false`),
     /// and every lookup is `Interpret(Disabled)`. [`set_enabled(true)`](Self::set_enabled), or a
     /// command to compile, starts it.
     ///
@@ -206,7 +207,13 @@ impl JitBackend {
     /// that this one was forked from: what is resident is still found then, but nothing is added.
     pub fn enabled(&self) -> bool {
         let dead = |core: &ManuallyDrop<Core>| !core.is_alive();
-        self.0.mode.load(Relaxed) != OFF && !self.0.core.get().is_some_and(dead)
+        self.is_on() && !self.0.core.get().is_some_and(dead)
+    }
+
+    /// Whether lookups are switched on.
+    fn is_on(&self) -> bool {
+        // Relaxed: a switch at this moment may or may not count.
+        self.0.mode.load(Relaxed) != OFF
     }
 
     /// Switches lookups on, or off. The first time on it starts the threads, and blocks as

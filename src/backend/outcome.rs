@@ -285,9 +285,13 @@ impl Runtime {
     }
 
     /// Leaves a contract that was miscompiled to the interpreter, with all that there is of it: the tiers have
-    /// passes in common, and another program may never have been tried with the input that has shown it.
+    /// passes in common, and another program may never have been tried with the input that has shown it. Its
+    /// artifact goes as well: another process would load it.
     fn distrust(&mut self, key: RuntimeCacheKey) {
         self.index.remove(&key);
+        if let Some(keeper) = &self.keeper {
+            keeper.delete(key);
+        }
         self.ledger.remove(&key);
         for forgotten in self.failures.fail_for_good(key) {
             self.vacate_unless_resident(&forgotten);

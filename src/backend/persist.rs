@@ -355,16 +355,22 @@ impl Persist {
             Ok(Some(program)) => Ok(program.into()),
             Ok(None) => Err(Error::ArtifactGone(key)),
             Err(error) => {
-                if error.is_damage()
-                    && let Some(build) = self.build(key.spec_id)
-                    && let Err(error) = self.store.delete(&ArtifactKey::new(key.code_hash, build))
-                {
-                    self.count(counters, error.into());
+                if error.is_damage() {
+                    self.delete(key, counters);
                 }
                 let error = StoreError::from(error);
                 self.count(counters, error.clone());
                 Err(Error::Artifact(error))
             }
+        }
+    }
+
+    /// Deletes an artifact from the store. Blocks on storage.
+    pub(super) fn delete(&self, key: RuntimeCacheKey, counters: &Counters) {
+        if let Some(build) = self.build(key.spec_id)
+            && let Err(error) = self.store.delete(&ArtifactKey::new(key.code_hash, build))
+        {
+            self.count(counters, error.into());
         }
     }
 

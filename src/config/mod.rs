@@ -17,7 +17,7 @@
 //! | `perf_map` | `false` | name programs for `perf report` |
 //! | `perf_map_dir` | none: `/tmp` | folder of that map |
 //! | `dump_dir` | none | folder for what the compiler has made of each contract (debugging) |
-//! | `debug_assertions` | `false` | compile checks of the compiler's own assumptions in |
+//! | `debug_assertions` | `false` | check the compiler's own work while it compiles; a front end of its own may compile checks in |
 //! | `aot` | `false` | observed misses become artifacts in the store, not JIT programs |
 //! | `blocking` | `false` | a miss compiles before `lookup` returns (tests, fuzzing) |
 //! | `symmetric_fences` | `false` | keep the lookup inside Rust's formal memory model; a few ns |
@@ -93,7 +93,9 @@ pub struct RuntimeConfig {
     /// already is replaced; a symbolic link is not followed. A file system that hangs holds up the worker.
     /// What is loaded from an artifact is not compiled, and not dumped.
     pub dump_dir: Option<PathBuf>,
-    /// Whether compiled code checks the compiler's own assumptions as it runs.
+    /// Whether Cranelift verifies what it is given and proves its register allocation, while it compiles. A
+    /// [front end](Self::front_end) of its own may compile checks in, too. Artifacts of either setting have
+    /// names of their own.
     pub debug_assertions: bool,
     /// Whether observed misses become artifacts rather than JIT programs. Needs a store.
     pub aot: bool,

@@ -269,6 +269,9 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
             let ran = price(priced, &program, gas_table)
                 .and_then(|()| program.run_looked_up(interpreter, table, gas_table, context));
             // E4: the frame is untouched if it was refused.
+            if ran.is_err() {
+                backend.count_refused_frame();
+            }
             if let Ok(ran) = ran {
                 drop(program);
                 let action = ran.action(interpreter, table, gas_table, context);
@@ -498,6 +501,9 @@ where
                 inspector,
             );
             // E4
+            if action.is_err() {
+                backend.count_refused_frame();
+            }
             if let Ok(action) = action {
                 drop(program);
                 let mut next = frame.process_next_action(context, action);
