@@ -74,6 +74,9 @@
 //! callback to a log.
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
 
+#[cfg(not(unix))]
+compile_error!("revmc-jit is for Unix systems; depend on it for cfg(unix) only");
+
 #[cfg(not(loom))]
 mod adapter;
 #[cfg(not(loom))]

@@ -1,5 +1,7 @@
 //! Running a frame: machine code as far as it goes, the interpreter where it does not.
 
+#[cfg(feature = "revm")]
+use super::switch::Leaving;
 use super::{
     error::FrameError,
     shims::{Context, Eth, load_all, store},
@@ -143,6 +145,24 @@ impl CompiledProgram {
     ) -> Result<Ran, FrameError> {
         debug_assert_eq!(self.compare_code(interpreter), Ok(()));
         self.run(interpreter, table, gas_table, host, &mut Never)
+    }
+
+    /// [`run_frame`](Self::run_frame), leaving machine code behind each boundary instruction for which
+    /// `leaves` says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_frame`](Self::run_frame).
+    #[cfg(feature = "revm")]
+    pub(crate) fn run_frame_leaving<EXT, H: Host + ?Sized>(
+        &self,
+        interpreter: &mut Interpreter<Eth<EXT>>,
+        table: &InstructionTable<Eth<EXT>, H>,
+        gas_table: &GasTable,
+        host: &mut H,
+        leaves: impl FnMut() -> bool,
+    ) -> Result<InterpreterAction, FrameError> {
+        self.run_compared(interpreter, table, gas_table, host, &mut Leaving(leaves))
     }
 
     /// [`run_frame`](Self::run_frame), changing sides wherever `switch` says so: at each program

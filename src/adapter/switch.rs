@@ -3,7 +3,7 @@
 /// Decides, where both sides could go on, which one does. Machine code is the same whatever the
 /// answers are, so that tests can show that neither side can tell.
 pub(super) trait Switch {
-    /// Whether anything but `false` is ever the answer.
+    /// Whether machine code comes back before the frame's next call.
     const SWITCHES: bool;
 
     /// Whether the interpreter goes on here rather than machine code.
@@ -19,6 +19,19 @@ impl Switch for Never {
     #[inline(always)]
     fn switch(&mut self) -> bool {
         false
+    }
+}
+
+/// The interpreter, for good, where a function says so.
+#[cfg(feature = "revm")]
+pub(super) struct Leaving<F>(pub(super) F);
+
+#[cfg(feature = "revm")]
+impl<F: FnMut() -> bool> Switch for Leaving<F> {
+    const SWITCHES: bool = false;
+
+    fn switch(&mut self) -> bool {
+        (self.0)()
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     key::RuntimeCacheKey,
     program::CompiledProgram,
     resident::Lookup,
-    stats::add,
 };
 use alloy_primitives::{B256, Bytes};
 use revm_interpreter::primitives::hardfork::SpecId;
@@ -243,7 +242,7 @@ impl JitBackend {
     #[cold]
     pub(crate) fn count_refused_frame(&self) {
         if let Some(core) = self.0.core.get() {
-            add(&core.shared.counters.frames_refused, 1);
+            crate::stats::add(&core.shared.counters.frames_refused, 1);
         }
     }
 

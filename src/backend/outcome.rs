@@ -179,8 +179,8 @@ impl Runtime {
 
     fn publish(&mut self, pending: &Pending, program: CompiledProgram) {
         let (key, kind) = (pending.key, program.kind());
-        // Files may be mapped where memory may not be made executable.
-        if kind == ProgramKind::Jit {
+        // A load maps a file, which may be where memory may not be made executable.
+        if pending.kind != CompilationKind::Load {
             self.refusals.worked();
         }
         let improvable = kind == ProgramKind::Jit

@@ -5,7 +5,7 @@
 //! machine code leaves to the client's instruction table. [`Observed`] stands between the two and tells
 //! the inspector after each instruction what revm's own loop would (`revm_inspector::inspect_instructions`),
 //! in the same state of interpreter and journal. As an inspector has the whole interpreter in its hands at a
-//! log, the interpreter goes on behind it, and machine code at the next place where a frame can enter it.
+//! log, what machine code believes of that is compared: where it is another, the interpreter goes on.
 //!
 //! # Invariants
 //!
@@ -31,6 +31,7 @@ use revm::{
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, LoopControl},
     },
+    primitives::hardfork::SpecId,
 };
 use std::{any::TypeId, cell::Cell, marker::PhantomData, mem::transmute};
 
@@ -164,8 +165,8 @@ pub(super) struct Observed<'a, CTX, I> {
     context: &'a mut CTX,
     inspector: &'a mut I,
     table: &'a InstructionTable<EthInterpreter, CTX>,
-    /// Whether the inspector has been shown the frame, and nobody has asked since.
-    shown: &'a Cell<bool>,
+    /// Whether the inspector has changed what machine code believes, and nobody has asked since.
+    changed: &'a Cell<bool>,
     /// Entries of the journal before the last instruction.
     entries: usize,
 }
@@ -192,17 +193,17 @@ where
     CTX: ContextTr<Journal: JournalExt> + Host,
     I: Inspector<CTX, EthInterpreter>,
 {
-    let shown = Cell::new(false);
+    let changed = Cell::new(false);
     let mut host = Observed {
         context,
         inspector,
         table,
-        shown: &shown,
+        changed: &changed,
         entries: 0,
     };
     let table = Observed::TABLE;
-    let switch = || shown.take();
-    let action = program.run_frame_switching(interpreter, table, gas_table, &mut host, switch)?;
+    let leaves = || changed.take();
+    let action = program.run_frame_leaving(interpreter, table, gas_table, &mut host, leaves)?;
     if action.instruction_result() == Some(InstructionResult::SelfDestruct) {
         let entries = host.context.journal().journal().get(host.entries..);
         if let Some(
@@ -252,6 +253,18 @@ where
     show(interpreter, host, logs, result)
 }
 
+/// What machine code goes on with behind an instruction and does not look at again: the words on the stack,
+/// who calls whom with what value, and the fork.
+fn believed(interpreter: &Interpreter<EthInterpreter>) -> (Vec<U256>, [Address; 2], U256, SpecId) {
+    let input = &interpreter.input;
+    (
+        interpreter.stack.data().clone(),
+        [input.target_address, input.caller_address],
+        input.call_value,
+        interpreter.runtime_flag.spec_id,
+    )
+}
+
 /// Shows the inspector the logs from the one with the number `since` on.
 #[cold]
 fn show<CTX, I>(
@@ -269,10 +282,13 @@ where
     {
         interpreter.halt(error);
     }
-    host.shown.set(true);
+    let before = believed(interpreter);
     let logs = host.context.journal().logs()[since..].to_vec();
     for log in logs {
         host.inspector.log_full(interpreter, host.context, log);
+    }
+    if before != believed(interpreter) {
+        host.changed.set(true);
     }
     // Also if the inspector has ended the frame: the action stands, this only ends the run.
     match interpreter.bytecode.is_end() {

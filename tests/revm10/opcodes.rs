@@ -216,6 +216,12 @@ fn stack_overflow_at_the_last_word() {
             "DUP1 DUP1",
             "CALLER GAS",
             "MSIZE PC POP POP",
+            // The target of a jump is pushed, too, although the jump takes it at once.
+            "@d JUMP d:",
+            "1 @d JUMPI d:",
+            "GAS @d JUMP d:",
+            "GAS POP 1 @d JUMP d:",
+            "DUP1 GAS @d JUMPI d:",
         ] {
             check("by a loop", &Case::asm(&format!("{text} {tail}")));
         }

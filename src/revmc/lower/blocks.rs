@@ -71,6 +71,8 @@ impl Role {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
     pub(super) role: Role,
+    /// Whether its instruction is a PUSH.
+    pub(super) is_push: bool,
     /// Where edges lead.
     pub(super) entry: ir::Block,
     /// Where its branch stands, once it has one: an instruction may have split the block, and a

@@ -14,6 +14,9 @@ use crate::revmc::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;
 
+/// Words that fit on the stack.
+const STACK_LIMIT: i64 = 1024;
+
 /// Traps of compiled code mark places that invariants make unreachable.
 const UNREACHABLE: u8 = 1;
 
@@ -36,8 +39,13 @@ impl Lowering {
         if name == "return" {
             self.return_block = Some(entry);
         }
+        let mut parts = name.split('.');
+        let is_push = parts
+            .nth(2)
+            .is_some_and(|opcode| opcode.starts_with("PUSH"));
         let block = Block {
             role,
+            is_push,
             entry,
             end: None,
             placed: false,
@@ -55,6 +63,15 @@ impl Lowering {
     }
 
     pub(super) fn place(&mut self, block: BasicBlock) {
+        self.begin(block);
+        let Block { role, is_push, .. } = *self.block(block);
+        if role != Role::Continued {
+            let depth = self.stack.as_ref().map(StackCache::depth);
+            self.push_at = depth.filter(|_| is_push);
+        }
+    }
+
+    fn begin(&mut self, block: BasicBlock) {
         let previous = self.current.replace(block);
         let Block {
             role,
@@ -162,7 +179,28 @@ impl Lowering {
         }
     }
 
+    /// Leaves the function if a PUSH that has pushed nothing has no room for its word: the target of a jump
+    /// that is known. The front end skips it, with the check of the section that may begin with it.
+    fn require_room(&mut self) {
+        let Some(stack) = &mut self.stack else {
+            return;
+        };
+        let depth = stack.depth();
+        if self.push_at != Some(depth) {
+            return;
+        }
+        let Some(bounds) = stack.above(depth, STACK_LIMIT - 1) else {
+            return;
+        };
+        let is_full = stack.is_outside(&mut self.e, bounds);
+        let is_full = self.e.value(is_full);
+        self.exit_if(is_full, InstructionResult::StackOverflow);
+    }
+
     pub(super) fn branch_to(&mut self, to: BasicBlock) {
+        if !self.e.is_dead() && self.block(to).role != Role::Exit {
+            self.require_room();
+        }
         let entry = self.edge_to(to);
         if self.e.is_dead() {
             return;

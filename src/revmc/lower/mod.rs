@@ -71,6 +71,8 @@ pub(super) struct Lowering {
     values: Values,
     blocks: Vec<Block>,
     current: Option<blocks::BasicBlock>,
+    /// The stack's depth where the current block began, if that is a PUSH.
+    push_at: Option<i32>,
     trampolines: Trampolines,
     return_block: Option<ir::Block>,
     frame: Frame,
@@ -157,6 +159,7 @@ impl Lowering {
             values: Values::default(),
             blocks: Vec::new(),
             current: None,
+            push_at: None,
             trampolines: Trampolines::new(),
             return_block: None,
             frame,
@@ -180,6 +183,7 @@ impl Lowering {
         };
         this.blocks.push(Block {
             role: blocks::Role::Prologue,
+            is_push: false,
             entry,
             end: None,
             placed: true,
