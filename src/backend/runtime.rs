@@ -26,7 +26,7 @@ use super::{
     keeper::Keeper,
     ledger::Ledger,
     persist::Index,
-    request::{Command, Request, Road},
+    request::{Command, Observation},
     shared::{Shared, Writer},
 };
 use crate::{
@@ -39,7 +39,6 @@ use crate::{
     stats::{add, set},
     worker::{Overdue, Pool, panic_message},
 };
-use alloy_primitives::Bytes;
 use std::{
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -366,7 +365,8 @@ impl Runtime {
             .saturating_sub(self.jobs.optimizing());
         for key in ready.into_iter().take(room) {
             if let Some(code) = self.ledger.take_candidate(&key) {
-                self.dispatch(optimization(key, code), CompilationKind::Optimize);
+                let request = Observation { key, code }.into();
+                self.dispatch(request, CompilationKind::Optimize);
             }
         }
     }
@@ -492,16 +492,5 @@ impl Runtime {
         set(&counters.map_tombstones, gauges.tombstones);
         set(&counters.map_backlog, gauges.backlog);
         set(&counters.map_lent, gauges.lent);
-    }
-}
-
-fn optimization(key: RuntimeCacheKey, code: Bytes) -> Request {
-    Request {
-        key,
-        code,
-        road: Road::Jit,
-        explicit: false,
-        epoch: 0,
-        waiter: None,
     }
 }

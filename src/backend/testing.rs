@@ -72,11 +72,7 @@ fn made(
 
 /// A program that maps `mapped` bytes, for a key made of `n`.
 pub(super) fn program(n: u8, mapped: usize) -> CompiledProgram {
-    let key = RuntimeCacheKey {
-        code_hash: B256::repeat_byte(n),
-        spec_id: SpecId::CANCUN,
-    };
-    made(key, Tier::Baseline, 1, mapped, Box::new(()))
+    made(key(n), Tier::Baseline, 1, mapped, Box::new(()))
 }
 
 /// A contract and its key.
@@ -239,26 +235,21 @@ impl Bench {
     }
 
     /// A request by name.
-    pub(super) fn ask(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) -> Answer {
-        let (waiter, answer) = Waiter::new();
-        self.runtime.handle(Command::Request(Request {
-            key: *key,
-            code: code.clone(),
-            road: Road::Jit,
-            explicit: true,
-            epoch: 0,
-            waiter: Some(waiter),
-        }));
-        answer
+    pub(super) fn ask(&mut self, contract: &(RuntimeCacheKey, Bytes)) -> Answer {
+        self.by_name(contract, Road::Jit)
     }
 
     /// A request for an artifact by name.
-    pub(super) fn prepare(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) -> Answer {
+    pub(super) fn prepare(&mut self, contract: &(RuntimeCacheKey, Bytes)) -> Answer {
+        self.by_name(contract, Road::Aot)
+    }
+
+    fn by_name(&mut self, (key, code): &(RuntimeCacheKey, Bytes), road: Road) -> Answer {
         let (waiter, answer) = Waiter::new();
         self.runtime.handle(Command::Request(Request {
             key: *key,
             code: code.clone(),
-            road: Road::Aot,
+            road,
             explicit: true,
             epoch: 0,
             waiter: Some(waiter),
