@@ -19,12 +19,11 @@ use crate::{
     error::{Error, Result, StoreError},
     event::CompilationEvent,
     key::RuntimeCacheKey,
+    panics::caught,
     stats::add,
-    worker::panic_message,
 };
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -77,8 +76,7 @@ impl Keep {
 
 /// Calls the caller's callback. A panic in it is contained.
 pub(super) fn tell(shared: &Shared, callback: &OnCompilation, event: &CompilationEvent) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
-        panic_message(payload);
+    if caught(|| callback(event)).is_err() {
         add(&shared.counters.callback_panics, 1);
     }
 }
@@ -250,10 +248,7 @@ impl Keeper {
     fn run(&self) {
         self.shared.enter_thread();
         while let Some(task) = self.take() {
-            let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(task)));
-            if let Err(payload) = done {
-                panic_message(payload);
-            }
+            let _ = caught(|| self.carry_out(task));
             lock(&self.state).ended += 1;
             self.changed.notify_all();
         }

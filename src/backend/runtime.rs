@@ -34,14 +34,14 @@ use crate::{
     error::Error,
     event::CompilationKind,
     key::RuntimeCacheKey,
+    panics::caught,
     program::ProgramKind,
     resident::Lookup,
     stats::{add, set},
-    worker::{Overdue, Pool, panic_message},
+    worker::{Overdue, Pool},
 };
 use std::{
     collections::HashSet,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
@@ -196,11 +196,10 @@ impl Runtime {
 
     /// B4.
     pub(super) fn contained(&mut self, step: impl FnOnce(&mut Self)) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
-            panic_message(payload);
+        if caught(|| step(self)).is_err() {
             add(&self.shared.counters.backend_panics, 1);
             // What panics here again is the program's end that was to be dropped: once is enough.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.reconcile()));
+            let _ = caught(|| self.reconcile());
         }
     }
 
