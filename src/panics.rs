@@ -1,6 +1,9 @@
 //! Panics that go no further.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// The text of the panic, if `f` ends with one. That nothing is used which it left in its middle is the
 /// caller's to see to.
@@ -13,4 +16,9 @@ pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
         let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
         text
     })
+}
+
+/// Locks what no panic leaves half done, whether or not a thread has panicked under the lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

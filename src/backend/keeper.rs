@@ -19,13 +19,13 @@ use crate::{
     error::{Error, Result, StoreError},
     event::CompilationEvent,
     key::RuntimeCacheKey,
-    panics::caught,
+    panics::{caught, lock},
     stats::add,
 };
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
         mpsc::SyncSender,
     },
@@ -306,9 +306,4 @@ impl Keeper {
             Task::StoreHeat(list, epoch) => persist.store_heat(list, epoch, counters),
         }
     }
-}
-
-/// K3: nothing that can panic runs under a lock here, so poison carries no meaning.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

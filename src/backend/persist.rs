@@ -27,6 +27,7 @@ use crate::{
     cpu_time::Moment,
     error::{Error, Result, StoreError},
     key::RuntimeCacheKey,
+    panics::lock,
     program::CompiledProgram,
     stats::{Counters, add},
     trial::Passed,
@@ -35,7 +36,7 @@ use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -213,7 +214,7 @@ impl Persist {
 
     /// What the store said, if it said a short time ago that it is full.
     fn said_full(&self, counters: &Counters) -> Option<StoreError> {
-        let full = self.full();
+        let full = lock(&self.full);
         let (since, error) = full.as_ref()?;
         if since.elapsed() >= FULL_REST {
             return None;
@@ -243,7 +244,7 @@ impl Persist {
         let full = stored.as_ref().is_err_and(ArtifactError::is_full);
         let stored = stored.map_err(StoreError::from);
         add(&counters.store_full, usize::from(full));
-        *self.full() = match &stored {
+        *lock(&self.full) = match &stored {
             Err(error) if full => Some((Instant::now(), error.clone())),
             _ => None,
         };
@@ -328,10 +329,6 @@ impl Persist {
         self.silent.store(silent, Relaxed);
     }
 
-    fn full(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
-        self.full.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Loads an artifact that the index knows. One that is damaged is deleted from the store: no
     /// process can use it, and each would find that out anew. (If another process has stored a
     /// whole one in between, that one is deleted, and compiled again some day.) What others may be
@@ -387,24 +384,18 @@ impl Persist {
     pub(super) fn clear(&self, counters: &Counters) -> Result<()> {
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.fetch_add(1, Relaxed);
-        *self.full() = None;
+        *lock(&self.full) = None;
         let cleared = self.store.clear().map(drop);
         cleared.map_err(|error| Error::Artifact(self.counted(counters, error)))
     }
 
     /// What the store last failed with.
     pub(super) fn last_error(&self) -> Option<StoreError> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.last_error).clone()
     }
 
     fn note(&self, error: StoreError) {
-        *self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.last_error) = Some(error);
     }
 
     fn counted(&self, counters: &Counters, error: ArtifactError) -> StoreError {
