@@ -391,34 +391,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_of_the_system_are_not_remembered() {
-        let system = CodeError::System {
-            call: "mmap",
-            errno: libc::ENOMEM,
-        };
+    fn what_is_remembered_is_the_codes_or_the_compilers() {
         let dump = CompileError::Dump(String::new());
-        for error in [Error::Code(system), Error::Compile(dump)] {
-            assert_eq!(error.blame(), Blame::System, "{error}");
-            assert!(!error.blame().is_remembered());
-        }
-    }
-
-    #[test]
-    fn what_is_remembered_is_the_codes_the_compilers_or_the_budgets() {
-        let too_large = CompileError::NativeTooLarge { len: 2, max: 1 };
         let bug = CompileError::Codegen(String::new());
-        for (error, blame) in [
-            (Error::Ineligible(Ineligible::Empty), Blame::Code),
-            (Error::Compile(CompileError::Reserved), Blame::Code),
-            (Error::Compile(too_large), Blame::Budget),
-            (Error::Compile(bug), Blame::Compiler),
-            (Error::Panicked(String::new()), Blame::Compiler),
-            (Error::Abandoned(Duration::ZERO), Blame::Budget),
+        for (error, blame, remembered) in [
+            (Error::Ineligible(Ineligible::Empty), Blame::Code, true),
+            (Error::Compile(bug), Blame::Compiler, true),
+            (Error::Panicked(String::new()), Blame::Compiler, true),
+            (Error::Compile(dump), Blame::System, false),
+            (Error::Stopped, Blame::Overtaken, false),
+            (Error::NoStore, Blame::Caller, false),
         ] {
             assert_eq!(error.blame(), blame, "{error}");
-            assert!(blame.is_remembered());
+            assert_eq!(blame.is_remembered(), remembered, "{error}");
         }
-        assert!(!Error::Stopped.blame().is_remembered());
-        assert!(!Error::NoStore.blame().is_remembered());
     }
 }

@@ -112,6 +112,8 @@ mod hotness;
 #[cfg(not(loom))]
 mod key;
 #[cfg(not(loom))]
+mod panics;
+#[cfg(not(loom))]
 mod program;
 pub mod resident;
 #[cfg(not(loom))]

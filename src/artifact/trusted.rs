@@ -12,11 +12,9 @@ use super::{
     temp::TempArtifactStore,
     verified::Verified,
 };
+use crate::panics::caught;
 use alloy_primitives::B256;
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// A store, and why what it returns may run.
 ///
@@ -211,17 +209,7 @@ impl TrustedStore {
 /// Calls into a store. Unwind safety: a store that panicked is used again through `&self` only, as
 /// it has to expect from its other callers anyway.
 fn contained<T>(call: impl FnOnce() -> Result<T, ArtifactError>) -> Result<T, ArtifactError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-        let message = payload
-            .downcast_ref::<&'static str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        // The destructor of a payload may panic itself.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
-        Err(ArtifactError::StorePanicked(
-            message.unwrap_or_else(|| "(not a string)".to_owned()),
-        ))
-    })
+    caught(call).unwrap_or_else(|text| Err(ArtifactError::StorePanicked(text)))
 }
 
 impl From<DirArtifactStore> for TrustedStore {

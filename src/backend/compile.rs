@@ -16,14 +16,14 @@ use crate::{
     error::{Error, Result},
     event::{CompilationEvent, CompilationKind},
     front_end::FrontEnd,
+    panics::caught,
     program::CompiledProgram,
     stats, trial,
-    worker::{Spent, Work, panic_message},
+    worker::{Spent, Work},
 };
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc::SyncSender},
     time::{Duration, Instant},
 };
@@ -307,9 +307,7 @@ impl Work for CompileWork {
         let (key, epoch) = (job.key, job.epoch);
         // The bytecode's owner may be the caller's, and its destructor may panic: the outcome is
         // told all the same.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(job))) {
-            panic_message(payload);
-        }
+        let _ = caught(|| drop(job));
         // Waits while the channel is full, which the backend thread empties without ever waiting
         // for a worker. If it has gone, so has whoever wanted the program.
         let _ = self.tx.send(Command::Finished(report));

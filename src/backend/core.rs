@@ -25,6 +25,7 @@ use crate::{
     config::RuntimeConfig,
     error::{Error, Result},
     key::RuntimeCacheKey,
+    panics::lock,
     resident::{self, FencePolicy, Options},
     stats,
     worker::Pool,
@@ -32,7 +33,7 @@ use crate::{
 use std::{
     fmt, process,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::AtomicU32,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
@@ -243,11 +244,7 @@ impl Core {
         // If the channel is full, the backend thread has something to receive, and looks at the
         // flag then.
         let _ = self.tx.try_send(Command::Wake);
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = lock(&self.thread).take();
         let Some(BackendThread { handle, done }) = thread else {
             return;
         };

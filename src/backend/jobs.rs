@@ -1,6 +1,6 @@
 //! Compilations under way: one per key and purpose, with everybody who waits for it.
 
-use super::request::{Request, Road, Waiter};
+use super::request::{Observation, Request, Road, Waiter};
 use crate::{
     error::{Error, Result},
     event::CompilationKind,
@@ -38,6 +38,24 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Without a number, which it is given where it is entered.
+    fn new(request: Request, kind: CompilationKind) -> Self {
+        Self {
+            id: 0,
+            key: request.key,
+            kind,
+            code: request.code,
+            explicit: request.explicit,
+            artifact: request.road == Road::Aot,
+            publish: true,
+            epoch: request.epoch,
+            within_budget: Arc::default(),
+            warm: false,
+            system_failures: 0,
+            waiters: request.waiter.into_iter().collect(),
+        }
+    }
+
     fn is_observed(&self) -> bool {
         !self.explicit && !self.warm && !self.optimizes()
     }
@@ -89,49 +107,20 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Enters a job, returning its number.
     pub(super) fn insert(&mut self, request: Request, kind: CompilationKind) -> u64 {
-        let Request {
-            key,
-            code,
-            explicit,
-            epoch,
-            waiter,
-            road,
-        } = request;
-        let waiters = waiter.into_iter().collect();
-        let pending = Pending {
-            id: 0,
-            key,
-            kind,
-            code,
-            explicit,
-            artifact: road == Road::Aot,
-            publish: true,
-            epoch,
-            within_budget: Arc::default(),
-            warm: false,
-            system_failures: 0,
-            waiters,
-        };
-        self.enter(pending, kind)
+        self.enter(Pending::new(request, kind), kind)
     }
 
     /// Enters the load of an artifact that nobody has missed, returning its number. `code` stands for
     /// the bytecode until somebody joins who knows it.
     pub(super) fn insert_warm(&mut self, key: RuntimeCacheKey, code: Bytes, epoch: u64) -> u64 {
         let kind = CompilationKind::Load;
-        let pending = Pending {
-            id: 0,
-            key,
-            kind,
-            code,
-            explicit: false,
-            artifact: false,
-            publish: true,
+        let request = Request {
             epoch,
-            within_budget: Arc::default(),
+            ..Observation { key, code }.into()
+        };
+        let pending = Pending {
             warm: true,
-            system_failures: 0,
-            waiters: Vec::new(),
+            ..Pending::new(request, kind)
         };
         self.enter(pending, kind)
     }

@@ -19,14 +19,13 @@ use crate::{
     error::{Error, Result, StoreError},
     event::CompilationEvent,
     key::RuntimeCacheKey,
+    panics::{caught, lock},
     stats::add,
-    worker::panic_message,
 };
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
         mpsc::SyncSender,
     },
@@ -77,8 +76,7 @@ impl Keep {
 
 /// Calls the caller's callback. A panic in it is contained.
 pub(super) fn tell(shared: &Shared, callback: &OnCompilation, event: &CompilationEvent) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
-        panic_message(payload);
+    if caught(|| callback(event)).is_err() {
         add(&shared.counters.callback_panics, 1);
     }
 }
@@ -250,10 +248,7 @@ impl Keeper {
     fn run(&self) {
         self.shared.enter_thread();
         while let Some(task) = self.take() {
-            let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(task)));
-            if let Err(payload) = done {
-                panic_message(payload);
-            }
+            let _ = caught(|| self.carry_out(task));
             lock(&self.state).ended += 1;
             self.changed.notify_all();
         }
@@ -311,9 +306,4 @@ impl Keeper {
             Task::StoreHeat(list, epoch) => persist.store_heat(list, epoch, counters),
         }
     }
-}
-
-/// K3: nothing that can panic runs under a lock here, so poison carries no meaning.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

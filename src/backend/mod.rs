@@ -63,14 +63,14 @@ pub use answers::{
     Verdict,
 };
 
-use crate::{config::RuntimeConfig, error::Result, stats::RuntimeStatsSnapshot};
+use crate::{config::RuntimeConfig, error::Result, panics::lock, stats::RuntimeStatsSnapshot};
 use compile::Compiler;
 use core::Core;
 use std::{
     fmt,
     mem::ManuallyDrop,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -318,10 +318,7 @@ impl JitBackend {
         if let Some(core) = handle.core.get() {
             return Ok(core);
         }
-        let _starting = handle
-            .starting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _starting = lock(&handle.starting);
         if let Some(core) = handle.core.get() {
             return Ok(core);
         }

@@ -86,9 +86,7 @@ impl Runtime {
             return;
         }
         self.index.insert(kept.key, len);
-        if self.ledger.kind(&kept.key).is_none() {
-            self.vacate(&kept.key);
-        }
+        self.vacate_unless_resident(&kept.key);
         self.publish_gauges();
     }
 
@@ -202,9 +200,7 @@ impl Runtime {
     fn compile_instead(&mut self, pending: Pending) {
         let (key, explicit) = (pending.key, pending.explicit);
         self.index.remove(&key);
-        if self.ledger.kind(&key).is_none() {
-            self.vacate(&key);
-        }
+        self.vacate_unless_resident(&key);
         let code_hash = keccak256(&pending.code);
         if code_hash != key.code_hash {
             let error = self.count_mismatch(&key, code_hash);
@@ -300,7 +296,7 @@ impl Runtime {
         self.shared.sketch.set(&key, 0);
     }
 
-    /// Strikes out what the map says of a failure that is over (B2).
+    /// Strikes out what the map says of a key without program that is no longer so (B2).
     pub(super) fn vacate_unless_resident(&mut self, key: &RuntimeCacheKey) {
         if self.ledger.kind(key).is_none() {
             self.vacate(key);

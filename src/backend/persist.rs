@@ -27,6 +27,7 @@ use crate::{
     cpu_time::Moment,
     error::{Error, Result, StoreError},
     key::RuntimeCacheKey,
+    panics::lock,
     program::CompiledProgram,
     stats::{Counters, add},
     trial::Passed,
@@ -35,7 +36,7 @@ use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -188,11 +189,7 @@ impl Persist {
         }
         let started = Moment::now();
         let rules = self.chain.rules(job.key.spec_id);
-        let counted = |error: ArtifactError| {
-            let error = StoreError::from(error);
-            self.count(counters, error.clone());
-            error
-        };
+        let counted = |error| self.counted(counters, error);
         let artifact = match self.said_full(counters) {
             Some(error) => Err(error),
             None => aot::build(job.key, rules, job.code.len(), self.options, code, trial)
@@ -217,7 +214,7 @@ impl Persist {
 
     /// What the store said, if it said a short time ago that it is full.
     fn said_full(&self, counters: &Counters) -> Option<StoreError> {
-        let full = self.full();
+        let full = lock(&self.full);
         let (since, error) = full.as_ref()?;
         if since.elapsed() >= FULL_REST {
             return None;
@@ -247,7 +244,7 @@ impl Persist {
         let full = stored.as_ref().is_err_and(ArtifactError::is_full);
         let stored = stored.map_err(StoreError::from);
         add(&counters.store_full, usize::from(full));
-        *self.full() = match &stored {
+        *lock(&self.full) = match &stored {
             Err(error) if full => Some((Instant::now(), error.clone())),
             _ => None,
         };
@@ -270,10 +267,7 @@ impl Persist {
 
     /// Tells the store which artifacts are in use. Blocks on storage.
     pub(super) fn renew(&self, keys: &[RuntimeCacheKey], counters: &Counters) {
-        let keys: Vec<_> = keys
-            .iter()
-            .filter_map(|key| Some(ArtifactKey::new(key.code_hash, self.build(key.spec_id)?)))
-            .collect();
+        let keys: Vec<_> = keys.iter().filter_map(|key| self.artifact(key)).collect();
         if let Err(error) = self.store.renew(&keys) {
             self.count(counters, error.into());
         }
@@ -305,7 +299,7 @@ impl Persist {
         counters: &Counters,
     ) {
         let entries = list.into_iter().filter_map(|(key, heat)| {
-            let key = ArtifactKey::new(key.code_hash, self.build(key.spec_id)?);
+            let key = self.artifact(&key)?;
             Some(HeatEntry { key, heat })
         });
         let list = HeatList::new(entries.collect());
@@ -335,10 +329,6 @@ impl Persist {
         self.silent.store(silent, Relaxed);
     }
 
-    fn full(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
-        self.full.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Loads an artifact that the index knows. One that is damaged is deleted from the store: no
     /// process can use it, and each would find that out anew. (If another process has stored a
     /// whole one in between, that one is deleted, and compiled again some day.) What others may be
@@ -346,8 +336,7 @@ impl Persist {
     pub(super) fn load(&self, key: RuntimeCacheKey, counters: &Counters) -> Result<Made> {
         // Relaxed: as in `set_silent`.
         if self.silent.load(Relaxed) {
-            let error = StoreError::from(ArtifactError::StoreSilent);
-            self.count(counters, error.clone());
+            let error = self.counted(counters, ArtifactError::StoreSilent);
             return Err(Error::Artifact(error));
         }
         let found = self.read(key);
@@ -358,17 +347,15 @@ impl Persist {
                 if error.is_damage() {
                     self.delete(key, counters);
                 }
-                let error = StoreError::from(error);
-                self.count(counters, error.clone());
-                Err(Error::Artifact(error))
+                Err(Error::Artifact(self.counted(counters, error)))
             }
         }
     }
 
     /// Deletes an artifact from the store. Blocks on storage.
     pub(super) fn delete(&self, key: RuntimeCacheKey, counters: &Counters) {
-        if let Some(build) = self.build(key.spec_id)
-            && let Err(error) = self.store.delete(&ArtifactKey::new(key.code_hash, build))
+        if let Some(key) = self.artifact(&key)
+            && let Err(error) = self.store.delete(&key)
         {
             self.count(counters, error.into());
         }
@@ -387,36 +374,34 @@ impl Persist {
         aot::load(&artifact, key, rules, self.options).map(Some)
     }
 
-    fn build(&self, spec_id: SpecId) -> Option<BuildId> {
-        let (_, build) = self.builds.iter().find(|(spec, _)| *spec == spec_id)?;
-        Some(*build)
+    /// What this process would store a program as.
+    fn artifact(&self, key: &RuntimeCacheKey) -> Option<ArtifactKey> {
+        let (_, build) = *self.builds.iter().find(|(spec, _)| *spec == key.spec_id)?;
+        Some(ArtifactKey::new(key.code_hash, build))
     }
 
     /// Empties the store, on the caller's thread. Requests made before belong to a past epoch.
     pub(super) fn clear(&self, counters: &Counters) -> Result<()> {
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.fetch_add(1, Relaxed);
-        *self.full() = None;
-        self.store.clear().map(drop).map_err(|error| {
-            let error = StoreError::from(error);
-            self.count(counters, error.clone());
-            Error::Artifact(error)
-        })
+        *lock(&self.full) = None;
+        let cleared = self.store.clear().map(drop);
+        cleared.map_err(|error| Error::Artifact(self.counted(counters, error)))
     }
 
     /// What the store last failed with.
     pub(super) fn last_error(&self) -> Option<StoreError> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.last_error).clone()
     }
 
     fn note(&self, error: StoreError) {
-        *self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.last_error) = Some(error);
+    }
+
+    fn counted(&self, counters: &Counters, error: ArtifactError) -> StoreError {
+        let error = StoreError::from(error);
+        self.count(counters, error.clone());
+        error
     }
 
     pub(super) fn count(&self, counters: &Counters, error: StoreError) {

@@ -26,7 +26,7 @@ use super::{
     keeper::Keeper,
     ledger::Ledger,
     persist::Index,
-    request::{Command, Request, Road},
+    request::{Command, Observation},
     shared::{Shared, Writer},
 };
 use crate::{
@@ -34,15 +34,14 @@ use crate::{
     error::Error,
     event::CompilationKind,
     key::RuntimeCacheKey,
+    panics::caught,
     program::ProgramKind,
     resident::Lookup,
     stats::{add, set},
-    worker::{Overdue, Pool, panic_message},
+    worker::{Overdue, Pool},
 };
-use alloy_primitives::Bytes;
 use std::{
     collections::HashSet,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
@@ -197,11 +196,10 @@ impl Runtime {
 
     /// B4.
     pub(super) fn contained(&mut self, step: impl FnOnce(&mut Self)) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
-            panic_message(payload);
+        if caught(|| step(self)).is_err() {
             add(&self.shared.counters.backend_panics, 1);
             // What panics here again is the program's end that was to be dropped: once is enough.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.reconcile()));
+            let _ = caught(|| self.reconcile());
         }
     }
 
@@ -366,7 +364,8 @@ impl Runtime {
             .saturating_sub(self.jobs.optimizing());
         for key in ready.into_iter().take(room) {
             if let Some(code) = self.ledger.take_candidate(&key) {
-                self.dispatch(optimization(key, code), CompilationKind::Optimize);
+                let request = Observation { key, code }.into();
+                self.dispatch(request, CompilationKind::Optimize);
             }
         }
     }
@@ -492,16 +491,5 @@ impl Runtime {
         set(&counters.map_tombstones, gauges.tombstones);
         set(&counters.map_backlog, gauges.backlog);
         set(&counters.map_lent, gauges.lent);
-    }
-}
-
-fn optimization(key: RuntimeCacheKey, code: Bytes) -> Request {
-    Request {
-        key,
-        code,
-        road: Road::Jit,
-        explicit: false,
-        epoch: 0,
-        waiter: None,
     }
 }

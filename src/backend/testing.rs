@@ -25,7 +25,7 @@ use crate::{
     stats::RuntimeStatsSnapshot,
     worker::Pool,
 };
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes, bytes, keccak256};
 use revm_interpreter::primitives::hardfork::SpecId;
 use std::{
     any::Any,
@@ -72,11 +72,7 @@ fn made(
 
 /// A program that maps `mapped` bytes, for a key made of `n`.
 pub(super) fn program(n: u8, mapped: usize) -> CompiledProgram {
-    let key = RuntimeCacheKey {
-        code_hash: B256::repeat_byte(n),
-        spec_id: SpecId::CANCUN,
-    };
-    made(key, Tier::Baseline, 1, mapped, Box::new(()))
+    made(key(n), Tier::Baseline, 1, mapped, Box::new(()))
 }
 
 /// A contract and its key.
@@ -89,6 +85,22 @@ pub(super) fn contract(n: u32) -> (RuntimeCacheKey, Bytes) {
         },
         code,
     )
+}
+
+/// A caller's bytecode, and what happens where it is dropped.
+pub(super) fn code_that_ends(code: &[u8], end: impl FnMut() + Send + 'static) -> Bytes {
+    struct Owner<F: FnMut()>(Vec<u8>, F);
+    impl<F: FnMut()> AsRef<[u8]> for Owner<F> {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl<F: FnMut()> Drop for Owner<F> {
+        fn drop(&mut self) {
+            (self.1)();
+        }
+    }
+    bytes::Bytes::from_owner(Owner(code.to_vec(), end)).into()
 }
 
 /// A compiler made of a closure.
@@ -124,17 +136,23 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new() -> (Self, impl Compiler) {
+        let (gate, pass) = Self::before();
+        let compiler = With(move |job: &Job| pass(job).and_then(|()| page(job)));
+        (gate, compiler)
+    }
+
+    /// In front of whatever a test does then.
+    pub(super) fn before() -> (Self, impl Fn(&Job) -> Result<()> + Send + Sync + 'static) {
         let (entered_tx, entered) = channel();
         let (release, wait) = channel::<()>();
         // `Sync` by mutex; one job after the other passes the gate.
         let gate = std::sync::Mutex::new((entered_tx, wait));
-        let compiler = With(move |job: &Job| {
+        let pass = move |job: &Job| {
             let gate = gate.lock().unwrap();
             gate.0.send(job.clone()).map_err(|_| Error::Stopped)?;
-            gate.1.recv().map_err(|_| Error::Stopped)?;
-            page(job)
-        });
-        (Self { entered, release }, compiler)
+            gate.1.recv().map_err(|_| Error::Stopped)
+        };
+        (Self { entered, release }, pass)
     }
 }
 
@@ -239,26 +257,21 @@ impl Bench {
     }
 
     /// A request by name.
-    pub(super) fn ask(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) -> Answer {
-        let (waiter, answer) = Waiter::new();
-        self.runtime.handle(Command::Request(Request {
-            key: *key,
-            code: code.clone(),
-            road: Road::Jit,
-            explicit: true,
-            epoch: 0,
-            waiter: Some(waiter),
-        }));
-        answer
+    pub(super) fn ask(&mut self, contract: &(RuntimeCacheKey, Bytes)) -> Answer {
+        self.by_name(contract, Road::Jit)
     }
 
     /// A request for an artifact by name.
-    pub(super) fn prepare(&mut self, (key, code): &(RuntimeCacheKey, Bytes)) -> Answer {
+    pub(super) fn prepare(&mut self, contract: &(RuntimeCacheKey, Bytes)) -> Answer {
+        self.by_name(contract, Road::Aot)
+    }
+
+    fn by_name(&mut self, (key, code): &(RuntimeCacheKey, Bytes), road: Road) -> Answer {
         let (waiter, answer) = Waiter::new();
         self.runtime.handle(Command::Request(Request {
             key: *key,
             code: code.clone(),
-            road: Road::Aot,
+            road,
             explicit: true,
             epoch: 0,
             waiter: Some(waiter),

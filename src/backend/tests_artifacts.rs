@@ -4,8 +4,7 @@ use super::{
     answers::Verdict,
     compile::{Compiler, Engine},
     job::{Job, Made},
-    shared::Shared,
-    testing::{Bench, With, contract, page, tuning},
+    testing::{Bench, Gate, With, contract, page, tuning},
 };
 use crate::{
     artifact::{
@@ -48,25 +47,16 @@ fn configured(tuning: RuntimeTuning) -> RuntimeConfig {
 
 /// A backend thread's state with a store.
 fn with_store(tuning: RuntimeTuning, before: impl Fn(&Job) + Send + Sync + 'static) -> Bench {
-    let config = configured(tuning);
-    let shared = Arc::new(Shared::new(&config).unwrap());
-    let engine = Engine::new(&config, Arc::clone(&shared));
-    Bench::with_shared(config, shared, Arc::new(Keeps(before, engine)))
+    Bench::with_engine(configured(tuning), |engine| Keeps(before, engine))
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn program_and_artifact_are_one_compilation_whoever_comes_first() {
-    let (log, entered) = channel();
-    let (release, wait) = channel::<()>();
-    let gate = Mutex::new((log, wait));
-    let mut bench = with_store(tuning(), move |job: &Job| {
-        let gate = gate.lock().unwrap();
-        gate.0.send((job.key, job.kind)).unwrap();
-        gate.1.recv().unwrap();
-    });
+    let (gate, pass) = Gate::before();
+    let mut bench = with_store(tuning(), move |job: &Job| pass(job).unwrap());
     let occupied = bench.ask(&contract(0));
-    entered.recv().unwrap();
+    gate.entered.recv().unwrap();
     // The program is wanted, then the artifact too; and the other way round.
     let program = bench.ask(&contract(1));
     bench.observe(&contract(1));
@@ -76,7 +66,7 @@ fn program_and_artifact_are_one_compilation_whoever_comes_first() {
     bench.runtime.settle();
     assert_eq!(bench.stats().pending_jobs, 3);
     for _ in 0..3 {
-        release.send(()).unwrap();
+        gate.release.send(()).unwrap();
     }
     // Three outcomes, and two artifacts that are stored.
     for _ in 0..5 {
@@ -85,7 +75,8 @@ fn program_and_artifact_are_one_compilation_whoever_comes_first() {
     for answer in [occupied, program, artifact, other_artifact, other_program] {
         assert_eq!(answer.wait(), Ok(()));
     }
-    let compiled: Vec<_> = entered.try_iter().collect();
+    let compiled = gate.entered.try_iter().map(|job| (job.key, job.kind));
+    let compiled: Vec<_> = compiled.collect();
     let aot = CompilationKind::Aot;
     assert_eq!(compiled, [(contract(1).0, aot), (contract(2).0, aot)]);
     assert_eq!(bench.stats().artifacts_stored, 2);
@@ -176,9 +167,7 @@ fn what_is_resident_and_used_is_in_use_for_the_store() {
     let mut config = configured(tuning());
     // SAFETY: T2.
     config.store = Some(unsafe { TrustedStore::promised(store) });
-    let shared = Arc::new(Shared::new(&config).unwrap());
-    let engine = Engine::new(&config, Arc::clone(&shared));
-    let mut bench = Bench::with_shared(config, shared, Arc::new(engine));
+    let mut bench = Bench::with_engine(config, |engine| engine);
     for n in 1..=3 {
         let answer = bench.prepare(&contract(n));
         bench.settle();

@@ -4,7 +4,9 @@ use super::{
     answers::{InterpretReason, LookupDecision},
     job::Job,
     request::{Command, Observation, Request},
-    testing::{Bench, Gate, With, backend, config, contract, page, request, tuning},
+    testing::{
+        Bench, Gate, With, backend, code_that_ends, config, contract, page, request, tuning,
+    },
 };
 use crate::{
     code::CodeError,
@@ -472,30 +474,6 @@ fn who_waits_when_a_pause_begins_is_told() {
 
 // Panics.
 
-/// Bytecode whose destructor panics, once told so.
-struct Explosive(Vec<u8>, Arc<AtomicBool>);
-
-impl AsRef<[u8]> for Explosive {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Explosive {
-    fn drop(&mut self) {
-        if self.1.swap(false, Relaxed) {
-            panic!("a bug in the caller's destructor");
-        }
-    }
-}
-
-fn explosive(code: &[u8]) -> (Bytes, Arc<AtomicBool>) {
-    let armed = Arc::new(AtomicBool::new(true));
-    let owner = Explosive(code.to_vec(), armed.clone());
-    let code = alloy_primitives::bytes::Bytes::from_owner(owner);
-    (Bytes::from(code), armed)
-}
-
 #[test]
 fn bytecode_that_panics_when_dropped_ends_nothing() {
     let backend = backend(config("contained"), With(page));
@@ -504,7 +482,16 @@ fn bytecode_that_panics_when_dropped_ends_nothing() {
     for n in 0..10 {
         // Under a wrong key: refused, and dropped, on the backend thread.
         let key = contract(1000 + n).0;
-        let (code, armed) = explosive(&contract(n).1);
+        let armed = Arc::new(AtomicBool::new(true));
+        let code = code_that_ends(&contract(n).1, {
+            let armed = armed.clone();
+            move || {
+                assert!(
+                    !armed.swap(false, Relaxed),
+                    "a bug in the caller's destructor"
+                )
+            }
+        });
         core.send(Command::Request(Observation { key, code }.into()))
             .unwrap();
         while armed.load(Relaxed) {

@@ -5,7 +5,7 @@ use super::{
     JitBackend,
     job::Job,
     request::{Command, Observation, Request, Road, Waiter},
-    testing::{Gate, With, backend, config, contract, page, request},
+    testing::{Gate, With, backend, code_that_ends, config, contract, page, request},
 };
 use crate::{
     CompilationEvent, Error, InterpretReason, LookupDecision, LookupRequest, RuntimeConfig,
@@ -81,26 +81,6 @@ fn the_last_handle_can_be_dropped_in_a_callback() {
     assert!(weak.upgrade().is_none());
 }
 
-/// Drops the last handle wherever the bytecode's buffer is dropped.
-struct Owner(
-    Mutex<Option<JitBackend>>,
-    Bytes,
-    std::sync::mpsc::Sender<Option<String>>,
-);
-
-impl AsRef<[u8]> for Owner {
-    fn as_ref(&self) -> &[u8] {
-        &self.1
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        drop(self.0.lock().unwrap().take());
-        let _ = self.2.send(thread::current().name().map(str::to_owned));
-    }
-}
-
 #[test]
 fn the_last_handle_can_be_dropped_on_the_backend_thread() {
     let (gate, compiler) = Gate::new();
@@ -115,8 +95,11 @@ fn the_last_handle_can_be_dropped_on_the_backend_thread() {
     gate.entered.recv().unwrap();
     {
         let core = backend.started().unwrap();
-        let owner = Owner(Mutex::new(Some(backend.clone())), code, dropped);
-        let code = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(owner));
+        let mut last = Some(backend.clone());
+        let code = code_that_ends(&code, move || {
+            drop(last.take());
+            let _ = dropped.send(thread::current().name().map(str::to_owned));
+        });
         core.send(Command::Request(Observation { key, code }.into()))
             .unwrap();
     }
@@ -172,22 +155,6 @@ fn a_callback_cannot_wait_for_its_own_backend() {
 fn a_full_ring_drops_observations_and_they_come_again() {
     // The room is as small as can be, and the backend thread sits in the drop of a caller's
     // buffer, so that nobody empties it.
-    struct Blocks(
-        Bytes,
-        Mutex<std::sync::mpsc::Receiver<()>>,
-        std::sync::mpsc::Sender<()>,
-    );
-    impl AsRef<[u8]> for Blocks {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-    impl Drop for Blocks {
-        fn drop(&mut self) {
-            let _ = self.2.send(());
-            let _ = self.1.lock().unwrap().recv();
-        }
-    }
     let mut config = config("handle");
     config.tuning.observations_per_thread = 1;
     let backend = backend(config, With(page));
@@ -196,10 +163,11 @@ fn a_full_ring_drops_observations_and_they_come_again() {
     let (release, wait) = channel();
     let (blocked, is_blocked) = channel();
     // Wrong code for the key: refused, and dropped, on the backend thread.
-    let wrong = Bytes::from([&code[..], &[0]].concat());
-    let owner = Blocks(wrong, Mutex::new(wait), blocked);
-    let wrong = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(owner));
-    core.send(Command::Request(Observation { key, code: wrong }.into()))
+    let code = code_that_ends(&[&code[..], &[0]].concat(), move || {
+        let _ = blocked.send(());
+        let _ = wait.recv();
+    });
+    core.send(Command::Request(Observation { key, code }.into()))
         .unwrap();
     is_blocked.recv().unwrap();
     // One message fits; the others are dropped at once, and lookups go on.

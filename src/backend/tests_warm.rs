@@ -175,25 +175,16 @@ fn what_cannot_be_loaded_is_left_until_somebody_misses_it() {
 
 #[test]
 fn a_miss_during_a_load_that_fails_is_compiled() {
-    let (log, entered) = channel();
-    let (release, wait) = channel::<()>();
-    let gate = Mutex::new((log, wait));
-    let mut bench = Bench::with_config(
-        config(),
-        With(move |job: &Job| {
-            let gate = gate.lock().unwrap();
-            gate.0.send(job.kind).unwrap();
-            gate.1.recv().unwrap();
-            failing(job)
-        }),
-    );
+    let (gate, pass) = Gate::before();
+    let compiler = With(move |job: &Job| pass(job).and_then(|()| failing(job)));
+    let mut bench = Bench::with_config(config(), compiler);
     begin(&mut bench, &[contract(1)]);
-    assert_eq!(entered.recv().unwrap(), CompilationKind::Load);
+    assert_eq!(gate.entered.recv().unwrap().kind, CompilationKind::Load);
     bench.observe(&contract(1));
-    release.send(()).unwrap();
+    gate.release.send(()).unwrap();
     settle(&mut bench, 0, 1);
-    assert_eq!(entered.recv().unwrap(), CompilationKind::Jit);
-    release.send(()).unwrap();
+    assert_eq!(gate.entered.recv().unwrap().kind, CompilationKind::Jit);
+    gate.release.send(()).unwrap();
     settle(&mut bench, 1, 1);
     assert!(bench.is_resident(&contract(1)));
     assert_eq!(bench.stats().warm_loaded, 0);

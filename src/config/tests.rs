@@ -40,11 +40,6 @@ fn every_field_has_a_row_in_the_table() {
 }
 
 #[test]
-fn the_defaults_are_valid() {
-    RuntimeConfig::default().validate().unwrap();
-}
-
-#[test]
 fn what_cannot_work_is_named() {
     let check = |change: fn(&mut RuntimeTuning), expected: ConfigError| {
         let mut config = RuntimeConfig::default();

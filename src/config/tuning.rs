@@ -254,73 +254,36 @@ impl RuntimeTuning {
     ///
     /// The first field found that cannot.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let counts: [(&'static str, usize, usize); 12] = [
-            ("channel_capacity", self.channel_capacity, 1 << 24),
-            (
-                "observations_per_thread",
-                self.observations_per_thread,
-                1 << 16,
-            ),
-            ("max_requested_jobs", self.max_requested_jobs, 1 << 24),
-            (
-                "jit_hot_threshold",
-                self.jit_hot_threshold as usize,
-                1 << 20,
-            ),
-            ("hotness_slots", self.hotness_slots, 1 << 28),
-            (
-                "jit_max_bytecode_len",
-                self.jit_max_bytecode_len,
-                MAX_BYTECODE_LEN,
-            ),
-            ("jit_max_pending_jobs", self.jit_max_pending_jobs, 1 << 24),
-            ("jit_worker_count", self.jit_worker_count, 1024),
-            (
-                "jit_optimize_after_ticks",
-                self.jit_optimize_after_ticks as usize,
-                usize::MAX,
-            ),
-            (
-                "resident_code_cache_bytes",
-                self.resident_code_cache_bytes,
-                usize::MAX,
-            ),
-            (
-                "resident_code_cache_programs",
-                self.resident_code_cache_programs,
-                1 << 24,
-            ),
-            (
-                "aot_code_cache_bytes",
-                self.aot_code_cache_bytes,
-                usize::MAX,
-            ),
-        ];
-        for (field, value, max) in counts {
-            if value == 0 {
+        /// Each with the least and the most that it may be.
+        macro_rules! counts {
+            ($($field:ident: $least:literal, $max:expr;)*) => {
+                [$((stringify!($field), self.$field as u128, $least, $max as u128)),*]
+            };
+        }
+        let counts = counts! {
+            channel_capacity: 1, 1 << 24;
+            observations_per_thread: 1, 1 << 16;
+            max_requested_jobs: 1, 1 << 24;
+            jit_hot_threshold: 1, 1 << 20;
+            hotness_slots: 1, 1 << 28;
+            jit_max_bytecode_len: 1, MAX_BYTECODE_LEN;
+            jit_max_pending_jobs: 1, 1 << 24;
+            jit_worker_count: 1, 1024;
+            jit_optimize_after_ticks: 1, u64::MAX;
+            resident_code_cache_bytes: 1, usize::MAX;
+            resident_code_cache_programs: 1, 1 << 24;
+            aot_code_cache_bytes: 1, usize::MAX;
+            max_failures_remembered: 1, usize::MAX;
+            sampled_inputs: 0, 1 << 20;
+            warm_start_programs: 0, HeatList::MAX_ENTRIES;
+        };
+        for (field, value, least, max) in counts {
+            if value < least {
                 return Err(ConfigError::Zero(field));
             }
             if value > max {
-                let (value, max) = (value as u128, max as u128);
                 return Err(ConfigError::TooLarge { field, value, max });
             }
-        }
-        if self.max_failures_remembered == 0 {
-            return Err(ConfigError::Zero("max_failures_remembered"));
-        }
-        if self.sampled_inputs > 1 << 20 {
-            return Err(ConfigError::TooLarge {
-                field: "sampled_inputs",
-                value: self.sampled_inputs as u128,
-                max: 1 << 20,
-            });
-        }
-        if self.warm_start_programs > HeatList::MAX_ENTRIES {
-            return Err(ConfigError::TooLarge {
-                field: "warm_start_programs",
-                value: self.warm_start_programs as u128,
-                max: HeatList::MAX_ENTRIES as u128,
-            });
         }
         if self.trial.time(Duration::ZERO) == Some(Duration::ZERO) {
             return Err(ConfigError::Zero("trial"));
@@ -348,49 +311,42 @@ impl RuntimeTuning {
     }
 
     fn validate_durations(&self) -> Result<(), ConfigError> {
-        let nonzero: [(&'static str, Duration); 10] = [
-            ("new_code_cpu_burst", self.new_code_cpu_burst),
-            ("new_code_cpu_per_second", self.new_code_cpu_per_second),
-            ("tick_interval", self.tick_interval),
-            ("hotness_age_interval", self.hotness_age_interval),
-            ("eviction_sweep_interval", self.eviction_sweep_interval),
-            ("failure_retry_delay", self.failure_retry_delay),
-            ("job_abandon_after", self.job_abandon_after),
-            ("warm_start_time", self.warm_start_time),
-            ("heat_list_interval", self.heat_list_interval),
-            (
-                "idle_evict_duration",
-                self.idle_evict_duration.unwrap_or(Duration::MAX),
-            ),
-        ];
-        if let Some((field, _)) = nonzero.into_iter().find(|(_, value)| value.is_zero()) {
-            return Err(ConfigError::Zero(field));
+        /// Each with whether it may be zero.
+        macro_rules! durations {
+            ($($field:ident: $may_be_zero:literal;)*) => {
+                [$((stringify!($field), self.$field, $may_be_zero)),*]
+            };
         }
-        let least = self.trial.time(Duration::ZERO);
-        let bounded: [(&'static str, Duration); 16] = [
-            ("trial", least.unwrap_or_default()),
-            ("new_code_cpu_burst", self.new_code_cpu_burst),
-            ("new_code_cpu_per_second", self.new_code_cpu_per_second),
-            ("expected_cpu_base", self.expected_cpu_base),
-            ("expected_cpu_per_byte", self.expected_cpu_per_byte),
-            ("tick_interval", self.tick_interval),
-            ("hotness_age_interval", self.hotness_age_interval),
-            ("eviction_sweep_interval", self.eviction_sweep_interval),
-            ("failure_retry_delay_max", self.failure_retry_delay_max),
-            ("job_abandon_after", self.job_abandon_after),
-            (
-                "idle_evict_duration",
-                self.idle_evict_duration.unwrap_or_default(),
-            ),
-            ("compile_time_base", self.compile_time_base),
-            ("compile_time_per_byte", self.compile_time_per_byte),
-            ("warm_start_time", self.warm_start_time),
-            ("heat_list_interval", self.heat_list_interval),
-            ("shutdown_timeout", self.shutdown_timeout),
-        ];
-        if let Some((field, value)) = bounded.into_iter().find(|(_, value)| *value > MAX_DURATION) {
-            let (value, max) = (value.as_millis(), MAX_DURATION.as_millis());
-            return Err(ConfigError::TooLarge { field, value, max });
+        let durations = durations! {
+            new_code_cpu_burst: false;
+            new_code_cpu_per_second: false;
+            expected_cpu_base: true;
+            expected_cpu_per_byte: true;
+            tick_interval: false;
+            hotness_age_interval: false;
+            eviction_sweep_interval: false;
+            failure_retry_delay_max: true;
+            job_abandon_after: false;
+            compile_time_base: true;
+            compile_time_per_byte: true;
+            warm_start_time: false;
+            heat_list_interval: false;
+            shutdown_timeout: true;
+        };
+        let least = self.trial.time(Duration::ZERO).unwrap_or_default();
+        let idle = self.idle_evict_duration.unwrap_or(MAX_DURATION);
+        let others = [("trial", least, true), ("idle_evict_duration", idle, false)];
+        for (field, value, may_be_zero) in durations.into_iter().chain(others) {
+            if value.is_zero() && !may_be_zero {
+                return Err(ConfigError::Zero(field));
+            }
+            if value > MAX_DURATION {
+                let (value, max) = (value.as_millis(), MAX_DURATION.as_millis());
+                return Err(ConfigError::TooLarge { field, value, max });
+            }
+        }
+        if self.failure_retry_delay.is_zero() {
+            return Err(ConfigError::Zero("failure_retry_delay"));
         }
         if self.failure_retry_delay_max < self.failure_retry_delay {
             let (field, least) = ("failure_retry_delay_max", "failure_retry_delay");

@@ -122,16 +122,6 @@ impl Hasher for SeededHasher {
     }
 
     #[inline]
-    fn write_u16(&mut self, value: u16) {
-        self.small(value.into(), 16);
-    }
-
-    #[inline]
-    fn write_u32(&mut self, value: u32) {
-        self.small(value.into(), 32);
-    }
-
-    #[inline]
     fn write_u64(&mut self, value: u64) {
         self.small(value, 64);
     }

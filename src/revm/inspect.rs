@@ -74,6 +74,21 @@ use std::{any::TypeId, cell::Cell, marker::PhantomData, mem::transmute};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallsOnly<I>(pub I);
 
+/// Methods of a trait that are those of a field.
+macro_rules! forward {
+    ($field:tt:
+     $(fn $name:ident(&mut $self:ident $(, $given:ident: $kind:ty)*) $(-> $made:ty)?;)*) => {
+        $(fn $name(&mut $self $(, $given: $kind)*) $(-> $made)? {
+            $self.$field.$name($($given),*)
+        })*
+    };
+    ($field:tt: $(fn $name:ident(&$self:ident $(, $given:ident: $kind:ty)*) -> $made:ty;)*) => {
+        $(fn $name(&$self $(, $given: $kind)*) -> $made {
+            $self.$field.$name($($given),*)
+        })*
+    };
+}
+
 impl<CTX, INTR, FI, FR, I> Inspector<CTX, INTR, FI, FR> for CallsOnly<I>
 where
     INTR: InterpreterTypes,
@@ -85,45 +100,17 @@ where
         LAST.set(Some(identity::<Self>()));
     }
 
-    fn log(&mut self, context: &mut CTX, log: Log) {
-        self.0.log(context, log);
-    }
-
-    fn log_full(&mut self, interp: &mut Interpreter<INTR>, context: &mut CTX, log: Log) {
-        self.0.log_full(interp, context, log);
-    }
-
-    fn frame_start(&mut self, context: &mut CTX, input: &mut FI) -> Option<FR> {
-        self.0.frame_start(context, input)
-    }
-
-    fn frame_end(&mut self, context: &mut CTX, input: &FI, result: &mut FR) {
-        self.0.frame_end(context, input, result);
-    }
-
-    fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallOutcome> {
-        self.0.call(context, inputs)
-    }
-
-    fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallOutcome) {
-        self.0.call_end(context, inputs, outcome);
-    }
-
-    fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
-        self.0.create(context, inputs)
-    }
-
-    fn create_end(
-        &mut self,
-        context: &mut CTX,
-        inputs: &CreateInputs,
-        outcome: &mut CreateOutcome,
-    ) {
-        self.0.create_end(context, inputs, outcome);
-    }
-
-    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
-        self.0.selfdestruct(contract, target, value);
+    forward! { 0:
+        fn log(&mut self, context: &mut CTX, log: Log);
+        fn log_full(&mut self, interp: &mut Interpreter<INTR>, context: &mut CTX, log: Log);
+        fn frame_start(&mut self, context: &mut CTX, input: &mut FI) -> Option<FR>;
+        fn frame_end(&mut self, context: &mut CTX, input: &FI, result: &mut FR);
+        fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallOutcome>;
+        fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallOutcome);
+        fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome>;
+        fn create_end(
+            &mut self, context: &mut CTX, inputs: &CreateInputs, outcome: &mut CreateOutcome);
+        fn selfdestruct(&mut self, contract: Address, target: Address, value: U256);
     }
 }
 
@@ -299,152 +286,46 @@ where
 
 /// The context's own; whatever the trait provides, the context may do otherwise.
 impl<CTX: Host, I> Host for Observed<'_, CTX, I> {
-    fn basefee(&self) -> U256 {
-        self.context.basefee()
+    forward! { context:
+        fn basefee(&self) -> U256;
+        fn blob_gasprice(&self) -> U256;
+        fn gas_limit(&self) -> U256;
+        fn difficulty(&self) -> U256;
+        fn prevrandao(&self) -> Option<U256>;
+        fn block_number(&self) -> U256;
+        fn timestamp(&self) -> U256;
+        fn beneficiary(&self) -> Address;
+        fn slot_num(&self) -> U256;
+        fn chain_id(&self) -> U256;
+        fn effective_gas_price(&self) -> U256;
+        fn caller(&self) -> Address;
+        fn blob_hash(&self, number: usize) -> Option<U256>;
+        fn max_initcode_size(&self) -> usize;
+        fn gas_params(&self) -> &GasParams;
+        fn is_amsterdam_eip8037_enabled(&self) -> bool;
     }
 
-    fn blob_gasprice(&self) -> U256 {
-        self.context.blob_gasprice()
-    }
-
-    fn gas_limit(&self) -> U256 {
-        self.context.gas_limit()
-    }
-
-    fn difficulty(&self) -> U256 {
-        self.context.difficulty()
-    }
-
-    fn prevrandao(&self) -> Option<U256> {
-        self.context.prevrandao()
-    }
-
-    fn block_number(&self) -> U256 {
-        self.context.block_number()
-    }
-
-    fn timestamp(&self) -> U256 {
-        self.context.timestamp()
-    }
-
-    fn beneficiary(&self) -> Address {
-        self.context.beneficiary()
-    }
-
-    fn slot_num(&self) -> U256 {
-        self.context.slot_num()
-    }
-
-    fn chain_id(&self) -> U256 {
-        self.context.chain_id()
-    }
-
-    fn effective_gas_price(&self) -> U256 {
-        self.context.effective_gas_price()
-    }
-
-    fn caller(&self) -> Address {
-        self.context.caller()
-    }
-
-    fn blob_hash(&self, number: usize) -> Option<U256> {
-        self.context.blob_hash(number)
-    }
-
-    fn max_initcode_size(&self) -> usize {
-        self.context.max_initcode_size()
-    }
-
-    fn gas_params(&self) -> &GasParams {
-        self.context.gas_params()
-    }
-
-    fn is_amsterdam_eip8037_enabled(&self) -> bool {
-        self.context.is_amsterdam_eip8037_enabled()
-    }
-
-    fn block_hash(&mut self, number: u64) -> Option<B256> {
-        self.context.block_hash(number)
-    }
-
-    fn selfdestruct(
-        &mut self,
-        address: Address,
-        target: Address,
-        skip_cold_load: bool,
-    ) -> Result<StateLoad<SelfDestructResult>, LoadError> {
-        self.context.selfdestruct(address, target, skip_cold_load)
-    }
-
-    fn log(&mut self, log: Log) {
-        self.context.log(log)
-    }
-
-    fn sstore_skip_cold_load(
-        &mut self,
-        address: Address,
-        key: U256,
-        value: U256,
-        skip_cold_load: bool,
-    ) -> Result<StateLoad<SStoreResult>, LoadError> {
-        self.context
-            .sstore_skip_cold_load(address, key, value, skip_cold_load)
-    }
-
-    fn sstore(
-        &mut self,
-        address: Address,
-        key: U256,
-        value: U256,
-    ) -> Option<StateLoad<SStoreResult>> {
-        self.context.sstore(address, key, value)
-    }
-
-    fn sload_skip_cold_load(
-        &mut self,
-        address: Address,
-        key: U256,
-        skip_cold_load: bool,
-    ) -> Result<StateLoad<U256>, LoadError> {
-        self.context
-            .sload_skip_cold_load(address, key, skip_cold_load)
-    }
-
-    fn sload(&mut self, address: Address, key: U256) -> Option<StateLoad<U256>> {
-        self.context.sload(address, key)
-    }
-
-    fn tstore(&mut self, address: Address, key: U256, value: U256) {
-        self.context.tstore(address, key, value)
-    }
-
-    fn tload(&mut self, address: Address, key: U256) -> U256 {
-        self.context.tload(address, key)
-    }
-
-    fn load_account_info_skip_cold_load(
-        &mut self,
-        address: Address,
-        load_code: bool,
-        skip_cold_load: bool,
-    ) -> Result<AccountInfoLoad<'_>, LoadError> {
-        self.context
-            .load_account_info_skip_cold_load(address, load_code, skip_cold_load)
-    }
-
-    fn balance(&mut self, address: Address) -> Option<StateLoad<U256>> {
-        self.context.balance(address)
-    }
-
-    fn load_account_delegated(&mut self, address: Address) -> Option<StateLoad<AccountLoad>> {
-        self.context.load_account_delegated(address)
-    }
-
-    fn load_account_code(&mut self, address: Address) -> Option<StateLoad<Bytes>> {
-        self.context.load_account_code(address)
-    }
-
-    fn load_account_code_hash(&mut self, address: Address) -> Option<StateLoad<B256>> {
-        self.context.load_account_code_hash(address)
+    forward! { context:
+        fn block_hash(&mut self, number: u64) -> Option<B256>;
+        fn selfdestruct(&mut self, address: Address, target: Address, skip_cold_load: bool)
+            -> Result<StateLoad<SelfDestructResult>, LoadError>;
+        fn log(&mut self, log: Log);
+        fn sstore_skip_cold_load(
+            &mut self, address: Address, key: U256, value: U256, skip_cold_load: bool)
+            -> Result<StateLoad<SStoreResult>, LoadError>;
+        fn sstore(&mut self, address: Address, key: U256, value: U256)
+            -> Option<StateLoad<SStoreResult>>;
+        fn sload_skip_cold_load(&mut self, address: Address, key: U256, skip_cold_load: bool)
+            -> Result<StateLoad<U256>, LoadError>;
+        fn sload(&mut self, address: Address, key: U256) -> Option<StateLoad<U256>>;
+        fn tstore(&mut self, address: Address, key: U256, value: U256);
+        fn tload(&mut self, address: Address, key: U256) -> U256;
+        fn load_account_info_skip_cold_load(
+            &mut self, address: Address, load_code: bool, skip_cold_load: bool)
+            -> Result<AccountInfoLoad<'_>, LoadError>;
+        fn balance(&mut self, address: Address) -> Option<StateLoad<U256>>;
+        fn load_account_delegated(&mut self, address: Address) -> Option<StateLoad<AccountLoad>>;
+        fn load_account_code(&mut self, address: Address) -> Option<StateLoad<Bytes>>;
+        fn load_account_code_hash(&mut self, address: Address) -> Option<StateLoad<B256>>;
     }
 }

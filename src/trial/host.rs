@@ -199,21 +199,24 @@ impl<'a> Scripted<'a> {
     }
 }
 
+/// Words of the block or the transaction as the script has them.
+macro_rules! environment {
+    ($($name:ident: $noted:literal;)*) => {
+        $(fn $name(&self) -> U256 {
+            self.environment($noted)
+        })*
+    };
+}
+
 impl Host for Scripted<'_> {
-    fn basefee(&self) -> U256 {
-        self.environment("basefee")
-    }
-
-    fn blob_gasprice(&self) -> U256 {
-        self.environment("blob gas price")
-    }
-
-    fn gas_limit(&self) -> U256 {
-        self.environment("gas limit")
-    }
-
-    fn difficulty(&self) -> U256 {
-        self.environment("difficulty")
+    environment! {
+        basefee: "basefee";
+        blob_gasprice: "blob gas price";
+        gas_limit: "gas limit";
+        difficulty: "difficulty";
+        slot_num: "slot number";
+        chain_id: "chain id";
+        effective_gas_price: "gas price";
     }
 
     fn prevrandao(&self) -> Option<U256> {
@@ -232,18 +235,6 @@ impl Host for Scripted<'_> {
 
     fn beneficiary(&self) -> Address {
         Address::from_word(self.environment("beneficiary").into())
-    }
-
-    fn slot_num(&self) -> U256 {
-        self.environment("slot number")
-    }
-
-    fn chain_id(&self) -> U256 {
-        self.environment("chain id")
-    }
-
-    fn effective_gas_price(&self) -> U256 {
-        self.environment("gas price")
     }
 
     fn caller(&self) -> Address {

@@ -7,7 +7,7 @@ use super::{
     rng::Rng,
     script::{CALLER, SELF, Script},
 };
-use crate::program::CompiledProgram;
+use crate::{panics::caught, program::CompiledProgram};
 use alloy_primitives::{Bytes, U256};
 use revm_interpreter::{
     CallInput, Gas, InputsImpl, Interpreter, InterpreterAction, SharedMemory, instruction_table,
@@ -16,13 +16,7 @@ use revm_interpreter::{
     primitives::hardfork::SpecId,
     state::Bytecode,
 };
-use std::{
-    any::Any,
-    cell::RefCell,
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
-};
+use std::{cell::RefCell, fmt, rc::Rc};
 
 /// Calls and creates of one run, at most.
 const MAX_CALLS: usize = 24;
@@ -242,7 +236,7 @@ impl<'a> Bench<'a> {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let stops = &mut outcome.stops;
-        let all = AssertUnwindSafe(|| {
+        let ended = caught(|| {
             loop {
                 let action = go(&mut frame, &mut host)?;
                 stops.push(Stop {
@@ -263,11 +257,10 @@ impl<'a> Bench<'a> {
             }
         });
         // R4.
-        let broken = match catch_unwind(all) {
+        outcome.broken = match ended {
             Ok(ended) => ended.err(),
-            Err(payload) => Some(message(&*payload)),
+            Err(text) => Some(format!("panic: {text}")),
         };
-        outcome.broken = broken;
         outcome.events = host.events.take();
         outcome
     }
@@ -327,13 +320,6 @@ impl<'a> Bench<'a> {
             ran.map_err(|error| error.to_string())
         })
     }
-}
-
-/// What a panic says.
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("of an unknown type"))
 }
 
 #[cfg(test)]

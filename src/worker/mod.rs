@@ -34,12 +34,11 @@
 use crate::{
     cpu_time::{Moment, ThreadClock},
     error::{Error, Result},
+    panics::caught,
 };
 use std::{
-    any::Any,
     collections::VecDeque,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
@@ -448,7 +447,7 @@ impl<W: Work> Pool<W> {
         let dropped: Vec<_> = state.queues.iter_mut().flat_map(std::mem::take).collect();
         drop(state);
         // A job's data may have a destructor of the caller's.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
+        let _ = caught(|| drop(dropped));
         self.changed.notify_all();
 
         let mut state = self.lock();
@@ -473,7 +472,7 @@ impl<W: Work> Pool<W> {
 
     fn run_worker(&self, id: u64) {
         // The default hook prints a contained panic's message, as for every panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.work.started()));
+        let _ = caught(|| self.work.started());
         if let Some(worker) = self.lock().worker(id) {
             worker.clock = ThreadClock::of_this_thread();
         }
@@ -535,7 +534,7 @@ impl<W: Work> Pool<W> {
     fn run_job(&self, id: u64, job: W::Job) {
         let begin = Moment::now();
         // Unwind safety: a job's data is dropped after a panic, `Work` is shared and holds none.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&job)));
+        let outcome = caught(|| self.work.run(&job));
         // From here on nothing is given up any more: what follows is not the job.
         if let Some(worker) = self.lock().worker(id)
             && worker.has_place()
@@ -546,11 +545,7 @@ impl<W: Work> Pool<W> {
             wall: begin.wall(),
             cpu: begin.cpu(),
         };
-        let outcome = outcome.map_err(panic_message);
-        let finish = || self.work.finished(job, outcome, spent);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(finish)) {
-            panic_message(payload);
-        }
+        let _ = caught(|| self.work.finished(job, outcome, spent));
     }
 }
 
@@ -560,17 +555,6 @@ impl<W: Work> fmt::Debug for Pool<W> {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// The text of a panic.
-pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let message = payload
-        .downcast_ref::<&'static str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    // The destructor of a payload may panic itself.
-    let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
-    message.unwrap_or_else(|| "(not a string)".to_owned())
 }
 
 #[cfg(test)]
