@@ -7,7 +7,7 @@ use revm::bytecode::opcode::OpCode;
 use revm::primitives::{U256, hex, keccak256};
 use std::path::Path;
 
-/// Writes seeds, made by hand, beside what fuzzing kept; and the opcodes as a dictionary.
+/// Writes seeds, made by hand, beside what fuzzing kept.
 ///
 /// ```text
 /// cargo test --test fuzz_corpus -- --ignored write_seeds
@@ -21,14 +21,6 @@ fn write_seeds() {
     write("map_ops", map_ops_seeds());
     write("artifact_bytes", artifact_bytes_seeds());
     write("runtime_ops", runtime_ops_seeds());
-
-    let mut dictionary =
-        String::from("# Every opcode as one byte. Written by tests/fuzz_corpus.rs.\n");
-    for op in (0..=u8::MAX).filter_map(OpCode::new) {
-        dictionary += &format!("{op}=\"\\x{:02x}\"\n", op.get());
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/opcodes.dict");
-    std::fs::write(path, dictionary).expect("writable");
 }
 
 fn write(target: &str, seeds: Vec<(&str, Vec<u8>)>) {
