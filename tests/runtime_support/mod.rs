@@ -3,6 +3,7 @@
 //! Each test crate uses a part of this.
 #![allow(dead_code)]
 
+pub mod stores;
 #[cfg(target_os = "linux")]
 pub mod suspend;
 
