@@ -245,7 +245,12 @@ fn kept(db: &InMemoryDB) -> BTreeMap<Address, (AccountInfo, BTreeMap<U256, U256>
 
 #[test]
 fn system_calls_commits_and_replays_are_the_wrapped_ones() {
-    let spec_id = SpecId::OSAKA;
+    for spec_id in [SpecId::CANCUN, SpecId::OSAKA, SpecId::AMSTERDAM] {
+        system_calls_commits_and_replays(spec_id);
+    }
+}
+
+fn system_calls_commits_and_replays(spec_id: SpecId) {
     let mut plain = context(database(&contracts()), spec_id).build_mainnet();
     let backend = blocking(OptimizationLevel::Aggressive);
     let evm = context(database(&contracts()), spec_id).build_mainnet();
@@ -253,6 +258,7 @@ fn system_calls_commits_and_replays_are_the_wrapped_ones() {
 
     let data = Bytes::from_static(&[3; 64]);
     let expected = plain.system_call_commit(OTHER, data.clone()).expect("runs");
+    assert!(expected.is_success(), "{spec_id:?}");
     assert_eq!(
         jit.system_call_commit(OTHER, data.clone()).expect("runs"),
         expected
