@@ -41,6 +41,15 @@ pub struct Folder {
     pub codes: HashMap<B256, Bytecode>,
 }
 
+/// The blocks that come with the crate.
+pub fn own() -> Vec<Block> {
+    let folder = Folder::open(Path::new(OWN)).expect("a folder of blocks");
+    let files = folder.files.iter();
+    files
+        .map(|file| folder.read(file).expect("a block"))
+        .collect()
+}
+
 /// What a header says.
 #[derive(Clone, Debug)]
 pub struct Header {
