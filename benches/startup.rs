@@ -114,6 +114,21 @@ fn time<R>(f: impl FnOnce() -> R) -> Duration {
 /// A name, and a sample's time.
 type Start<'a> = (&'static str, Box<dyn Fn() -> Duration + 'a>);
 
+/// Each start in turn; the unit, and how many of it are in a second.
+fn measure(session: &mut Session, title: &str, unit: (&str, f64), starts: &[Start<'_>]) {
+    let mut samples = vec![Vec::new(); starts.len()];
+    for _ in session.effort.rounds() {
+        for ((_, start), samples) in starts.iter().zip(&mut samples) {
+            samples.push(start().as_secs_f64() * unit.1);
+        }
+    }
+    let mut table = Table::new(title, &[unit.0]);
+    for ((name, _), samples) in starts.iter().zip(&samples) {
+        table.row(*name, &[Spread::of(samples)]);
+    }
+    session.add(table);
+}
+
 fn startup(session: &mut Session) {
     let (_, token) = &codes::codes()[0];
     let token = &Contract::new(token.to_vec());
@@ -181,17 +196,7 @@ fn startup(session: &mut Session) {
         loaded("new until Token.sol is native, store of 1", &one),
         loaded("new until Token.sol is native, store of 1001", &many),
     ];
-    let mut samples = vec![Vec::new(); starts.len()];
-    for _ in session.effort.rounds() {
-        for ((_, start), samples) in starts.iter().zip(&mut samples) {
-            samples.push(start().as_nanos() as f64 / 1e3);
-        }
-    }
-    let mut table = Table::new("starting, one at a time", &["us"]);
-    for ((name, _), samples) in starts.iter().zip(&samples) {
-        table.row(*name, &[Spread::of(samples)]);
-    }
-    session.add(table);
+    measure(session, "starting, one at a time", ("us", 1e6), &starts);
 }
 
 /// Artifacts in the store of the warm start.
@@ -303,17 +308,8 @@ fn warm(session: &mut Session) {
             Box::new(|| until(last)()),
         ),
     ];
-    let mut samples = vec![Vec::new(); starts.len()];
-    for _ in session.effort.rounds() {
-        for ((_, start), samples) in starts.iter().zip(&mut samples) {
-            samples.push(start().as_secs_f64() * 1e3);
-        }
-    }
-    let mut table = Table::new("starting on ten thousand artifacts", &["ms"]);
-    for ((name, _), samples) in starts.iter().zip(&samples) {
-        table.row(*name, &[Spread::of(samples)]);
-    }
-    session.add(table);
+    let title = "starting on ten thousand artifacts";
+    measure(session, title, ("ms", 1e3), &starts);
 }
 
 fn main() -> ExitCode {
