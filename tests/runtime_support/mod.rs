@@ -3,6 +3,8 @@
 //! Each test crate uses a part of this.
 #![allow(dead_code)]
 
+#[cfg(target_os = "linux")]
+pub mod maps;
 pub mod stores;
 #[cfg(target_os = "linux")]
 pub mod suspend;
