@@ -15,26 +15,27 @@
 #[allow(dead_code, reason = "the tests use more")]
 #[path = "../tests/common/asm.rs"]
 mod asm;
+mod harness;
 #[allow(dead_code, unused_imports, reason = "the tests use more")]
 #[path = "../tests/common/types.rs"]
 mod types;
 
 use asm::asm;
+use harness::{Session, backend::Contract, memory::memory};
 use revmc_jit::{
-    AotRequest, Chain, CompiledProgram, JitBackend, LookupDecision, ProgramKind, RuntimeCacheKey,
-    RuntimeConfig,
+    AotRequest, Chain, CompiledProgram, JitBackend, ProgramKind, RuntimeConfig,
     aot::{self, BuildOptions},
     artifact::{
         ArtifactKey, ArtifactStore, DirArtifactStore, DirOptions, TempArtifactStore, TrustedStore,
-        Verified, loader::max_loaded,
+        loader::max_loaded,
     },
     compiler::{Rules, Tier},
-    primitives::{Bytes, SpecId, keccak256},
+    primitives::{SpecId, keccak256},
     trial::Budget,
 };
 use std::{
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,37 +45,35 @@ const OPTIONS: BuildOptions = BuildOptions {
     debug_assertions: false,
 };
 
-fn main() {
+fn main() -> ExitCode {
     let started = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let ["child", "many", store] = arguments[..] {
-        return start_on_many(started, store.as_ref());
+    if let [child, store] = &arguments[..]
+        && child == "child"
+    {
+        start_on_many(started, store.as_ref());
+        return ExitCode::SUCCESS;
     }
-    let wanted = |section| {
-        // `cargo bench` adds `--bench`.
-        let mut named = arguments.iter().filter(|a| !a.starts_with("--")).peekable();
-        named.peek().is_none() || named.any(|&name| name == section)
-    };
-    if wanted("many") {
-        many();
-    }
-    if wanted("full") {
-        full();
-    }
+    harness::run("artifacts", &[("many", many), ("full", full)])
 }
 
-/// What a process of its own prints.
-fn child(arguments: &[&str]) -> String {
+/// What a process of its own prints, that finds this store full.
+fn child(store: &Path) -> String {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program)
         .arg("child")
-        .args(arguments)
+        .arg(store)
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// How many artifacts, unless the environment says another number.
+fn artifacts(session: &Session, count: usize) -> usize {
+    let asked = std::env::var("REVMC_JIT_ARTIFACT_COUNT");
+    session.at_most(asked.map_or(count, |n| n.parse().unwrap()))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -87,26 +86,13 @@ fn ms(time: Duration) -> f64 {
 }
 
 fn rules() -> Arc<Rules> {
-    Chain::mainnet().rules(SpecId::CANCUN).clone()
-}
-
-fn key_of(code: &Bytes) -> RuntimeCacheKey {
-    RuntimeCacheKey {
-        code_hash: keccak256(code),
-        spec_id: SpecId::CANCUN,
-    }
-}
-
-fn make(code: &Bytes) -> (RuntimeCacheKey, Verified) {
-    let key = key_of(code);
-    let artifact = aot::make(code, key.spec_id, &rules(), OPTIONS, None);
-    (key, artifact.unwrap())
+    Chain::mainnet().rules(SpecId::OSAKA).clone()
 }
 
 /// Looks up until there is a program.
-fn wait_for(backend: &JitBackend, key: &RuntimeCacheKey, code: &Bytes) -> Arc<CompiledProgram> {
+fn wait_for(backend: &JitBackend, contract: &Contract) -> Arc<CompiledProgram> {
     loop {
-        if let LookupDecision::Compiled(program) = backend.lookup_ref(key, code) {
+        if let Some(program) = backend.lookup_ref(&contract.key, &contract.code).program() {
             return program;
         }
         std::thread::yield_now();
@@ -114,24 +100,23 @@ fn wait_for(backend: &JitBackend, key: &RuntimeCacheKey, code: &Bytes) -> Arc<Co
 }
 
 /// A small contract of its own: hashes a constant and stores it in a loop.
-fn small(i: usize) -> Bytes {
-    asm(&format!(
+fn small(i: usize) -> Contract {
+    Contract::new(asm(&format!(
         "{i} 0 MSTORE 10 loop: 32 0 KECCAK256 DUP1 0 MSTORE DUP2 SSTORE \
          1 SWAP1 SUB DUP1 @loop JUMPI STOP"
-    ))
-    .into()
+    )))
 }
 
-fn many() {
-    let count = std::env::var("REVMC_JIT_ARTIFACT_COUNT").map_or(10_000, |n| n.parse().unwrap());
+fn many(session: &mut Session) {
+    let count = artifacts(session, 10_000);
     let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
     let requests: Vec<AotRequest> = (0..count)
         .map(|i| {
-            let code = small(i);
+            let Contract { key, code } = small(i);
             AotRequest {
-                code_hash: keccak256(&code),
+                code_hash: key.code_hash,
                 code,
-                spec_id: SpecId::CANCUN,
+                spec_id: key.spec_id,
             }
         })
         .collect();
@@ -166,11 +151,15 @@ fn many() {
         elapsed.as_secs_f64(),
         count as f64 / elapsed.as_secs_f64()
     );
-    let rss = memory();
+    let (rss, _) = memory();
     drop(backend);
     println!("memory of that process with all loaded: {rss} KiB");
 
-    let again = (0..200).map(|i| make(&small(i)).1.seal(None).unwrap());
+    let again = (0..200).map(|i| {
+        let Contract { key, code } = small(i);
+        let made = aot::make(&code, key.spec_id, &rules(), OPTIONS, None);
+        made.unwrap().seal(None).unwrap()
+    });
     let again: Vec<_> = again.collect();
     let started = Instant::now();
     for artifact in &again {
@@ -181,17 +170,17 @@ fn many() {
         ms(started.elapsed()) / 200.0
     );
 
-    println!("{}", child(&["many", store.path().to_str().unwrap()]));
+    println!("{}", child(store.path()));
 }
 
 /// Time until contracts are native, with a store that has room and with one that is at its bound.
-fn full() {
-    let count = std::env::var("REVMC_JIT_ARTIFACT_COUNT").map_or(250_000, |n| n.parse().unwrap());
+fn full(session: &mut Session) {
+    let count = artifacts(session, 250_000);
     let patience = Duration::from_secs(20);
     println!(
         "full: a folder of {count} small files, contracts that become hot one after the other"
     );
-    let build = aot::determinants(SpecId::CANCUN, &rules(), OPTIONS)
+    let build = aot::determinants(SpecId::OSAKA, &rules(), OPTIONS)
         .unwrap()
         .id();
     for (name, max_artifacts) in [("with room", 2 * count), ("full", count)] {
@@ -213,8 +202,7 @@ fn full() {
         // The index is read in the background; the first answer waits for it.
         backend.clear_resident().unwrap();
         let times = (0..8).map(|i| {
-            let code = small(i);
-            let (key, asked) = (key_of(&code), Instant::now());
+            let (Contract { key, code }, asked) = (small(i), Instant::now());
             while backend.lookup_ref(&key, &code).program().is_none() {
                 if asked.elapsed() > patience {
                     return "never".to_owned();
@@ -234,7 +222,7 @@ fn full() {
 
 /// A new process that finds the store full.
 fn start_on_many(started: Instant, path: &Path) {
-    let before = memory();
+    let (before, _) = memory();
     let store = Arc::new(DirArtifactStore::open(path, DirOptions::default()).unwrap());
     let mut config = RuntimeConfig {
         store: Some(store.clone().into()),
@@ -246,9 +234,9 @@ fn start_on_many(started: Instant, path: &Path) {
     let backend = JitBackend::new(config).unwrap();
     let new = started.elapsed();
     let [first, second] = [0, 1].map(|i| {
-        let code = small(i);
+        let contract = small(i);
         let asked = Instant::now();
-        let program = wait_for(&backend, &key_of(&code), &code);
+        let program = wait_for(&backend, &contract);
         assert_eq!(program.kind(), ProgramKind::Aot);
         asked.elapsed()
     });
@@ -262,7 +250,7 @@ fn start_on_many(started: Instant, path: &Path) {
          memory for all this: {} KiB",
         ms(first),
         ms(second),
-        memory() - before
+        memory().0 - before
     );
     let listed = Instant::now();
     let index = store.load_all().unwrap();
@@ -276,14 +264,14 @@ fn start_on_many(started: Instant, path: &Path) {
     drop(backend);
 
     // One by one without the threads, which shows how the cost grows with what is loaded.
-    let wanted = aot::determinants(SpecId::CANCUN, &rules(), OPTIONS).unwrap();
+    let wanted = aot::determinants(SpecId::OSAKA, &rules(), OPTIONS).unwrap();
     let rules = rules();
     let trusted = TrustedStore::from(store);
-    let before = memory();
+    let (before, _) = memory();
     let mut programs = Vec::new();
     let mut part = Vec::new();
     for i in 0..count.min(max_loaded()) {
-        let key = key_of(&small(i));
+        let key = small(i).key;
         let asked = Instant::now();
         let found = trusted.load(key.code_hash, &wanted).unwrap().unwrap();
         let read = asked.elapsed();
@@ -296,7 +284,7 @@ fn start_on_many(started: Instant, path: &Path) {
                 i + 1,
                 ms(median(last.iter().map(|times| times.1).collect())),
                 ms(median(last.iter().map(|times| times.0).collect())),
-                (memory() - before) / (i + 1),
+                (memory().0 - before) / (i as u64 + 1),
             );
         }
     }
@@ -307,14 +295,4 @@ fn start_on_many(started: Instant, path: &Path) {
         "dropping {loaded} of them: {:.3} ms each",
         ms(started.elapsed()) / loaded as f64
     );
-}
-
-/// Resident memory of this process in KiB.
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -9,6 +9,10 @@
 //! pause against a backend with the default budgets, to show what each costs before it is left alone.
 //! Figures are of one run; the last table's counts are exact.
 
+#[path = "harness/memory.rs"]
+mod memory;
+
+use memory::memory;
 use revmc_jit::compiler::{self, CompileOptions, MAX_CODE_LEN};
 use revmc_jit::primitives::{Bytes, OptimizationLevel, SpecId, keccak256};
 use revmc_jit::{
@@ -16,7 +20,6 @@ use revmc_jit::{
     RuntimeConfig, RuntimeTuning,
 };
 use std::collections::HashMap;
-use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -198,20 +201,9 @@ fn bombs(len: usize) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Resident memory now and at most since the last `reset_peak`, in KiB.
-fn memory() -> (u64, u64) {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-    };
-    let value = |name| field(name).unwrap_or(0);
-    (value("VmRSS:"), value("VmHWM:"))
-}
-
 /// proc(5): writing 5 resets the peak of resident memory. Without it, peaks only grow.
 fn reset_peak() {
-    let _ = fs::write("/proc/self/clear_refs", "5");
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 fn request(bytecode: &[u8]) -> LookupRequest {

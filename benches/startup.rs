@@ -23,7 +23,9 @@ use harness::Session;
 use harness::backend::Contract;
 use harness::report::{Spread, Table};
 use revmc_jit::aot::{self, BuildOptions};
-use revmc_jit::artifact::{DirArtifactStore, DirOptions, HeatEntry, HeatList, TrustedStore};
+use revmc_jit::artifact::{
+    DirArtifactStore, DirOptions, HeatEntry, HeatList, TempArtifactStore, TrustedStore,
+};
 use revmc_jit::compiler::Tier;
 use revmc_jit::primitives::OptimizationLevel;
 use revmc_jit::trial::Budget;
@@ -31,7 +33,7 @@ use revmc_jit::{
     AotRequest, Chain, CompiledProgram, InterpretReason, JitBackend, LookupDecision, RuntimeConfig,
 };
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,33 +83,22 @@ fn until_native(backend: &JitBackend, contract: &Contract) -> Arc<CompiledProgra
 }
 
 /// A folder for a store, removed in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("revmc-jit-startup-{}-{name}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-
-    /// Fills the folder's store.
-    fn fill(&self, contracts: &[Contract]) {
-        let backend = start(with_store(&self.0));
-        for contract in contracts {
-            backend.prepare_aot(AotRequest {
-                code_hash: contract.key.code_hash,
-                code: contract.code.clone(),
-                spec_id: contract.key.spec_id,
-            });
-        }
-        for contract in contracts {
-            until_native(&backend, contract);
-        }
-    }
+fn temp() -> TempArtifactStore {
+    TempArtifactStore::new(DirOptions::default()).expect("the folder is ours")
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+/// Fills the folder's store.
+fn fill(folder: &Path, contracts: &[Contract]) {
+    let backend = start(with_store(folder));
+    for contract in contracts {
+        backend.prepare_aot(AotRequest {
+            code_hash: contract.key.code_hash,
+            code: contract.code.clone(),
+            spec_id: contract.key.spec_id,
+        });
+    }
+    for contract in contracts {
+        until_native(&backend, contract);
     }
 }
 
@@ -123,16 +114,31 @@ fn time<R>(f: impl FnOnce() -> R) -> Duration {
 /// A name, and a sample's time.
 type Start<'a> = (&'static str, Box<dyn Fn() -> Duration + 'a>);
 
+/// Each start in turn; the unit, and how many of it are in a second.
+fn measure(session: &mut Session, title: &str, unit: (&str, f64), starts: &[Start<'_>]) {
+    let mut samples = vec![Vec::new(); starts.len()];
+    for _ in session.effort.rounds() {
+        for ((_, start), samples) in starts.iter().zip(&mut samples) {
+            samples.push(start().as_secs_f64() * unit.1);
+        }
+    }
+    let mut table = Table::new(title, &[unit.0]);
+    for ((name, _), samples) in starts.iter().zip(&samples) {
+        table.row(*name, &[Spread::of(samples)]);
+    }
+    session.add(table);
+}
+
 fn startup(session: &mut Session) {
     let (_, token) = &codes::codes()[0];
     let token = &Contract::new(token.to_vec());
-    let (one, many) = (&Folder::new("one"), &Folder::new("many"));
+    let (one, many) = (temp(), temp());
     let mut contracts: Vec<_> = (0..session.at_most(OTHERS as usize) as u32)
         .map(Contract::tiny)
         .collect();
-    one.fill(std::slice::from_ref(token));
+    fill(one.path(), std::slice::from_ref(token));
     contracts.push(token.clone());
-    many.fill(&contracts);
+    fill(many.path(), &contracts);
 
     let default = RuntimeConfig::default;
     let started = &start(default());
@@ -147,15 +153,15 @@ fn startup(session: &mut Session) {
             })
         })
     };
-    let loaded = |folder: &'static str, path: &'_ Folder| {
-        let path = path.0.clone();
+    let loaded = |name, folder: &TempArtifactStore| {
+        let path = folder.path().to_owned();
         let start: Box<dyn Fn() -> Duration> = Box::new(move || {
             time(|| {
                 let backend = start(with_store(&path));
                 (until_native(&backend, token), backend)
             })
         });
-        (folder, start)
+        (name, start)
     };
     let starts: Vec<Start<'_>> = vec![
         (
@@ -187,20 +193,10 @@ fn startup(session: &mut Session) {
             "new until Token.sol is native, compiled, tier 2",
             compiled(OptimizationLevel::Default),
         ),
-        loaded("new until Token.sol is native, store of 1", one),
-        loaded("new until Token.sol is native, store of 1001", many),
+        loaded("new until Token.sol is native, store of 1", &one),
+        loaded("new until Token.sol is native, store of 1001", &many),
     ];
-    let mut samples = vec![Vec::new(); starts.len()];
-    for _ in session.effort.rounds() {
-        for ((_, start), samples) in starts.iter().zip(&mut samples) {
-            samples.push(start().as_nanos() as f64 / 1e3);
-        }
-    }
-    let mut table = Table::new("starting, one at a time", &["us"]);
-    for ((name, _), samples) in starts.iter().zip(&samples) {
-        table.row(*name, &[Spread::of(samples)]);
-    }
-    session.add(table);
+    measure(session, "starting, one at a time", ("us", 1e6), &starts);
 }
 
 /// Artifacts in the store of the warm start.
@@ -241,10 +237,10 @@ fn fill_warm(folder: &Path, count: usize, hot: usize) -> Vec<Contract> {
 
 fn warm(session: &mut Session) {
     let count = session.at_most(MANY);
-    let (empty, folder) = (Folder::new("empty"), Folder::new("warm"));
-    let hot = fill_warm(&folder.0, count, session.at_most(HOT).min(count));
-    let config = |folder: &Folder, programs| {
-        let mut config = with_store(&folder.0);
+    let (empty, folder) = (temp(), temp());
+    let hot = fill_warm(folder.path(), count, session.at_most(HOT).min(count));
+    let config = |folder: &TempArtifactStore, programs| {
+        let mut config = with_store(folder.path());
         config.tuning.warm_start_programs = programs;
         // They were made untried.
         config.tuning.trial = Budget::Off;
@@ -312,17 +308,8 @@ fn warm(session: &mut Session) {
             Box::new(|| until(last)()),
         ),
     ];
-    let mut samples = vec![Vec::new(); starts.len()];
-    for _ in session.effort.rounds() {
-        for ((_, start), samples) in starts.iter().zip(&mut samples) {
-            samples.push(start().as_secs_f64() * 1e3);
-        }
-    }
-    let mut table = Table::new("starting on ten thousand artifacts", &["ms"]);
-    for ((name, _), samples) in starts.iter().zip(&samples) {
-        table.row(*name, &[Spread::of(samples)]);
-    }
-    session.add(table);
+    let title = "starting on ten thousand artifacts";
+    measure(session, title, ("ms", 1e3), &starts);
 }
 
 fn main() -> ExitCode {

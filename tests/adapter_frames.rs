@@ -1,5 +1,5 @@
 //! Single frames through `CompiledProgram::run_frame`: instructions of the client's, whatever they do to the
-//! interpreter, are followed as the interpreter follows them. What is refused: `adapter_refused.rs`.
+//! interpreter, are followed as the interpreter follows them. What is refused: `differential/refusals.rs`.
 
 mod common;
 

@@ -1,21 +1,17 @@
-//! What `CompiledProgram::run_frame` refuses, and frames whose hash lies.
+//! Frames whose hash lies.
 
 mod common;
 
-use common::frame::{SPEC, Table, compile, state, table_with};
+use common::frame::{SPEC, compile, table_with};
 use revm::{
     bytecode::Bytecode,
     interpreter::{
-        CallInput, GasTable, InstructionResult, Interpreter, host::DummyHost, instruction_table,
-        instructions::gas_table_spec, interpreter::ExtBytecode, interpreter_types::Jumps,
+        Interpreter, host::DummyHost, instruction_table, instructions::gas_table_spec,
+        interpreter::ExtBytecode, interpreter_types::Jumps,
     },
     primitives::hex,
 };
-use revmc_jit::{
-    Chain,
-    primitives::{SpecId, keccak256},
-    revm::FrameError,
-};
+use revmc_jit::{Chain, primitives::keccak256};
 
 fn frame(code: &[u8], gas: u64) -> Interpreter {
     common::frame::frame(SPEC, code, gas)
@@ -77,88 +73,6 @@ fn code_under_a_wrong_hash_is_not_left_at_its_end() {
                 "{}",
                 hex::encode(&promised)
             );
-        }
-    }
-}
-
-/// What is refused is named, and is as it was.
-#[test]
-fn what_is_not_the_programs_is_refused_untouched() {
-    let code = hex!("600160020100");
-    let (table, gas_table): (Table, GasTable) = (instruction_table(), gas_table_spec(SPEC));
-    for program in compile(&code, &Chain::mainnet()) {
-        let refuse = |frame: &mut Interpreter, gas_table: &GasTable| {
-            let before = state(frame);
-            let mut host = DummyHost::new(SPEC);
-            let refused = program.run_frame(frame, &table, gas_table, &mut host);
-            assert_eq!(state(frame), before);
-            refused.expect_err("refused")
-        };
-        let new = || frame(&code, 100);
-        let hash = keccak256(code);
-
-        let mut other = frame(&[0x00], 100);
-        let frame = Some(keccak256([0x00]));
-        let expected = FrameError::CodeHash {
-            program: hash,
-            frame,
-        };
-        assert_eq!(refuse(&mut other, &gas_table), expected);
-
-        let mut unnamed = new();
-        unnamed.bytecode = ExtBytecode::new(Bytecode::new_legacy(code.into()));
-        let expected = FrameError::CodeHash {
-            program: hash,
-            frame: None,
-        };
-        assert_eq!(refuse(&mut unnamed, &gas_table), expected);
-
-        let mut longer = new();
-        let bytecode = Bytecode::new_legacy(vec![0; 7].into());
-        longer.bytecode = ExtBytecode::new_with_hash(bytecode, hash);
-        let expected = FrameError::CodeLen {
-            program: 6,
-            frame: 7,
-        };
-        assert_eq!(refuse(&mut longer, &gas_table), expected);
-
-        let mut older = new();
-        older.runtime_flag.spec_id = SpecId::CANCUN;
-        let expected = FrameError::Spec {
-            program: SPEC,
-            frame: SpecId::CANCUN,
-        };
-        assert_eq!(refuse(&mut older, &gas_table), expected);
-
-        let mut dearer = gas_table;
-        dearer[0xfe] = 9;
-        let expected = FrameError::GasTable {
-            opcode: 0xfe,
-            program: 0,
-            frame: 9,
-        };
-        assert_eq!(refuse(&mut new(), &dearer), expected);
-
-        let mut ended = new();
-        ended.halt(InstructionResult::Stop);
-        assert_eq!(refuse(&mut ended, &gas_table), FrameError::ActionPending);
-
-        let mut shallow = new();
-        *shallow.stack.data_mut() = Vec::with_capacity(1000);
-        let expected = FrameError::Stack { capacity: 1000 };
-        assert_eq!(refuse(&mut shallow, &gas_table), expected);
-
-        let mut unpaid = new();
-        unpaid.memory.resize(64);
-        let expected = FrameError::Memory { len: 64, words: 0 };
-        assert_eq!(refuse(&mut unpaid, &gas_table), expected);
-
-        let mut outside = new();
-        outside.input.input = CallInput::SharedBuffer(0..1);
-        assert_eq!(refuse(&mut outside, &gas_table), FrameError::Input);
-
-        for error in [expected, FrameError::Input, FrameError::ActionPending] {
-            assert!(!error.to_string().is_empty());
         }
     }
 }

@@ -4,16 +4,16 @@
 mod artifact_support;
 
 use artifact_support::{attempt, child, io_problem, names, program, read, role, sample, sealed};
-use revmc_jit::artifact::{ArtifactStore, DirArtifactStore, DirOptions, IoProblem};
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+use revmc_jit::artifact::{
+    ArtifactStore, DirArtifactStore, DirOptions, IoProblem, TempArtifactStore,
 };
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-/// Runs a test's child to its end; it says "skipped" if the system does not let it do its work.
-fn run_child(test: &str, folder: &Path) {
-    let output = child(test, folder).output().unwrap();
+/// Runs a test's child on a folder of its own to its end; it says "skipped" if the system does not let it
+/// do its work.
+fn run_child(test: &str) {
+    let folder = TempArtifactStore::new(DirOptions::default()).unwrap();
+    let output = child(test, folder.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
@@ -27,29 +27,10 @@ fn run_child(test: &str, folder: &Path) {
     }
 }
 
-/// A folder for a test's child, removed afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("revmc-jit-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
 #[test]
 fn a_full_and_a_read_only_disk_are_named() {
     let Some(folder) = role() else {
-        let folder = Folder::new("disk");
-        return run_child("a_full_and_a_read_only_disk_are_named", &folder.0);
+        return run_child("a_full_and_a_read_only_disk_are_named");
     };
     let path = std::ffi::CString::new(folder.to_str().unwrap()).unwrap();
     let mount = |flags: libc::c_ulong| {
@@ -113,8 +94,7 @@ fn a_full_and_a_read_only_disk_are_named() {
 #[test]
 fn a_bound_on_file_sizes_is_named() {
     let Some(folder) = role() else {
-        let folder = Folder::new("size");
-        return run_child("a_bound_on_file_sizes_is_named", &folder.0);
+        return run_child("a_bound_on_file_sizes_is_named");
     };
     let limit = libc::rlimit {
         rlim_cur: 50_000,
@@ -146,8 +126,7 @@ fn a_bound_on_file_sizes_is_named() {
 #[test]
 fn lost_permissions_are_named() {
     let Some(folder) = role() else {
-        let folder = Folder::new("permission");
-        return run_child("lost_permissions_are_named", &folder.0);
+        return run_child("lost_permissions_are_named");
     };
     // Permissions do not bind the superuser: become somebody else.
     const NOBODY: u32 = 65534;

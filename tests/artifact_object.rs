@@ -2,6 +2,10 @@
 //! as the bytes that were verified.
 #![cfg(target_os = "linux")]
 
+#[cfg(target_arch = "x86_64")]
+#[path = "runtime_support/maps.rs"]
+mod maps;
+
 use object::{
     Object, ObjectSection, ObjectSymbol,
     elf::{self, FileHeader64},
@@ -223,6 +227,7 @@ fn lengths_and_names_are_bounded() {
 #[cfg(target_arch = "x86_64")]
 mod run {
     use super::*;
+    use crate::maps::mappings;
     use revmc_jit::artifact::loader::{LoadedLibrary, max_loaded};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -298,29 +303,17 @@ mod run {
         }
     }
 
-    /// The lines of the process's memory map between two addresses.
-    fn mappings(from: usize, to: usize) -> Vec<(usize, String)> {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let parse = |line: &str| {
-            let (range, rest) = line.split_once(' ').unwrap();
-            let (start, end) = range.split_once('-').unwrap();
-            let start = usize::from_str_radix(start, 16).unwrap();
-            let end = usize::from_str_radix(end, 16).unwrap();
-            (start < to && end > from).then(|| (start, rest[..4].to_string()))
-        };
-        maps.lines().filter_map(parse).collect()
-    }
-
     #[test]
     fn nothing_stays_writable() {
         let _alone = alone();
         let library = open(0, 1);
         let start = library.entry() as usize - jump_to_builtin(0, 1).0.text();
         let end = start + library.mapped_len();
-        let mapped = mappings(start, end);
+        let mut mapped = mappings();
+        mapped.retain(|(range, _)| range.start < end && range.end > start);
         assert!(!mapped.is_empty());
-        for (address, permissions) in &mapped {
-            assert!(!permissions.contains('w'), "{address:#x} {permissions}");
+        for (range, rights) in &mapped {
+            assert!(!rights.contains('w'), "{range:#x?} {rights}");
         }
         assert!(mapped.len() <= 4, "{mapped:?}");
         let executable = mapped.iter().filter(|(_, p)| p.contains('x')).count();

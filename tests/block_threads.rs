@@ -5,7 +5,7 @@ mod blocks;
 
 use blocks::{
     compare::difference,
-    format::{Block, Folder, OWN},
+    format::{Block, own},
     native::config,
     receipts::Totals,
     run,
@@ -15,7 +15,6 @@ use revmc_jit::{
     JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, compiler::Tier, revm::JitEvm,
 };
 use std::{
-    path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     thread,
 };
@@ -29,17 +28,6 @@ const ROUNDS: usize = 4;
 const TURNS: usize = 40;
 /// After so many turns the backend is enabled and not paused; the next one waits until native code has run.
 const CYCLE: usize = 5;
-
-fn blocks() -> Vec<Block> {
-    let folder = Folder::open(Path::new(OWN)).unwrap();
-    let files = folder.files.iter();
-    files.map(|file| folder.read(file).unwrap()).collect()
-}
-
-fn interpreted(block: &Block) -> Vec<Step> {
-    let (db, reads) = Recorded::new(block.state.clone());
-    run::steps(&mut run::evm(block, db), block, &reads)
-}
 
 fn requests(blocks: &[Block]) -> Vec<LookupRequest> {
     let contracts = blocks.iter().flat_map(|block| {
@@ -55,8 +43,8 @@ fn requests(blocks: &[Block]) -> Vec<LookupRequest> {
 
 /// Executes every block on each thread while `disturb` goes on, and compares every step.
 fn execute(config: RuntimeConfig, disturb: impl Fn(&JitBackend, &[LookupRequest], usize) + Sync) {
-    let blocks = blocks();
-    let expected: Vec<_> = blocks.iter().map(interpreted).collect();
+    let blocks = own();
+    let expected: Vec<_> = blocks.iter().map(run::interpreted).collect();
     let requests = requests(&blocks);
     let backend = JitBackend::new(config).unwrap();
     for request in &requests {

@@ -2,8 +2,11 @@
 //! Alone in its process, as it reads the process's mappings.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[path = "runtime_support/maps.rs"]
+mod maps;
+
+use maps::mappings;
 use revmc_jit::code::{self, CodeMemory};
-use std::fs;
 
 /// `mov eax, n; ret`
 fn text(n: u32) -> Vec<u8> {
@@ -16,22 +19,11 @@ fn run(code: &CodeMemory) -> u32 {
     function()
 }
 
-/// The lines of the kernel's list: address range, rights.
-fn mappings() -> Vec<(usize, usize, String)> {
-    let list = fs::read_to_string("/proc/self/maps").unwrap();
-    let line = |line: &str| {
-        let (range, rest) = line.split_once(' ').unwrap();
-        let (start, end) = range.split_once('-').unwrap();
-        let number = |text| usize::from_str_radix(text, 16).unwrap();
-        (number(start), number(end), rest[..4].to_owned())
-    };
-    list.lines().map(line).collect()
-}
-
 fn rights(code: &CodeMemory) -> String {
     let at = code.base().addr().get();
-    let inside = |(start, end, _): &(usize, usize, String)| (*start..*end).contains(&at);
-    mappings().into_iter().find(inside).expect("it is mapped").2
+    let mut all = mappings().into_iter();
+    let found = all.find(|(range, _)| range.contains(&at));
+    found.expect("it is mapped").1
 }
 
 /// What the audit did with 33,500 contracts, and the kernel's limit for a process is 65,530.
@@ -73,8 +65,7 @@ fn programs_without_number_are_a_handful_of_mappings() {
     }
     let some = programs[1].as_ref().unwrap();
     assert_eq!(rights(some), "r-xp");
-    let writable_and_executable = |(_, _, rights): &(_, _, String)| rights.contains("wx");
-    assert!(!mappings().iter().any(writable_and_executable));
+    assert!(!mappings().iter().any(|(_, rights)| rights.contains("wx")));
 
     // All go, and so do the arenas, but for a spare one.
     drop(programs);

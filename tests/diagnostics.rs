@@ -37,12 +37,9 @@ fn symbol(key: &RuntimeCacheKey, tier: &str) -> String {
 /// Whether all of it is in a mapping that can be executed.
 #[cfg(target_os = "linux")]
 fn is_code(start: usize, len: usize) -> bool {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().any(|line| {
-        let (range, rest) = line.split_once(' ').unwrap();
-        let (from, to) = range.split_once('-').unwrap();
-        let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
-        rest.starts_with("r-x") && number(from) <= start && start + len <= number(to)
+    let maps = runtime_support::maps::mappings();
+    maps.iter().any(|(range, rights)| {
+        rights.starts_with("r-x") && range.start <= start && start + len <= range.end
     })
 }
 

@@ -91,10 +91,7 @@ fn problem(span: &str, sources: &str) -> Option<String> {
     };
     for word in path.split([' ', ',', '(', ')']) {
         let word = word.trim_end_matches(['/', '.']);
-        let in_room = word
-            .split_once('/')
-            .is_some_and(|(room, _)| ROOMS.contains(&room));
-        if in_room && !root().join(word).exists() {
+        if in_room(word) && !root().join(word).exists() {
             return Some(format!("there is no {word}"));
         }
     }

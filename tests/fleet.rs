@@ -16,14 +16,13 @@ use object_store::{
 };
 use revmc_jit::aot::{self, BuildOptions};
 use revmc_jit::artifact::{
-    ArtifactError, ArtifactStore, HeatEntry, HeatList, ManifestKey, TrustedStore, Verified,
+    ArtifactError, ArtifactStore, DirOptions, HeatEntry, HeatList, ManifestKey, TempArtifactStore,
+    TrustedStore, Verified,
 };
 use revmc_jit::compiler::Tier;
 use revmc_jit::{Chain, JitBackend, ProgramKind, RuntimeConfig};
 use runtime_support::{config, contract, eventually, run};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use store::{FleetStore, Limits};
 
@@ -89,36 +88,20 @@ fn fill(objects: &Arc<dyn ObjectStore>) {
     assert_eq!((stats.artifacts_loaded, stats.artifacts_rejected), (0, 0));
 }
 
-/// A folder that goes with its owner.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static SERIAL: AtomicU32 = AtomicU32::new(0);
-        let serial = SERIAL.fetch_add(1, Relaxed);
-        let name = format!("revmc-jit-fleet-{}-{serial}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn objects(&self) -> Arc<dyn ObjectStore> {
-        Arc::new(LocalFileSystem::new_with_prefix(&self.0).unwrap())
-    }
+fn temp() -> TempArtifactStore {
+    TempArtifactStore::new(DirOptions::default()).unwrap()
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn in_folder(folder: &TempArtifactStore) -> Arc<dyn ObjectStore> {
+    Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap())
 }
 
 /// Each test here is for both.
 fn in_memory_and_in_a_folder(test: impl Fn(&Arc<dyn ObjectStore>)) {
     let in_memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     test(&in_memory);
-    let folder = Folder::new();
-    test(&folder.objects());
+    let folder = temp();
+    test(&in_folder(&folder));
 }
 
 #[test]
@@ -316,12 +299,12 @@ fn a_store_that_did_not_answer_rests() {
 
 #[test]
 fn a_store_that_fails_costs_no_program() {
-    let folder = Folder::new();
-    let objects = folder.objects();
+    let folder = temp();
+    let objects = in_folder(&folder);
     fill(&objects);
     let node = node_with(&objects, limits(), 0);
     // A file is where the folder was.
-    let place = folder.0.join("a");
+    let place = folder.path().join("a");
     std::fs::remove_dir_all(&place).unwrap();
     std::fs::write(&place, "").unwrap();
     executes(&node);

@@ -2,9 +2,8 @@
 //! was read, inspectors, system calls; programs that come and go in the middle of a transaction.
 
 use revm::{
-    Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, InspectEvm,
-    InspectSystemCallEvm, Inspector, MainBuilder, MainContext, MainnetEvm, SystemCallCommitEvm,
-    SystemCallEvm,
+    Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
+    MainnetEvm, SystemCallCommitEvm, SystemCallEvm,
     bytecode::Bytecode,
     context::{
         BlockEnv, CfgEnv, ContextSetters, ContextTr, Evm, Journal, JournalTr, TxEnv,
@@ -17,8 +16,8 @@ use revm::{
     },
     inspector::{InspectorEvmTr, NoOpInspector},
     interpreter::{
-        GasTable, Host, InstructionTable, Interpreter, interpreter::EthInterpreter,
-        interpreter_action::FrameInit, interpreter_types::Jumps,
+        GasTable, Host, InstructionTable, interpreter::EthInterpreter,
+        interpreter_action::FrameInit,
     },
     primitives::{Address, AddressMap, B256, Bytes, TxKind, U256, hex},
     state::{Account, AccountInfo, EvmState},
@@ -233,79 +232,6 @@ fn programs_come_and_go_in_the_middle_of_a_transaction() {
     }
 }
 
-/// EIP-7702: the delegate's code runs, and is looked up, under its own hash.
-#[test]
-fn delegated_code_runs_under_its_own_hash() {
-    let designator = [&hex!("ef0100")[..], OTHER.as_slice()].concat();
-    let contracts = [(TARGET, designator), (OTHER, callee())];
-    let mut plain = context(database(&contracts), SpecId::OSAKA).build_mainnet();
-    let expected = outcome(&mut plain, call(TARGET));
-    assert!(expected.0.as_ref().is_ok_and(|result| result.is_success()));
-    let backend = blocking(OptimizationLevel::Aggressive);
-    let evm = context(database(&contracts), SpecId::OSAKA).build_mainnet();
-    let mut jit = JitEvm::new(evm, backend.clone());
-    assert_eq!(outcome(&mut jit, call(TARGET)), expected);
-    let hash = Bytecode::new_raw(callee().into()).hash_slow();
-    assert!(backend.get_compiled(hash, SpecId::OSAKA).is_some());
-    assert_eq!(backend.stats().resident_entries, 1);
-}
-
-#[test]
-fn init_code_is_interpreted_and_not_asked_for() {
-    // Returns two zero bytes as code.
-    let create = || {
-        let tx = TxEnv::builder().caller(CALLER).kind(TxKind::Create);
-        let tx = tx.data(Bytes::from_static(&hex!("60025ff3")));
-        tx.gas_limit(1_000_000).build().expect("a transaction")
-    };
-    let mut plain = context(database(&[]), SpecId::OSAKA).build_mainnet();
-    let expected = outcome(&mut plain, create());
-    assert!(expected.0.as_ref().is_ok_and(|result| result.is_success()));
-    let backend = blocking(OptimizationLevel::Aggressive);
-    let evm = context(database(&[]), SpecId::OSAKA).build_mainnet();
-    let mut jit = JitEvm::new(evm, backend.clone());
-    assert_eq!(outcome(&mut jit, create()), expected);
-    let stats = backend.stats();
-    assert_eq!(
-        (stats.hits, stats.misses, stats.resident_entries),
-        (0, 0, 0)
-    );
-}
-
-/// Notes each step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Steps(Vec<(usize, u64)>);
-
-impl<CTX> Inspector<CTX> for Steps {
-    fn step(&mut self, interpreter: &mut Interpreter, _context: &mut CTX) {
-        let step = (interpreter.bytecode.pc(), interpreter.gas.remaining());
-        self.0.push(step);
-    }
-}
-
-#[test]
-fn an_inspector_sees_every_step() {
-    let new = || context(database(&contracts()), SpecId::OSAKA);
-    let mut plain = new().build_mainnet_with_inspector(Steps::default());
-    let expected = plain.inspect_tx(call(TARGET)).expect("runs");
-    let system = plain.inspect_one_system_call(OTHER, Bytes::new());
-    let expected_system = (system.expect("runs"), plain.finalize());
-    let backend = blocking(OptimizationLevel::Aggressive);
-    let evm = new().build_mainnet_with_inspector(Steps::default());
-    let mut jit = JitEvm::new(evm, backend.clone());
-    // Resident, so that it would be used.
-    assert_eq!(jit.transact(call(TARGET)).expect("runs"), expected);
-    let hits = backend.stats().hits;
-
-    jit.set_inspector(Steps::default());
-    assert_eq!(jit.inspect_tx(call(TARGET)).expect("runs"), expected);
-    let system = jit.inspect_one_system_call(OTHER, Bytes::new());
-    assert_eq!((system.expect("runs"), jit.finalize()), expected_system);
-    assert_eq!(jit.inner().inspector, plain.inspector);
-    assert!(plain.inspector.0.len() > 400);
-    assert_eq!(backend.stats().hits, hits);
-}
-
 /// What a database holds of each account.
 fn kept(db: &InMemoryDB) -> BTreeMap<Address, (AccountInfo, BTreeMap<U256, U256>)> {
     let accounts = db.cache.accounts.iter();
@@ -319,7 +245,12 @@ fn kept(db: &InMemoryDB) -> BTreeMap<Address, (AccountInfo, BTreeMap<U256, U256>
 
 #[test]
 fn system_calls_commits_and_replays_are_the_wrapped_ones() {
-    let spec_id = SpecId::OSAKA;
+    for spec_id in [SpecId::CANCUN, SpecId::OSAKA, SpecId::AMSTERDAM] {
+        system_calls_commits_and_replays(spec_id);
+    }
+}
+
+fn system_calls_commits_and_replays(spec_id: SpecId) {
     let mut plain = context(database(&contracts()), spec_id).build_mainnet();
     let backend = blocking(OptimizationLevel::Aggressive);
     let evm = context(database(&contracts()), spec_id).build_mainnet();
@@ -327,6 +258,7 @@ fn system_calls_commits_and_replays_are_the_wrapped_ones() {
 
     let data = Bytes::from_static(&[3; 64]);
     let expected = plain.system_call_commit(OTHER, data.clone()).expect("runs");
+    assert!(expected.is_success(), "{spec_id:?}");
     assert_eq!(
         jit.system_call_commit(OTHER, data.clone()).expect("runs"),
         expected

@@ -9,40 +9,23 @@ use alloy_primitives::Bloom;
 use blocks::{
     chain::Network,
     compare::difference,
-    format::{Block, Folder, OWN},
+    format::own,
     native::Native,
     receipts::Totals,
     run,
-    step::{Read, Recorded, Step},
+    step::{Read, Step},
 };
 use revm::{
     context_interface::result::ExecutionResult,
     primitives::{B256, hardfork::SpecId},
 };
 use revmc_jit::compiler::Tier;
-use std::path::Path;
-
-fn folder() -> Folder {
-    Folder::open(Path::new(OWN)).unwrap()
-}
-
-fn blocks() -> Vec<Block> {
-    let folder = folder();
-    let files = folder.files.iter();
-    files.map(|file| folder.read(file).unwrap()).collect()
-}
-
-/// What the interpreter does.
-fn interpreted(block: &Block) -> Vec<Step> {
-    let (db, reads) = Recorded::new(block.state.clone());
-    run::steps(&mut run::evm(block, db), block, &reads)
-}
 
 /// Every block of the crate's folder, against its header and against the interpreter; no contract's
 /// frame is interpreted.
 fn replay(tier: Tier) {
     let (mut transactions, mut forks) = (0, Vec::new());
-    for block in blocks() {
+    for block in own() {
         let number = block.header.number;
         let mut tiers = [Native::new(tier).unwrap()];
         let checked = check::check(&block, &mut tiers);
@@ -79,8 +62,8 @@ fn blocks_in_the_optimized_tier() {
 
 #[test]
 fn a_header_that_is_wrong_is_seen() {
-    let block = blocks().pop().unwrap();
-    let totals = Totals::new(&block, &interpreted(&block)).unwrap();
+    let block = own().pop().unwrap();
+    let totals = Totals::new(&block, &run::interpreted(&block)).unwrap();
     assert_eq!(totals.check(&block), [""; 0]);
 
     let mut wrong = block.clone();
@@ -100,8 +83,8 @@ fn a_header_that_is_wrong_is_seen() {
 
 #[test]
 fn every_kind_of_difference_is_seen() {
-    let block = &blocks()[3];
-    let steps = interpreted(block);
+    let block = &own()[3];
+    let steps = run::interpreted(block);
     let at = |what: fn(&Step) -> bool| steps.iter().position(what).unwrap();
     let logged = at(|step| {
         step.result
@@ -114,7 +97,7 @@ fn every_kind_of_difference_is_seen() {
         slots.any(|slot| !slot.is_changed())
     });
     let change = |at: usize, change: fn(&mut Step)| {
-        let mut again = interpreted(block);
+        let mut again = run::interpreted(block);
         assert_eq!(difference(&steps[at], &again[at]), None);
         change(&mut again[at]);
         difference(&steps[at], &again[at]).expect("a change that nobody sees")

@@ -2,12 +2,13 @@
 //! something about. ThreadSanitizer and Miri run these too (see the module documentation).
 #![cfg(not(loom))]
 
+#[path = "resident_model/leaked.rs"]
+mod leaked;
 #[path = "resident_model/tracked.rs"]
 mod tracked;
 
-use revmc_jit::resident::{
-    self, FencePolicy, Lookup, Options, Reader, Seeded, SeededHasher, Writer,
-};
+use leaked::{LEAKED, Leaked};
+use revmc_jit::resident::{self, FencePolicy, Lookup, Options, Reader, Seeded, Writer};
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
@@ -357,27 +358,6 @@ fn a_forked_child_can_look_up() {
     );
 }
 
-/// A hasher that starts with a seed the adversary knows.
-struct Leaked(Seeded);
-
-thread_local! {
-    static LEAK: RefCell<Option<Seeded>> = const { RefCell::new(None) };
-}
-
-impl Default for Leaked {
-    fn default() -> Self {
-        Self(LEAK.take().unwrap_or_default())
-    }
-}
-
-impl BuildHasher for Leaked {
-    type Hasher = SeededHasher;
-
-    fn build_hasher(&self) -> SeededHasher {
-        self.0.build_hasher()
-    }
-}
-
 /// Keys ground for the very seed the table was made with: the probe limit holds, since the table
 /// is rebuilt with another.
 #[test]
@@ -385,7 +365,7 @@ impl BuildHasher for Leaked {
 fn ground_keys_meet_the_probe_limit() {
     let count = 100_000;
     let seed = Seeded::default();
-    LEAK.set(Some(seed.clone()));
+    LEAKED.set(Some(seed.clone()));
     let (mut writer, reader) = resident::with_hasher::<u64, (), (), Leaked>(&Options {
         capacity: count,
         stripes: 1,

@@ -1,14 +1,12 @@
-//! From the first handle to the last: drops from anywhere, stuck workers, forks.
+//! From the first handle to the last: drops from anywhere, forks.
 
 mod runtime_support;
 
 use alloy_primitives::U256;
-use revmc_jit::{CompilationEvent, Error, JitBackend, RuntimeConfig, RuntimeTuning};
-use runtime_support::{config, contract, eventually, request, run, tuning};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use revmc_jit::{Error, JitBackend, RuntimeTuning};
+use runtime_support::{config, contract, request, run};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 #[test]
 fn clones_share_one_backend_and_the_last_one_stops_it() {
@@ -43,70 +41,6 @@ fn a_backend_can_be_dropped_while_it_compiles() {
         }
         drop(backend);
     }
-}
-
-/// A callback that says that it was entered and returns when it is told: its worker is stuck.
-fn sticking(config: RuntimeConfig) -> (RuntimeConfig, Receiver<()>, Sender<()>) {
-    let (entered, is_entered) = channel();
-    let (release, wait) = channel();
-    let ends = Mutex::new((entered, wait));
-    let stick = move |_: &CompilationEvent| {
-        let ends = ends.lock().unwrap();
-        let _ = ends.0.send(());
-        let _ = ends.1.recv();
-    };
-    let config = RuntimeConfig {
-        on_compilation: Some(Arc::new(stick)),
-        ..config
-    };
-    (config, is_entered, release)
-}
-
-#[test]
-fn a_stuck_worker_does_not_hold_up_the_drop() {
-    let tuning = RuntimeTuning {
-        shutdown_timeout: Duration::from_millis(20),
-        ..tuning()
-    };
-    let (config, entered, release) = sticking(RuntimeConfig { tuning, ..config() });
-    let backend = JitBackend::new(config).unwrap();
-    backend.compile_jit(request(1));
-    entered.recv().unwrap();
-    let weak = backend.downgrade();
-    drop(backend); // hangs without the timeout
-    assert!(weak.upgrade().is_none());
-    drop(release);
-}
-
-#[test]
-fn a_callback_may_hold_a_weak_handle_and_use_it() {
-    let slot: Arc<Mutex<Option<revmc_jit::WeakJitBackend>>> = Arc::default();
-    let (seen, events) = channel();
-    let (weak, seen) = (Arc::clone(&slot), Mutex::new(seen));
-    let backend = JitBackend::new(RuntimeConfig {
-        on_compilation: Some(Arc::new(move |event: &CompilationEvent| {
-            let backend = weak
-                .lock()
-                .unwrap()
-                .as_ref()
-                .and_then(|weak| weak.upgrade());
-            let Some(backend) = backend else { return };
-            // Statistics and lookups answer in here; so does a command that does not wait.
-            let (key, code) = contract(1);
-            let _ = backend.lookup_ref(&key, &code);
-            if event.key == key {
-                backend.compile_jit(request(2));
-            }
-            let _ = seen.lock().unwrap().send(backend.stats().dispatched);
-        })),
-        ..config()
-    })
-    .unwrap();
-    *slot.lock().unwrap() = Some(backend.downgrade());
-    backend.compile_jit(request(1));
-    assert!(events.recv().unwrap() >= 1);
-    eventually(&backend, |stats| stats.published == 2);
-    drop(backend);
 }
 
 #[test]

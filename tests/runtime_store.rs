@@ -5,18 +5,17 @@ mod runtime_support;
 
 use alloy_primitives::U256;
 use revmc_jit::artifact::{
-    ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, AuthenticationProblem, DirOptions,
-    SealedArtifact, Stored, TempArtifactStore, TrustedStore,
+    ArtifactError, ArtifactStore, AuthenticationProblem, DirOptions, TempArtifactStore,
+    TrustedStore,
 };
-use revmc_jit::primitives::Bytes;
 use revmc_jit::{CompilationEvent, Error, JitBackend, ProgramKind, RuntimeConfig};
+use runtime_support::stores::{Before, Call, disk_full, own, slow, temp};
 use runtime_support::{aot, config, contract, eventually, request, run};
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{fmt, fs};
 
 fn with_store(store: impl Into<TrustedStore>) -> RuntimeConfig {
     RuntimeConfig {
@@ -25,50 +24,17 @@ fn with_store(store: impl Into<TrustedStore>) -> RuntimeConfig {
     }
 }
 
-fn own(store: Arc<dyn ArtifactStore>) -> TrustedStore {
-    // SAFETY: the stores here return what they were given, or nothing.
-    unsafe { TrustedStore::promised(store) }
-}
-
-fn disk_full() -> ArtifactError {
-    ArtifactError::StoreFull {
-        what: "bytes",
-        limit: 0,
-    }
-}
-
-/// A store of which nothing works.
-#[derive(Debug)]
-struct Broken;
-
-impl ArtifactStore for Broken {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        Err(disk_full())
-    }
-    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        Err(disk_full())
-    }
-    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        Err(disk_full())
-    }
-    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
-        Err(disk_full())
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        Err(disk_full())
-    }
-}
-
 #[test]
 fn a_store_that_fails_is_done_without() {
     let events: Arc<Mutex<Vec<CompilationEvent>>> = Arc::default();
     let log = Arc::clone(&events);
+    let broken = Before(temp(), |_| Err(disk_full()));
     let backend = JitBackend::new(RuntimeConfig {
         aot: true,
         on_compilation: Some(Arc::new(move |event: &CompilationEvent| {
             log.lock().unwrap().push(event.clone())
         })),
-        ..with_store(own(Arc::new(Broken)))
+        ..with_store(own(Arc::new(broken)))
     })
     .unwrap();
     assert_eq!(backend.stats().store_errors, 1);
@@ -106,7 +72,7 @@ fn damage(store: &TempArtifactStore) -> usize {
 
 #[test]
 fn what_is_prepared_again_and_damaged_is_made_anew() {
-    let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+    let store = temp();
     for artifacts_rejected in [0, 1] {
         let backend = JitBackend::new(with_store(store.clone())).unwrap();
         backend.prepare_aot(aot(1));
@@ -121,7 +87,7 @@ fn what_is_prepared_again_and_damaged_is_made_anew() {
 
 #[test]
 fn a_damaged_artifact_is_refused_and_compiled_afresh() {
-    let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+    let store = temp();
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     backend.prepare_aot(aot(1));
     backend.prepare_aot(aot(2));
@@ -144,11 +110,10 @@ fn a_damaged_artifact_is_refused_and_compiled_afresh() {
 
 #[test]
 fn an_artifact_with_another_key_is_left_to_it() {
-    let store = TempArtifactStore::new(DirOptions::default()).unwrap();
     // Refused for a reason that does not lie in them.
-    let store = Arc::new(Before(store, |call| match call {
+    let store = Arc::new(Before(temp(), |call| match call {
         Call::Load => Err(ArtifactError::Authentication(AuthenticationProblem::Wrong)),
-        Call::Store => Ok(()),
+        _ => Ok(()),
     }));
     let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
@@ -162,7 +127,7 @@ fn an_artifact_with_another_key_is_left_to_it() {
 
 #[test]
 fn an_artifact_that_vanished_is_compiled_afresh() {
-    let store = Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap());
+    let store = temp();
     let backend = JitBackend::new(with_store(store.clone())).unwrap();
     backend.prepare_aot(aot(1));
     eventually(&backend, |stats| stats.artifacts_indexed == 1);
@@ -173,66 +138,10 @@ fn an_artifact_that_vanished_is_compiled_afresh() {
     assert_eq!(backend.stats().artifacts_indexed, 0);
 }
 
-/// What a [`Before`] stands before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Load,
-    Store,
-}
-
-/// A store that does something first, and fails where that fails.
-struct Before<F>(TempArtifactStore, F);
-
-impl<F> fmt::Debug for Before<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<F> ArtifactStore for Before<F>
-where
-    F: Fn(Call) -> Result<(), ArtifactError> + Send + Sync,
-{
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        self.0.load_all()
-    }
-    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        (self.1)(Call::Load)?;
-        self.0.load(key)
-    }
-    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        (self.1)(Call::Store)?;
-        self.0.store(artifact)
-    }
-    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
-        self.0.delete(key)
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        self.0.clear()
-    }
-}
-
-/// A store that says that it was entered for `held` and waits to be told to go on; what it says, and
-/// what lets it go on.
-fn slow(held: Call) -> (Arc<dyn ArtifactStore>, Receiver<()>, Sender<()>) {
-    let (entered, is_entered) = channel();
-    let (release, wait) = channel();
-    let (entered, wait) = (Mutex::new(entered), Mutex::new(wait));
-    let inner = TempArtifactStore::new(DirOptions::default()).unwrap();
-    let store = Before(inner, move |call| {
-        if call == held {
-            entered.lock().unwrap().send(()).unwrap();
-            let _ = wait.lock().unwrap().recv();
-        }
-        Ok(())
-    });
-    (Arc::new(store), is_entered, release)
-}
-
 /// The clear comes while the worker is writing the file, and another artifact waits its turn.
 #[test]
 fn a_clear_takes_what_is_being_stored_and_what_waits() {
-    let (store, is_entered, release) = slow(Call::Store);
+    let (store, is_entered, release) = slow(temp(), Call::Store);
     let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
@@ -260,7 +169,7 @@ fn a_clear_takes_what_is_being_stored_and_what_waits() {
 
 #[test]
 fn a_clear_of_the_map_does_not_stop_an_artifact_but_keeps_it_out_of_the_map() {
-    let (store, is_entered, release) = slow(Call::Store);
+    let (store, is_entered, release) = slow(temp(), Call::Store);
     let backend = JitBackend::new(with_store(own(store))).unwrap();
     backend.prepare_aot(aot(1));
     is_entered.recv().unwrap();
@@ -277,26 +186,11 @@ fn a_clear_of_the_map_does_not_stop_an_artifact_but_keeps_it_out_of_the_map() {
 
 #[test]
 fn a_panicking_store_is_contained() {
-    #[derive(Debug)]
-    struct Panics;
-    impl ArtifactStore for Panics {
-        fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-            panic!("a bug in the store")
-        }
-        fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-            panic!("a bug in the store")
-        }
-        fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
-            panic!("a bug in the store")
-        }
-        fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
-            Ok(false)
-        }
-        fn clear(&self) -> Result<usize, ArtifactError> {
-            panic!("a bug in the store")
-        }
-    }
-    let mut config = with_store(own(Arc::new(Panics)));
+    let store = Before(temp(), |call| match call {
+        Call::Delete => Ok(()),
+        _ => panic!("a bug in the store"),
+    });
+    let mut config = with_store(own(Arc::new(store)));
     config.enabled = false;
     let idle = JitBackend::new(config.clone()).unwrap();
     assert!(matches!(idle.clear_all(), Err(Error::Artifact(_))));
@@ -323,9 +217,8 @@ fn a_panicking_store_is_contained() {
 /// The budget is for the compiler: a store that needs many times as much costs no program.
 #[test]
 fn what_the_store_takes_is_not_compile_time() {
-    let inner = TempArtifactStore::new(DirOptions::default()).unwrap();
     // On the processor, over each artifact.
-    let store = Arc::new(Before(inner, |_| {
+    let store = Arc::new(Before(temp(), |_| {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(3) {}
         Ok(())
@@ -353,33 +246,18 @@ fn what_the_store_takes_is_not_compile_time() {
     assert_eq!(stats.artifacts_loaded, 1);
 }
 
-/// A store that is full, and counts how often it is asked.
-#[derive(Debug, Default)]
-struct Full(AtomicUsize);
-
-impl ArtifactStore for Full {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        Ok(ArtifactIndex::default())
-    }
-    fn load(&self, _: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        Ok(None)
-    }
-    fn store(&self, _: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        self.0.fetch_add(1, Relaxed);
-        Err(disk_full())
-    }
-    fn delete(&self, _: &ArtifactKey) -> Result<bool, ArtifactError> {
-        Ok(false)
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        Ok(0)
-    }
-}
-
 #[test]
 fn a_full_store_is_counted_and_left_alone() {
-    let store = Arc::new(Full::default());
-    let backend = JitBackend::new(with_store(own(store.clone()))).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = asked.clone();
+    let full = Before(temp(), move |call| match call {
+        Call::Store => {
+            asks.fetch_add(1, Relaxed);
+            Err(disk_full())
+        }
+        _ => Ok(()),
+    });
+    let backend = JitBackend::new(with_store(own(Arc::new(full)))).unwrap();
     for n in 1..=20 {
         backend.prepare_aot(aot(n));
     }
@@ -388,13 +266,13 @@ fn a_full_store_is_counted_and_left_alone() {
     });
     let stats = backend.stats();
     assert_eq!((stats.failed, stats.artifacts_stored), (0, 0));
-    let asked = store.0.load(Relaxed);
-    assert!(asked < 20, "{asked}");
+    let before = asked.load(Relaxed);
+    assert!(before < 20, "{before}");
     // It is asked at once when it was emptied.
     backend.clear_persisted().unwrap();
     backend.prepare_aot(aot(21));
     eventually(&backend, |stats| stats.store_full == 21);
-    assert_eq!(store.0.load(Relaxed), asked + 1);
+    assert_eq!(asked.load(Relaxed), before + 1);
 }
 
 /// A folder at its bound: contracts become native, artifacts are stored, the oldest go.
@@ -440,7 +318,7 @@ fn a_full_folder_makes_room() {
 /// stores is the only one that is lost.
 #[test]
 fn a_store_that_hangs_costs_no_program_and_no_worker() {
-    let (store, is_entered, release) = slow(Call::Store);
+    let (store, is_entered, release) = slow(temp(), Call::Store);
     let mut config = with_store(own(store.clone()));
     config.aot = true;
     config.tuning.jit_worker_count = 1;
@@ -471,7 +349,7 @@ fn a_store_that_hangs_costs_no_program_and_no_worker() {
 /// A load that does not come back: the contract is compiled, and so are the others, which are not tried.
 #[test]
 fn a_load_that_hangs_is_given_up_and_its_contract_compiled() {
-    let (store, is_entered, release) = slow(Call::Load);
+    let (store, is_entered, release) = slow(temp(), Call::Load);
     let mut config = with_store(own(store));
     config.tuning.jit_worker_count = 1;
     config.tuning.job_abandon_after = Duration::from_millis(200);

@@ -6,18 +6,16 @@ mod runtime_support;
 
 use alloy_primitives::U256;
 use revmc_jit::artifact::{
-    ArtifactError, ArtifactIndex, ArtifactKey, ArtifactStore, BuildId, DirOptions, HeatEntry,
-    HeatList, SealedArtifact, Stored, TempArtifactStore, TrustedStore,
+    ArtifactKey, ArtifactStore, BuildId, HeatEntry, HeatList, TempArtifactStore, TrustedStore,
 };
-use revmc_jit::primitives::Bytes;
 use revmc_jit::{InterpretReason, JitBackend, LookupDecision, ProgramKind, RuntimeConfig};
+use runtime_support::stores::{Before, Call, disk_full, hold, own, slow, temp};
 use runtime_support::{aot, config, contract, eventually, request, run};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn warm(store: impl Into<TrustedStore>) -> RuntimeConfig {
@@ -31,15 +29,6 @@ fn warm(store: impl Into<TrustedStore>) -> RuntimeConfig {
 
 fn start(store: impl Into<TrustedStore>) -> JitBackend {
     JitBackend::new(warm(store)).unwrap()
-}
-
-fn own(store: Arc<dyn ArtifactStore>) -> TrustedStore {
-    // SAFETY: the stores here return what they were given, or nothing.
-    unsafe { TrustedStore::promised(store) }
-}
-
-fn temp() -> Arc<TempArtifactStore> {
-    Arc::new(TempArtifactStore::new(DirOptions::default()).unwrap())
 }
 
 fn list_of(store: &TempArtifactStore) -> PathBuf {
@@ -298,78 +287,6 @@ fn the_list_is_written_as_the_backend_runs() {
     assert!(!list_of(&store).exists());
 }
 
-/// A store of which one call waits to be told to go on, or fails.
-#[derive(Debug)]
-struct Held {
-    inner: Arc<TempArtifactStore>,
-    held: &'static str,
-    entered: Mutex<Sender<()>>,
-    release: Mutex<Receiver<()>>,
-    /// How often `load` fails yet.
-    failures: AtomicUsize,
-    loads: AtomicUsize,
-}
-
-impl Held {
-    fn new(
-        inner: Arc<TempArtifactStore>,
-        held: &'static str,
-    ) -> (Arc<Self>, Receiver<()>, Sender<()>) {
-        let (entered, is_entered) = channel();
-        let (release, wait) = channel();
-        let store = Self {
-            inner,
-            held,
-            entered: Mutex::new(entered),
-            release: Mutex::new(wait),
-            failures: AtomicUsize::new(0),
-            loads: AtomicUsize::new(0),
-        };
-        (Arc::new(store), is_entered, release)
-    }
-
-    fn pass(&self, call: &str) {
-        if call == self.held {
-            let _ = self.entered.lock().unwrap().send(());
-            let _ = self.release.lock().unwrap().recv();
-        }
-    }
-}
-
-impl ArtifactStore for Held {
-    fn load_all(&self) -> Result<ArtifactIndex, ArtifactError> {
-        self.inner.load_all()
-    }
-    fn load(&self, key: &ArtifactKey) -> Result<Option<Bytes>, ArtifactError> {
-        self.pass("load");
-        self.loads.fetch_add(1, Relaxed);
-        let fewer = |left: usize| left.checked_sub(1);
-        if self.failures.fetch_update(Relaxed, Relaxed, fewer).is_ok() {
-            return Err(ArtifactError::StoreFull {
-                what: "patience",
-                limit: 0,
-            });
-        }
-        self.inner.load(key)
-    }
-    fn store(&self, artifact: &SealedArtifact) -> Result<Stored, ArtifactError> {
-        self.inner.store(artifact)
-    }
-    fn delete(&self, key: &ArtifactKey) -> Result<bool, ArtifactError> {
-        self.inner.delete(key)
-    }
-    fn clear(&self) -> Result<usize, ArtifactError> {
-        self.inner.clear()
-    }
-    fn load_heat(&self) -> Result<Option<Bytes>, ArtifactError> {
-        self.pass("load_heat");
-        self.inner.load_heat()
-    }
-    fn store_heat(&self, list: &Bytes) -> Result<(), ArtifactError> {
-        self.inner.store_heat(list)
-    }
-}
-
 fn is_interpreted(backend: &JitBackend, n: u32) {
     let (key, code) = contract(n);
     match backend.lookup_ref(&key, &code) {
@@ -382,8 +299,8 @@ fn is_interpreted(backend: &JitBackend, n: u32) {
 #[test]
 fn nobody_waits_for_it() {
     let files = filled(2);
-    for held in ["load_heat", "load"] {
-        let (store, is_entered, release) = Held::new(files.clone(), held);
+    for held in [Call::LoadHeat, Call::Load] {
+        let (store, is_entered, release) = slow(files.clone(), held);
         let mut config = warm(own(store));
         // One for the list, one for what is in it and missed, one for the rest.
         config.tuning.jit_worker_count = 3;
@@ -409,14 +326,18 @@ fn nobody_waits_for_it() {
 #[test]
 fn a_store_that_fails_is_not_asked_for_all_and_loses_nothing() {
     let files = filled(5);
-    let (store, _, _) = Held::new(files.clone(), "");
-    store.failures.store(1, Relaxed);
-    let backend = start(own(store.clone()));
+    let loads = Arc::new(AtomicUsize::new(0));
+    let loaded = loads.clone();
+    let store = Before(files.clone(), move |call| match call {
+        Call::Load if loaded.fetch_add(1, Relaxed) == 0 => Err(disk_full()),
+        _ => Ok(()),
+    });
+    let backend = start(own(Arc::new(store)));
     eventually(&backend, |stats| stats.failed == 1);
     pass(&backend, 20);
     let stats = backend.stats();
     assert_eq!((stats.store_errors, stats.artifacts_indexed), (1, 5));
-    assert_eq!((store.loads.load(Relaxed), stats.warm_loaded), (1, 0));
+    assert_eq!((loads.load(Relaxed), stats.warm_loaded), (1, 0));
     // It works again.
     for n in 1..=5 {
         assert!(backend.lookup_blocking(request(n)).program().is_some());
@@ -430,8 +351,15 @@ fn a_store_that_fails_is_not_asked_for_all_and_loses_nothing() {
 /// One worker, and a store that does not come back.
 #[test]
 fn a_load_that_hangs_is_given_up_and_the_last() {
-    let (store, is_entered, release) = Held::new(filled(3), "load");
-    let mut config = warm(own(store.clone()));
+    let (hold, is_entered, release) = hold(Call::Load);
+    let loads = Arc::new(AtomicUsize::new(0));
+    let loaded = loads.clone();
+    let store = Before(filled(3), move |call| {
+        hold(call);
+        loaded.fetch_add(usize::from(call == Call::Load), Relaxed);
+        Ok(())
+    });
+    let mut config = warm(own(Arc::new(store)));
     config.tuning.warm_start_time = Duration::from_millis(20);
     let backend = JitBackend::new(config).unwrap();
     is_entered.recv().unwrap();
@@ -442,7 +370,7 @@ fn a_load_that_hangs_is_given_up_and_the_last() {
     assert_eq!((stats.store_errors, stats.failed), (1, 1));
     drop(release);
     // It is back: what was in the list is loaded when it is used.
-    eventually(&backend, |_| store.loads.load(Relaxed) == 1);
+    eventually(&backend, |_| loads.load(Relaxed) == 1);
     pass(&backend, 20);
     for n in 1..=3 {
         assert!(backend.lookup_blocking(request(n)).program().is_some());

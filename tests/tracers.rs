@@ -6,7 +6,7 @@ mod blocks;
 use alloy_evm::{EthEvmFactory, Evm, EvmFactory, eth::EthEvmContext};
 use blocks::{
     alloy::{self, Factory},
-    format::{Block, Folder, OWN},
+    format::{Block, own},
     native::Native,
     receipts::Totals,
     run,
@@ -24,13 +24,7 @@ use revmc_jit::{
     compiler::Tier,
     revm::{CallsOnly, JitEvmFactory},
 };
-use std::{collections::BTreeMap, fmt::Debug, path::Path};
-
-fn blocks() -> Vec<Block> {
-    let folder = Folder::open(Path::new(OWN)).unwrap();
-    let files = folder.files.iter();
-    files.map(|file| folder.read(file).unwrap()).collect()
-}
+use std::{collections::BTreeMap, fmt::Debug};
 
 /// What a tracer shows of each transaction of the block, with the transaction's result and state.
 fn traces<F: Factory, I, T>(
@@ -117,7 +111,7 @@ impl Watch<'_> {
 /// Every block of the crate's folder, its contracts compiled before.
 fn each_block(tier: Tier, watch: impl Fn(Watch<'_>)) {
     let mut native = Native::new(tier).unwrap();
-    for block in blocks() {
+    for block in own() {
         let refused = native.compile(&run::contracts(&block), block.spec);
         assert_eq!(refused, [""; 0]);
         watch(Watch {
@@ -250,7 +244,7 @@ fn a_block_by_either_factory() {
 /// The switch of alloy-evm's `Evm`, and what it lends out.
 #[test]
 fn an_inspector_is_shown_transactions_while_it_is_enabled() {
-    let block = &blocks()[3];
+    let block = &own()[3];
     let backend = Native::new(Tier::Baseline).unwrap().backend;
     let factory = JitEvmFactory::new(EthEvmFactory::default(), backend);
     let db = block.state.clone();

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod contender;
 #[path = "../../src/cpu_time.rs"]
 pub mod cpu_time;
+pub mod memory;
 pub mod report;
 
 use report::{Report, Table};

@@ -1,26 +1,7 @@
 //! Keys chosen by an adversary.
 
+use super::leaked::{LEAKED, Leaked};
 use super::*;
-
-/// A hasher whose next key may be known to the adversary.
-struct Leaked(Seeded);
-
-thread_local! {
-    static LEAKED: std::cell::RefCell<Option<Seeded>> = const { std::cell::RefCell::new(None) };
-}
-
-impl Default for Leaked {
-    fn default() -> Self {
-        Self(LEAKED.take().unwrap_or_default())
-    }
-}
-
-impl BuildHasher for Leaked {
-    type Hasher = resident::SeededHasher;
-    fn build_hasher(&self) -> Self::Hasher {
-        self.0.build_hasher()
-    }
-}
 
 pub fn chosen(session: &mut Session) {
     const COUNT: u64 = 100_000;

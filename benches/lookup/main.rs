@@ -12,6 +12,8 @@ mod chosen;
 mod churn;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../../tests/resident_model/leaked.rs"]
+mod leaked;
 mod pause;
 mod peers;
 #[allow(dead_code, reason = "other benchmarks draw other charts")]

@@ -10,21 +10,17 @@
 //! third refuses each, compiles for itself, and mends the store for the fourth. The example ends with an
 //! error if a node does otherwise, or returns a wrong result.
 
+#[path = "../../tests/runtime_support/mod.rs"]
+mod runtime_support;
 mod store;
 
+use alloy_primitives::U256;
 use object_store::{ObjectStore, local::LocalFileSystem, memory::InMemory, path::Path};
-use revm_interpreter::{
-    InputsImpl, Interpreter, InterpreterAction, SharedMemory,
-    host::DummyHost,
-    instruction_table,
-    instructions::gas_table_spec,
-    interpreter::{EthInterpreter, ExtBytecode},
-};
 use revmc_jit::aot::{self, BuildOptions};
 use revmc_jit::artifact::{ArtifactStore, ManifestKey, TrustedStore};
 use revmc_jit::compiler::Tier;
-use revmc_jit::primitives::{B256, Bytecode, Bytes, SpecId, keccak256};
-use revmc_jit::{Chain, JitBackend, RuntimeCacheKey, RuntimeConfig, RuntimeStatsSnapshot};
+use revmc_jit::{Chain, JitBackend, RuntimeConfig, RuntimeStatsSnapshot};
+use runtime_support::{contract, run};
 use std::{
     error::Error,
     process::ExitCode,
@@ -36,7 +32,7 @@ use store::{FleetStore, Limits};
 type Failure = Box<dyn Error>;
 
 /// How many contracts are hot.
-const CONTRACTS: u16 = 50;
+const CONTRACTS: u32 = 50;
 
 /// What each node is given to become native.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,20 +117,7 @@ fn node(
                 None => std::thread::yield_now(),
             }
         };
-        let mut frame = Interpreter::<EthInterpreter>::new(
-            SharedMemory::new(),
-            ExtBytecode::new_with_hash(Bytecode::new_legacy(code), key.code_hash),
-            InputsImpl::default(),
-            false,
-            key.spec_id,
-            1_000_000,
-        );
-        let (table, gas) = (instruction_table(), gas_table_spec(key.spec_id));
-        let mut host = DummyHost::new(key.spec_id);
-        match program.run_frame(&mut frame, &table, &gas, &mut host)? {
-            InterpreterAction::Return(end) => expect(end.output == word(n), "the result is right")?,
-            other => return Err(format!("{other:?}").into()),
-        }
+        expect(run(&program, &code) == U256::from(n), "the result is right")?;
     }
     let elapsed = begin.elapsed();
     // What it has made is stored when it ends; what is on its way is waited for.
@@ -167,29 +150,4 @@ fn forge(objects: &Arc<dyn ObjectStore>, prefix: &Path) -> Result<(), Failure> {
         store.store(&aot::make(&code, key.spec_id, &rules, options, None)?)?;
     }
     Ok(())
-}
-
-/// A contract that returns the sum of 1 to 100 and `n`.
-fn contract(n: u16) -> (RuntimeCacheKey, Bytes) {
-    let [high, low] = n.to_be_bytes();
-    let code = Bytes::from(vec![
-        0x61, high, low, // PUSH2 n
-        0x60, 100,  // PUSH1 100
-        0x5b, // 5: JUMPDEST; [sum, i]
-        0x80, 0x91, 0x01, // DUP1 SWAP2 ADD; [i, sum + i]
-        0x90, // SWAP1
-        0x60, 1, 0x90, 0x03, // PUSH1 1 SWAP1 SUB; [sum, i - 1]
-        0x80, 0x60, 5, 0x57, // DUP1 PUSH1 5 JUMPI
-        0x50, 0x5f, 0x52, // POP PUSH0 MSTORE
-        0x60, 32, 0x5f, 0xf3, // PUSH1 32 PUSH0 RETURN
-    ]);
-    let code_hash = keccak256(&code);
-    let spec_id = SpecId::OSAKA;
-    (RuntimeCacheKey { code_hash, spec_id }, code)
-}
-
-/// What contract `n` returns.
-fn word(n: u16) -> Bytes {
-    let sum = u64::from(n) + 5050;
-    Bytes::copy_from_slice(B256::left_padding_from(&sum.to_be_bytes()).as_slice())
 }

@@ -21,8 +21,7 @@ pub struct Checked {
 
 /// Compiles the block's contracts in each tier, then runs it in every way.
 pub fn check(block: &Block, tiers: &mut [Native]) -> Checked {
-    let (db, reads) = Recorded::new(block.state.clone());
-    let interpreted = run::steps(&mut run::evm(block, db), block, &reads);
+    let interpreted = run::interpreted(block);
     let mut differences = Vec::new();
     let gas_used = against_header(block, &interpreted, "interpreter", &mut differences);
 

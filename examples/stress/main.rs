@@ -16,6 +16,8 @@
 
 mod attack;
 mod histogram;
+#[path = "../../benches/harness/memory.rs"]
+mod memory;
 #[path = "../../tests/runtime_support/mod.rs"]
 mod runtime_support;
 
@@ -217,14 +219,8 @@ fn floor(time: Duration) {
 
 /// Resident memory in KiB and the number of mappings; zeros where the system does not tell.
 fn memory() -> (u64, usize) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0);
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    (resident, maps.lines().count())
+    (memory::memory().0, maps.lines().count())
 }
 
 /// A door that workers stop at while it is closed.

@@ -133,19 +133,23 @@ fn a_callback_cannot_wait_for_its_own_backend() {
         let blocking = reason(backend.lookup_blocking(request(2)));
         // Not waiting is fine.
         backend.compile_jit(request(3));
+        let (key, code) = contract(1);
+        let _ = backend.lookup_ref(&key, &code);
+        let dispatched = backend.stats().dispatched;
         outcomes
             .lock()
             .unwrap()
-            .send((sync, clear, blocking))
+            .send((sync, clear, blocking, dispatched))
             .unwrap();
     }));
     let backend = backend(config, With(page));
     *slot.lock().unwrap() = Some(backend.downgrade());
     backend.compile_jit_sync(request(1)).unwrap();
-    let (sync, clear, blocking) = results.recv().unwrap();
+    let (sync, clear, blocking, dispatched) = results.recv().unwrap();
     assert_eq!(sync, Err(Error::WouldDeadlock));
     assert_eq!(clear, Err(Error::WouldDeadlock));
     assert_eq!(blocking, InterpretReason::NotReady);
+    assert!(dispatched >= 1, "{dispatched}");
     // Delivered: joins it or finds it done.
     backend.compile_jit_sync(request(3)).unwrap();
     assert_eq!(backend.stats().commands_rejected, 0);

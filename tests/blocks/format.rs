@@ -2,8 +2,10 @@
 
 use super::{
     chain::Network,
-    dao,
     json::{address, bytes, fields, hash, list, optional, parse, required, small, word},
+};
+use alloy_evm::eth::dao_fork::{
+    DAO_HARDFORK_ACCOUNTS as DRAINED, DAO_HARDFORK_BENEFICIARY as REFUND,
 };
 use alloy_primitives::Bloom;
 use revm::{
@@ -37,6 +39,15 @@ pub struct Folder {
     pub files: Vec<PathBuf>,
     /// The contracts, by code hash.
     pub codes: HashMap<B256, Bytecode>,
+}
+
+/// The blocks that come with the crate.
+pub fn own() -> Vec<Block> {
+    let folder = Folder::open(Path::new(OWN)).expect("a folder of blocks");
+    let files = folder.files.iter();
+    files
+        .map(|file| folder.read(file).expect("a block"))
+        .collect()
 }
 
 /// What a header says.
@@ -313,15 +324,15 @@ fn authorization(json: &Value) -> Result<SignedAuthorization, String> {
 /// Moves the ether of the accounts that are there.
 fn move_dao(state: &mut InMemoryDB) {
     let mut moved = U256::ZERO;
-    for at in dao::DRAINED {
+    for at in DRAINED {
         if let Some(account) = state.cache.accounts.get_mut(&at) {
             moved += std::mem::take(&mut account.info.balance);
         }
     }
     if !moved.is_zero() {
-        let refund = state.cache.accounts.entry(dao::REFUND).or_default();
+        let refund = state.cache.accounts.entry(REFUND).or_default();
         let mut info = refund.info().unwrap_or_default();
         info.balance += moved;
-        state.insert_account_info(dao::REFUND, info);
+        state.insert_account_info(REFUND, info);
     }
 }

@@ -5,7 +5,6 @@
 //! | `arguments` | the command line of a program that runs a folder |
 //! | `json` | hexadecimal fields of JSON |
 //! | `chain` | which fork a block is of, and what the fork does before the first transaction |
-//! | `dao` | the accounts of the one irregular state change |
 //! | `format` | a block and the state before it, from a folder |
 //! | `step` | a transaction on an EVM, with everything that it did |
 //! | `native` | the contracts compiled in one tier, and how long blocks take with them |
@@ -28,7 +27,6 @@ pub mod alloy;
 pub mod arguments;
 pub mod chain;
 pub mod compare;
-pub mod dao;
 pub mod format;
 pub mod frames;
 pub mod json;

@@ -3,7 +3,7 @@
 use super::{
     chain,
     format::Block,
-    step::{Kind, Reads, Runs, Step},
+    step::{Kind, Reads, Recorded, Runs, Step},
 };
 use revm::{
     Context, Database, InspectCommitEvm, Inspector, MainBuilder, MainnetEvm,
@@ -63,6 +63,12 @@ pub fn steps<E: Runs>(evm: &mut E, block: &Block, reads: &Reads) -> Vec<Step> {
         steps.push(Step::take(evm, Kind::Transaction(at), result, reads));
     }
     steps
+}
+
+/// What the interpreter does.
+pub fn interpreted(block: &Block) -> Vec<Step> {
+    let (db, reads) = Recorded::new(block.state.clone());
+    steps(&mut evm(block, db), block, &reads)
 }
 
 /// Runs a transaction, and says how long that took and what came of it. As in a block: what a run before

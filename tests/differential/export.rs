@@ -2,7 +2,7 @@
 
 use super::generated::number as setting;
 use crate::common::{
-    case::{CONTRACT, Case, SENDER},
+    case::{CONTRACT, Case, FORKS, SENDER},
     engine::block,
     generate,
     types::{SpecId, U256, hex},
@@ -14,25 +14,16 @@ fn number(n: U256) -> String {
     format!("{n:#x}")
 }
 
+/// What state tests call the forks of [`FORKS`], but for the newest, which they do not have.
+const NAMES: &str = "Frontier Homestead EIP150 EIP158 Byzantium ConstantinopleFix Istanbul Berlin London Paris \
+    Shanghai Cancun Prague Osaka";
+
 /// The name of a case's fork in state tests, if they have one.
 fn fork(spec_id: SpecId) -> Option<&'static str> {
-    Some(match spec_id {
-        SpecId::FRONTIER => "Frontier",
-        SpecId::HOMESTEAD => "Homestead",
-        SpecId::TANGERINE => "EIP150",
-        SpecId::SPURIOUS_DRAGON => "EIP158",
-        SpecId::BYZANTIUM => "Byzantium",
-        SpecId::PETERSBURG => "ConstantinopleFix",
-        SpecId::ISTANBUL => "Istanbul",
-        SpecId::BERLIN => "Berlin",
-        SpecId::LONDON => "London",
-        SpecId::MERGE => "Paris",
-        SpecId::SHANGHAI => "Shanghai",
-        SpecId::CANCUN => "Cancun",
-        SpecId::PRAGUE => "Prague",
-        SpecId::OSAKA => "Osaka",
-        _ => return None,
-    })
+    let mut names = FORKS.into_iter().zip(NAMES.split(' '));
+    names
+        .find(|(fork, _)| *fork == spec_id)
+        .map(|(_, name)| name)
 }
 
 /// The case as a transaction of an otherwise empty block, without an expectation. `None` if no

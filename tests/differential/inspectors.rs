@@ -3,17 +3,17 @@
 
 use crate::{
     common::{
-        case::Case,
+        case::{CONTRACT, Case},
         database::Recorder,
         engine::{World, world},
         generate,
         programs::CALLS,
-        types::{Address, SpecId, U256},
+        types::{Address, Bytes, SpecId, U256},
     },
     transactions::{Seen, Setup, backend, see},
 };
 use revm::{
-    InspectEvm, Inspector, MainBuilder,
+    InspectEvm, InspectSystemCallEvm, Inspector, MainBuilder,
     handler::{FrameResult, MainnetEvm},
     inspector::JournalExt,
     interpreter::{
@@ -383,9 +383,19 @@ fn an_inspector_sees_every_step() {
             world.build_mainnet_with_inspector(Scribe::default())
         };
         let (mut plain, mut jit) = (evm(), JitEvm::new(evm(), backend.clone()));
+        jit.set_inspector(Scribe::default());
+        let hits = backend.stats().hits;
         let expected = see(&mut plain, |evm| evm.inspect_one_tx(setup.tx.clone()));
         let found = see(&mut jit, |evm| evm.inspect_one_tx(setup.tx.clone()));
         assert_eq!(expected, found);
+        let expected = see(&mut plain, |evm| {
+            evm.inspect_one_system_call(CONTRACT, Bytes::new())
+        });
+        let found = see(&mut jit, |evm| {
+            evm.inspect_one_system_call(CONTRACT, Bytes::new())
+        });
+        assert_eq!(expected, found);
+        assert_eq!(backend.stats().hits, hits);
         let (expected, found) = (plain.inspector, jit.into_inner().inspector);
         assert!(expected.0.len() > 50, "{}", expected.0.len());
         assert_eq!(expected, found);

@@ -3,6 +3,7 @@
 use crate::common::{
     case::{Case, FORKS},
     engine::{Engine, Instructions, Side, TIERS, World, world},
+    frame::{SPEC, state},
     generate,
     programs::ALL,
     types::{Address, B256, Bytes, SpecId, U256, keccak256},
@@ -12,8 +13,8 @@ use revm::{
     context::JournalTr,
     handler::instructions::EthInstructions,
     interpreter::{
-        CallInput, Gas, Host, InputsImpl, Instruction, InstructionContext, InstructionExecResult,
-        InstructionResult, Interpreter, InterpreterAction, SharedMemory,
+        CallInput, Host, InputsImpl, Instruction, InstructionContext, InstructionExecResult,
+        InstructionResult, Interpreter, SharedMemory,
         host::DummyHost,
         instruction_table,
         instructions::gas_table_spec,
@@ -21,12 +22,12 @@ use revm::{
         interpreter_types::{Jumps, LoopControl},
     },
 };
-use revmc_jit::{Chain, CompiledProgram, ForkRules, frame::MAX_NATIVE_STACK, revm::FrameError};
-use std::{sync::Arc, thread};
+use revmc_jit::{
+    Chain, CompiledProgram, ForkRules, compiler::Tier, frame::MAX_NATIVE_STACK, revm::FrameError,
+};
+use std::{fmt::Debug, sync::Arc, thread};
 
 type Plain = Interpreter<EthInterpreter>;
-
-const SPEC: SpecId = SpecId::OSAKA;
 
 fn frame(code: &Bytes, hash: Option<B256>, input: CallInput) -> Plain {
     let code = ExtBytecode::new_with_optional_hash(Bytecode::new_legacy(code.clone()), hash);
@@ -38,31 +39,21 @@ fn frame(code: &Bytes, hash: Option<B256>, input: CallInput) -> Plain {
 }
 
 /// All of an interpreter that can be seen.
-fn look(
-    interpreter: &mut Plain,
-) -> (
-    Option<InterpreterAction>,
-    Gas,
-    Vec<U256>,
-    Vec<u8>,
-    usize,
-    Bytes,
-) {
-    (
-        interpreter.bytecode.action().clone(),
-        interpreter.gas,
-        interpreter.stack.data().clone(),
-        interpreter.memory.context_memory().to_vec(),
-        interpreter.bytecode.pc(),
-        interpreter.return_data.0.clone(),
-    )
+fn look(interpreter: &mut Plain) -> impl PartialEq + Debug + use<> {
+    (interpreter.bytecode.action().clone(), state(interpreter))
 }
 
 #[test]
 fn every_refusal_leaves_the_frame_untouched() {
+    for tier in TIERS {
+        refuses_untouched(tier);
+    }
+}
+
+fn refuses_untouched(tier: Tier) {
     let mut engine = Engine::new();
     let case = Case::asm("1 2 ADD 0 MSTORE 0xa1 BALANCE 32 0 RETURN").on(SPEC);
-    let program = engine.program(&case, TIERS[1]);
+    let program = engine.program(&case, tier);
     let hash = keccak256(&case.code);
     let good = || frame(&case.code, Some(hash), CallInput::default());
     let mut longer = case.code.to_vec();
@@ -132,9 +123,13 @@ fn every_refusal_leaves_the_frame_untouched() {
     interpreter.halt(InstructionResult::Stop);
     assert_eq!(refuse(interpreter, &gas), FrameError::ActionPending);
 
-    let mut interpreter = good();
-    interpreter.stack = Stack::invalid();
-    assert_eq!(refuse(interpreter, &gas), FrameError::Stack { capacity: 0 });
+    let mut shallow = Stack::new();
+    *shallow.data_mut() = Vec::with_capacity(1000);
+    for (stack, capacity) in [(Stack::invalid(), 0), (shallow, 1000)] {
+        let mut interpreter = good();
+        interpreter.stack = stack;
+        assert_eq!(refuse(interpreter, &gas), FrameError::Stack { capacity });
+    }
 
     let mut interpreter = good();
     interpreter.memory.resize(64);

@@ -1,13 +1,13 @@
 //! Seeds for the fuzz targets, made by hand.
 
 use super::{artifact_support, runtime_ops, vs_interpreter};
-use crate::common::{asm::asm, programs::ALL, rng::Rng, types::FORKS};
+use crate::common::{asm::asm, case, programs::ALL, rng::Rng, types::FORKS};
 use arbitrary::{Arbitrary, Unstructured};
 use revm::bytecode::opcode::OpCode;
 use revm::primitives::{U256, hex, keccak256};
 use std::path::Path;
 
-/// Writes seeds, made by hand, beside what fuzzing kept; and the opcodes as a dictionary.
+/// Writes seeds, made by hand, beside what fuzzing kept.
 ///
 /// ```text
 /// cargo test --test fuzz_corpus -- --ignored write_seeds
@@ -21,14 +21,6 @@ fn write_seeds() {
     write("map_ops", map_ops_seeds());
     write("artifact_bytes", artifact_bytes_seeds());
     write("runtime_ops", runtime_ops_seeds());
-
-    let mut dictionary =
-        String::from("# Every opcode as one byte. Written by tests/fuzz_corpus.rs.\n");
-    for op in (0..=u8::MAX).filter_map(OpCode::new) {
-        dictionary += &format!("{op}=\"\\x{:02x}\"\n", op.get());
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/opcodes.dict");
-    std::fs::write(path, dictionary).expect("writable");
 }
 
 fn write(target: &str, seeds: Vec<(&str, Vec<u8>)>) {
@@ -51,17 +43,11 @@ fn vs_interpreter_seeds() -> Vec<(&'static str, Vec<u8>)> {
     for (name, text) in ALL.iter().flat_map(|(_, table)| *table) {
         seeds.push((*name, vs_interpreter::input(newest, &[0; 40], &asm(text))));
     }
-    for line in include_str!("../corpus/edge-programs.tsv")
-        .lines()
-        .filter(|l| !l.starts_with('#'))
-    {
-        let columns: Vec<&str> = line.split('\t').collect();
-        let fork = FORKS
-            .iter()
-            .position(|fork| format!("{fork:?}") == columns[0]);
-        let [code, input] = [2, 3].map(|column| hex::decode(columns[column]).expect("hex"));
+    for case in case::edge_programs() {
+        let fork = FORKS.iter().position(|fork| *fork == case.spec_id);
         let fork = fork.expect("a known fork") as u8;
-        seeds.push(("edge program", vs_interpreter::input(fork, &input, &code)));
+        let seed = vs_interpreter::input(fork, &case.input, &case.code);
+        seeds.push(("edge program", seed));
     }
     seeds.extend(arithmetic_seeds().map(|seed| ("pairs of edges", seed)));
     seeds

@@ -1,9 +1,9 @@
 //! Generated programs as transactions, by two translators that have nothing in common: revmc's on
 //! revm 10 and this crate's compiler on today's revm.
 
-use super::case::{ACTORS, CONTRACT, Case, SENDER, actor};
+use super::case::{self, CONTRACT, Case, SENDER};
+use super::generate;
 use super::transactions::{blocking, config};
-use super::{asm::asm, generate};
 use revm::context::{BlockEnv, Context, TxEnv};
 use revm::database::InMemoryDB;
 use revm::primitives::{Address, TxKind, U256};
@@ -91,33 +91,15 @@ macro_rules! outcome {
     }};
 }
 
-/// The accounts before: address, balance, nonce, code, slots.
-type Before = ([u8; 20], U256, u64, Vec<u8>, Vec<(U256, U256)>);
+/// The accounts before, all with the nonce 1: address, balance, code, slots.
+type Before = ([u8; 20], U256, Vec<u8>, Vec<(U256, U256)>);
 
 fn accounts(case: &Case) -> Vec<Before> {
-    let slots = [
-        (1u64, U256::from(1)),
-        (2, U256::MAX),
-        (32, U256::from(0x1234)),
-    ];
-    let slots = slots.map(|(key, value)| (U256::from(key), value)).to_vec();
-    let mut all: Vec<Before> = ACTORS
-        .iter()
-        .map(|&(low, balance, text)| {
-            let address = actor(low).into_array();
-            (address, U256::from(balance), 1, asm(text), Vec::new())
-        })
-        .collect();
-    all.push((
-        SENDER.into_array(),
-        U256::from(1) << 80,
-        1,
-        Vec::new(),
-        Vec::new(),
-    ));
-    let balance = U256::from(1_000_000);
-    all.push((CONTRACT.into_array(), balance, 1, case.code.to_vec(), slots));
-    all
+    let others = case::accounts()
+        .map(|(at, balance, code)| (at.into_array(), balance, code.to_vec(), Vec::new()));
+    let (balance, slots) = (U256::from(1_000_000), case::slots().to_vec());
+    let own = (CONTRACT.into_array(), balance, case.code.to_vec(), slots);
+    others.chain([own]).collect()
 }
 
 /// The frame's gas, and at most what the transaction itself takes (Yellow Paper, section 6.2).
@@ -128,13 +110,13 @@ fn gas_limit(case: &Case) -> u64 {
 fn on_revm_10(case: &Case, backend: &JitBackend) -> Outcome {
     use revm_10::primitives::{ExecutionResult, KECCAK_EMPTY};
     let mut db = revm_10::InMemoryDB::default();
-    for (address, balance, nonce, code, slots) in accounts(case) {
+    for (address, balance, code, slots) in accounts(case) {
         let code = old::Bytecode::new_raw(code.into());
         let hash = match code.is_empty() {
             true => KECCAK_EMPTY,
             false => code.hash_slow(),
         };
-        let info = old::AccountInfo::new(balance, nonce, hash, code);
+        let info = old::AccountInfo::new(balance, 1, hash, code);
         db.insert_account_info(address.into(), info);
         for (key, value) in slots {
             db.insert_account_storage(address.into(), key, value)
@@ -175,9 +157,9 @@ const POINT_EVALUATION: Address = Address::with_last_byte(0x0a);
 fn today(case: &Case, backend: &JitBackend) -> Option<Outcome> {
     use revm::context::result::ExecutionResult;
     let mut db = InMemoryDB::default();
-    for (address, balance, nonce, code, slots) in accounts(case) {
+    for (address, balance, code, slots) in accounts(case) {
         let code = Bytecode::new_legacy(code.into());
-        let info = AccountInfo::new(balance, nonce, code.hash_slow(), code);
+        let info = AccountInfo::new(balance, 1, code.hash_slow(), code);
         db.insert_account_info(address.into(), info);
         for (key, value) in slots {
             db.insert_account_storage(address.into(), key, value)

@@ -4,16 +4,18 @@
 #![allow(dead_code)]
 
 #[cfg(target_os = "linux")]
+pub mod maps;
+pub mod stores;
+#[cfg(target_os = "linux")]
 pub mod suspend;
 
-use alloy_primitives::{U256, hex};
+use alloy_primitives::U256;
 use revm_interpreter::{
     CallInput, InputsImpl, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
     host::DummyHost,
     instruction_table,
     instructions::gas_table_spec,
     interpreter::{EthInterpreter, ExtBytecode},
-    interpreter_types::Jumps,
 };
 use revmc_jit::primitives::Bytecode;
 use revmc_jit::primitives::{Bytes, SpecId, keccak256};
@@ -86,7 +88,7 @@ pub fn run(program: &CompiledProgram, code: &Bytes) -> U256 {
     }
 }
 
-fn natively(program: &CompiledProgram, frame: &mut Frame) -> InterpreterAction {
+pub fn natively(program: &CompiledProgram, frame: &mut Frame) -> InterpreterAction {
     let spec_id = program.key().spec_id;
     let action = program.run_frame(
         frame,
@@ -95,65 +97,6 @@ fn natively(program: &CompiledProgram, frame: &mut Frame) -> InterpreterAction {
         &mut DummyHost::new(spec_id),
     );
     action.expect("a fresh frame")
-}
-
-/// Runs a frame by the program and one by the interpreter: all that is left of them has to be equal.
-pub fn same_as_interpreter(program: &CompiledProgram, code: &Bytes, input: &Bytes, gas: u64) {
-    let key = program.key();
-    let mut expected = frame(key, code, input, gas);
-    let action = expected.run_plain(
-        &instruction_table(),
-        &gas_table_spec(key.spec_id),
-        &mut DummyHost::new(key.spec_id),
-    );
-    let mut found = frame(key, code, input, gas);
-    assert_eq!(
-        natively(program, &mut found),
-        action,
-        "{key} {code} {input}"
-    );
-    assert_eq!(found.gas, expected.gas, "{key} {code} {input}");
-    assert_eq!(found.stack, expected.stack, "{key} {code} {input}");
-    assert_eq!(found.memory, expected.memory, "{key} {code} {input}");
-    assert_eq!(
-        found.bytecode.pc(),
-        expected.bytecode.pc(),
-        "{key} {code} {input}"
-    );
-}
-
-/// A program of `tests/corpus/edge-programs.tsv`.
-pub struct Edge {
-    pub key: RuntimeCacheKey,
-    pub code: Bytes,
-    pub input: Bytes,
-    pub gas_limit: u64,
-}
-
-/// Small programs on which other back ends fail.
-pub fn edge_programs() -> Vec<Edge> {
-    let bytes = |text: &str| Bytes::from(hex::decode(text).expect("hexadecimal digits"));
-    let lines = include_str!("../corpus/edge-programs.tsv").lines();
-    let programs = lines.filter(|line| !line.starts_with('#')).map(|line| {
-        let mut fields = line.split('\t');
-        let mut field = || fields.next().unwrap_or_default();
-        let fork = field();
-        let gas_limit = field().parse().expect("a gas limit");
-        let code = bytes(field());
-        let spec_id = (0..=SpecId::NEXT as u8)
-            .filter_map(SpecId::try_from_u8)
-            .find(|spec_id| format!("{spec_id:?}") == fork);
-        Edge {
-            key: RuntimeCacheKey {
-                code_hash: keccak256(&code),
-                spec_id: spec_id.expect("a fork"),
-            },
-            input: bytes(field()),
-            code,
-            gas_limit,
-        }
-    });
-    programs.collect()
 }
 
 /// A configuration in which little is needed to become hot and old.
