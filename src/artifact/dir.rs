@@ -226,13 +226,7 @@ impl DirArtifactStore {
             .take(status.len + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| ArtifactError::io("reading an artifact", e))?;
-        if bytes.len() as u64 != status.len {
-            let found = bytes.len() as u64;
-            return Err(ArtifactError::Length {
-                found,
-                expected: status.len,
-            });
-        }
+        ArtifactError::exact(bytes.len() as u64, status.len)?;
         Ok(Some(bytes.into()))
     }
 
@@ -255,19 +249,9 @@ impl DirArtifactStore {
     }
 
     fn check_len(&self, len: u64) -> Result<(), ArtifactError> {
-        let limit = self.options.max_artifact_bytes;
-        if len > limit {
-            return Err(ArtifactError::TooLarge {
-                what: "artifact",
-                len,
-                limit,
-            });
-        }
+        ArtifactError::bound("artifact", len, self.options.max_artifact_bytes)?;
         if len < HEADER_LEN as u64 {
-            return Err(ArtifactError::Length {
-                found: len,
-                expected: HEADER_LEN as u64,
-            });
+            return Err(ArtifactError::length(len, HEADER_LEN as u64));
         }
         Ok(())
     }
