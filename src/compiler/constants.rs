@@ -24,35 +24,11 @@ const MAX_VISITS: u8 = 8;
 /// has 6, the median 1.)
 const LOST_PER_BLOCK: usize = 32;
 
-/// How a block ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// Not with a jump, or with one that is not followed here.
-    None,
-    /// With a jump to this block, by a static edge.
-    Block(u32),
-}
-
-impl Target {
-    pub(super) fn block(self) -> Option<u32> {
-        match self {
-            Self::None => None,
-            Self::Block(block) => Some(block),
-        }
-    }
-
-    /// The block that it is, or is a copy of.
-    pub(super) fn of(self, blocks: &Blocks) -> Option<u32> {
-        let block = self.block()?;
-        Some(blocks.blocks[block as usize].of)
-    }
-}
-
 /// Of one block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edges {
-    /// Of its jump (C2).
-    pub(super) target: Target,
+    /// The block that a jump at its end leads to by a static edge (C2).
+    pub(super) target: Option<u32>,
     /// The block that control falls into at its end.
     pub(super) falls: Option<u32>,
     /// Whether static edges only may lead to it (C1).
@@ -73,16 +49,14 @@ impl Edges {
         let last = &insts[block.end as usize - 1];
         match last.class {
             Class::Step => true,
-            Class::Native => {
-                matches!(last.opcode, op::JUMP | op::JUMPI) && self.target == Target::None
-            }
+            Class::Native => matches!(last.opcode, op::JUMP | op::JUMPI) && self.target.is_none(),
             Class::Boundary | Class::End => false,
         }
     }
 
     /// The blocks that static edges lead to from this one.
     pub(super) fn successors(&self) -> impl Iterator<Item = usize> + use<> {
-        let ways = self.target.block().into_iter().chain(self.falls);
+        let ways = self.target.into_iter().chain(self.falls);
         ways.map(|next| next as usize)
     }
 }
@@ -290,7 +264,7 @@ pub(super) fn scan(
 ) -> Edges {
     let block = &blocks.blocks[index];
     let mut reaches = 0u32;
-    let mut target = Target::None;
+    let mut target = None;
     for inst in block.insts(insts) {
         if matches!(inst.class, Class::Step | Class::End) {
             break;
@@ -354,7 +328,7 @@ pub(super) fn scan(
             }
             op::JUMP | op::JUMPI if native => {
                 if let Some(block) = top(stack, 1).and_then(|pc| blocks.target(pc)) {
-                    target = Target::Block(blocks.copy_for(index, block));
+                    target = Some(blocks.copy_for(index, block));
                 }
                 stack.pop();
                 if inst.opcode == op::JUMPI {

@@ -209,7 +209,7 @@ fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
             let last = program.insts[block.end as usize - 1];
             let jumps = matches!(last.opcode, op::JUMP | op::JUMPI);
             let (falls, next) = (last.opcode != op::JUMP, block.next as usize);
-            let jump = flow[index].edges.target.block().map(|to| to as usize);
+            let jump = flow[index].edges.target.map(|to| to as usize);
             let usable = natives[index]
                 && (jump.is_some() || !jumps)
                 && (!falls || next < natives.len() && falls_freely(blocks, flow, index));

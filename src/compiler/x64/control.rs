@@ -7,7 +7,6 @@ use super::{
 use crate::{
     compiler::{
         decode::Inst,
-        edges::Target,
         effect::op,
         fault::{Fault, planted},
         hash::Hash,
@@ -33,7 +32,7 @@ impl Emitter<'_> {
                 self.leave_here(inst)
             };
         }
-        let Target::Block(target) = self.flow[index].edges.target else {
+        let Some(target) = self.flow[index].edges.target else {
             return self.jump_by_table(index, inst, conditional);
         };
         let target = target as usize;
@@ -104,7 +103,7 @@ impl Emitter<'_> {
             let last = block.insts(self.insts).last();
             block.live
                 && last.is_some_and(|last| matches!(last.opcode, op::JUMP | op::JUMPI))
-                && !matches!(self.flow[index].edges.target, Target::Block(_))
+                && self.flow[index].edges.target.is_none()
                 && !loops.is_some_and(|members| members[index])
         })
     }
