@@ -6,8 +6,8 @@
 
 use super::{
     blocks::{Block, Blocks},
-    decode::Inst,
-    effect::{Class, decode_pair, decode_single, op},
+    decode::{Inst, Shuffle},
+    effect::{Class, op},
     fault::{Fault, planted},
 };
 
@@ -273,18 +273,27 @@ pub(super) fn scan(
             stack.len().checked_sub(depth).and_then(|i| stack[i])
         };
         let native = inst.class == Class::Native;
-        let exchange = |stack: &mut Stack, a: usize, b: usize| {
-            // Unknown words come in from below.
-            let missing = (a.max(b) + 1).saturating_sub(stack.len());
-            stack.splice(0..0, std::iter::repeat_n(None, missing));
-            let top = stack.len() - 1;
-            stack.swap(top - a, top - b);
-        };
-        match inst.opcode {
-            op::PUSH0..=op::PUSH32 if native => {
-                stack.push(inst.pushed_short(code));
-                continue;
+        if native && let Some(shuffle) = inst.shuffle() {
+            match shuffle {
+                Shuffle::Push => stack.push(inst.pushed_short(code)),
+                Shuffle::Pop => {
+                    stack.pop();
+                }
+                Shuffle::Dup(n) => {
+                    let from = usize::from(planted(Fault::ConstantOfTheNext));
+                    stack.push(top(stack, n + from));
+                }
+                Shuffle::Exchange(a, b) => {
+                    // Unknown words come in from below.
+                    let missing = (a.max(b) + 1).saturating_sub(stack.len());
+                    stack.splice(0..0, std::iter::repeat_n(None, missing));
+                    let top = stack.len() - 1;
+                    stack.swap(top - a, top - b);
+                }
             }
+            continue;
+        }
+        match inst.opcode {
             // Library functions of older Solidity are called by masked addresses.
             op::AND if native => {
                 let (a, b) = (top(stack, 1), top(stack, 2));
@@ -293,30 +302,6 @@ pub(super) fn scan(
                 others.flatten().for_each(&mut lost);
                 stack.truncate(stack.len().saturating_sub(2));
                 stack.push(masked);
-                continue;
-            }
-            op::DUP1..=op::DUP16 if native => {
-                let from = usize::from(planted(Fault::ConstantOfTheNext));
-                stack.push(top(stack, (inst.opcode - op::DUP1) as usize + 1 + from));
-                continue;
-            }
-            op::DUPN if native => {
-                let depth = decode_single(inst.immediate).unwrap_or(0);
-                stack.push(top(stack, depth.into()));
-                continue;
-            }
-            op::SWAP1..=op::SWAP16 if native => {
-                exchange(stack, 0, (inst.opcode - op::SWAP1) as usize + 1);
-                continue;
-            }
-            op::SWAPN if native => {
-                let depth = decode_single(inst.immediate).unwrap_or(0);
-                exchange(stack, 0, depth.into());
-                continue;
-            }
-            op::EXCHANGE if native => {
-                let (a, b) = decode_pair(inst.immediate).unwrap_or((0, 0));
-                exchange(stack, a.into(), b.into());
                 continue;
             }
             op::MLOAD | op::MSTORE | op::MSTORE8 if native => {
@@ -334,10 +319,6 @@ pub(super) fn scan(
                 if inst.opcode == op::JUMPI {
                     stack.pop().flatten().into_iter().for_each(&mut lost);
                 }
-                continue;
-            }
-            op::POP if native => {
-                stack.pop();
                 continue;
             }
             _ => {}

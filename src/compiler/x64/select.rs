@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     compiler::{
-        decode::Inst,
-        effect::{decode_pair, decode_single, op},
+        decode::{Inst, Shuffle},
+        effect::op,
         fault::{Fault, planted},
     },
     frame::{arithmetic::Operator, at},
@@ -20,38 +20,12 @@ use alloy_primitives::U256;
 impl Emitter<'_> {
     /// Emits an instruction of class native that is no jump. False if control does not get behind it.
     pub(super) fn native(&mut self, at: u32, inst: &Inst) -> bool {
+        if let Some(shuffle) = inst.shuffle() {
+            self.shuffle(inst, shuffle);
+            return true;
+        }
         match inst.opcode {
             op::JUMPDEST => {}
-            op::POP => {
-                let value = self.state.pop();
-                self.state.unpin(value);
-            }
-            op::PUSH0..=op::PUSH32 => self.push_constant(inst.pushed(self.code)),
-            op::DUP1..=op::DUP16 => {
-                let n = (inst.opcode - op::DUP1) as usize + 1;
-                self.state
-                    .dup(n - usize::from(n > 1 && planted(Fault::DuplicateOfTheNext)));
-            }
-            op::SWAP1..=op::SWAP16 => {
-                let n = (inst.opcode - op::SWAP1) as usize + 1;
-                self.state
-                    .exchange(0, n - usize::from(n > 1 && planted(Fault::SwapWithTheNext)));
-            }
-            op::DUPN => {
-                if let Some(n) = decode_single(inst.immediate) {
-                    self.state.dup(n.into());
-                }
-            }
-            op::SWAPN => {
-                if let Some(n) = decode_single(inst.immediate) {
-                    self.state.exchange(0, n.into());
-                }
-            }
-            op::EXCHANGE => {
-                if let Some((n, m)) = decode_pair(inst.immediate) {
-                    self.state.exchange(n.into(), m.into());
-                }
-            }
             op::PC => {
                 let pc = inst.pc + u32::from(planted(Fault::CounterIsTheNext));
                 self.push_constant(U256::from(pc));
@@ -121,6 +95,19 @@ impl Emitter<'_> {
             }
         }
         true
+    }
+
+    fn shuffle(&mut self, inst: &Inst, shuffle: Shuffle) {
+        let next = |n: usize, fault| n - usize::from(n > 1 && planted(fault));
+        match shuffle {
+            Shuffle::Push => self.push_constant(inst.pushed(self.code)),
+            Shuffle::Pop => {
+                let value = self.state.pop();
+                self.state.unpin(value);
+            }
+            Shuffle::Dup(n) => self.state.dup(next(n, Fault::DuplicateOfTheNext)),
+            Shuffle::Exchange(a, b) => self.state.exchange(a, next(b, Fault::SwapWithTheNext)),
+        }
     }
 
     /// The run looks at the gas or the size of memory.
