@@ -118,9 +118,7 @@ impl Emitter<'_> {
 
     /// The operands of a sum that is an address are addresses, too: leaves if they are not.
     fn narrow_operands(&mut self, inst: &Inst) {
-        let [.., b, a] = self.state.stack[..] else {
-            return;
-        };
+        let (a, b) = self.state.top_two();
         let small = |value| {
             self.known(value)
                 .is_none_or(|constant| constant.bit_len() <= 32)
@@ -147,8 +145,7 @@ impl Emitter<'_> {
         if ahead != 0 && !planted(Fault::GasIsThatOfTheRun) {
             self.asm.alu_imm(Alu::Add, reg, ahead as i32);
         }
-        let value = self.state.in_limbs(64, Limbs::one(reg));
-        self.state.push(value);
+        self.push_limbs(64, Limbs::one(reg), &[]);
     }
 
     /// A field of 64 bits.
@@ -162,8 +159,7 @@ impl Emitter<'_> {
         } else {
             bits
         };
-        let value = self.state.in_limbs(bits, Limbs::one(reg));
-        self.state.push(value);
+        self.push_limbs(bits, Limbs::one(reg), &[]);
     }
 
     /// A word that stays where it is.
