@@ -9,7 +9,7 @@
 
 use super::{
     effect::{Class, class, decode_pair, decode_single, effect, op},
-    fault::{Fault, planted},
+    fault::{Fault, either, planted},
     rules::Rules,
 };
 use alloy_primitives::U256;
@@ -106,10 +106,7 @@ pub(super) fn decode(code: &[u8], rules: &Rules) -> Vec<Inst> {
         };
         let (inputs, outputs, len) = match (effect(opcode), with_immediate) {
             (Some(effect), _) => {
-                let len = match planted(Fault::PushDataIsCode) {
-                    true => 1,
-                    false => effect.len as usize,
-                };
+                let len = either(Fault::PushDataIsCode, 1, effect.len as usize);
                 (effect.inputs, effect.outputs, len)
             }
             (None, Some(found)) if class == Class::Native => found,

@@ -8,7 +8,7 @@ use super::{
     words::limbs_of,
 };
 use crate::{
-    compiler::fault::{Fault, planted},
+    compiler::fault::{Fault, either, planted},
     frame::arithmetic::{Operator, evaluate},
 };
 use alloy_primitives::U256;
@@ -38,11 +38,7 @@ impl Emitter<'_> {
             }
         }
         let bits = self.state.at(a).bits.min(self.state.at(b).bits);
-        let bits = if planted(Fault::ConjunctionIsNarrow) {
-            bits.min(64)
-        } else {
-            bits
-        };
+        let bits = either(Fault::ConjunctionIsNarrow, bits.min(64), bits);
         if bits == 0 {
             return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
         }
@@ -150,11 +146,7 @@ impl Emitter<'_> {
         };
         self.replace_two(|emitter| {
             emitter.state.push(value);
-            let at = if planted(Fault::BytesFromTheOtherEnd) {
-                31 - at
-            } else {
-                at
-            };
+            let at = either(Fault::BytesFromTheOtherEnd, 31 - at, at);
             emitter.push_constant(U256::from(8 * (31 - at)));
             emitter.shr();
             emitter.push_constant(U256::from(0xff));

@@ -8,7 +8,7 @@ use crate::{
     compiler::{
         decode::Inst,
         effect::op,
-        fault::{Fault, planted},
+        fault::{Fault, either, planted},
         hash::Hash,
     },
     frame::{LOOP_EXITS, at, boundary_operand, x64::jump_operand},
@@ -63,11 +63,7 @@ impl Emitter<'_> {
         };
         let popped = self.state.pop();
         self.state.unpin(popped);
-        let taken = if planted(Fault::BranchIsInverted) {
-            taken.not()
-        } else {
-            taken
-        };
+        let taken = either(Fault::BranchIsInverted, taken.not(), taken);
         self.branch(index, taken, target);
     }
 
@@ -78,11 +74,7 @@ impl Emitter<'_> {
         if conditional {
             self.asm.vload(SCRATCH, Mem::at(RBP, -64));
             self.asm.vptest(SCRATCH, SCRATCH);
-            let zero = if planted(Fault::TableJumpIsInverted) {
-                Cond::NotEqual
-            } else {
-                Cond::Equal
-            };
+            let zero = either(Fault::TableJumpIsInverted, Cond::NotEqual, Cond::Equal);
             self.asm.jcc(zero, end);
         }
         self.asm.mov_imm(RSI, inst.pc.into());

@@ -11,7 +11,7 @@ use crate::{
     compiler::{
         decode::{Inst, Shuffle},
         effect::op,
-        fault::{Fault, planted},
+        fault::{Fault, either, planted},
     },
     frame::{arithmetic::Operator, at},
 };
@@ -45,11 +45,7 @@ impl Emitter<'_> {
             }
             op::RETURNDATASIZE => self.counter(at::RETURNDATA_LEN),
             op::ADDRESS => {
-                let of = if planted(Fault::AddressIsTheCallers) {
-                    at::CALLER
-                } else {
-                    at::ADDRESS
-                };
+                let of = either(Fault::AddressIsTheCallers, at::CALLER, at::ADDRESS);
                 self.frame_word(of, 160);
             }
             op::CALLER => self.frame_word(at::CALLER, 160),
@@ -154,11 +150,7 @@ impl Emitter<'_> {
         let reg = self.state.take_gpr();
         self.asm.mov_load(reg, field(offset));
         let bits = if offset == at::MEMORY_LEN { 48 } else { 62 };
-        let bits = if planted(Fault::SizesAreBytes) {
-            8
-        } else {
-            bits
-        };
+        let bits = either(Fault::SizesAreBytes, 8, bits);
         self.push_limbs(bits, Limbs::one(reg), &[]);
     }
 

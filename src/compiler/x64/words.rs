@@ -7,7 +7,7 @@ use super::{
     state::{Limbs, Val},
 };
 use crate::{
-    compiler::fault::{Fault, planted},
+    compiler::fault::{Fault, either, planted},
     frame::{
         arithmetic::{Operator, evaluate},
         at,
@@ -339,10 +339,7 @@ impl Emitter<'_> {
         let taken: Vec<Val> = (0..operands).map(|_| self.state.pop()).collect();
         for (i, &value) in taken.iter().enumerate() {
             let from = self.state.source(value);
-            let i = match planted(Fault::OperandsInTheOtherOrder) {
-                true => operands - 1 - i,
-                false => i,
-            };
+            let i = either(Fault::OperandsInTheOtherOrder, operands - 1 - i, i);
             self.store(field(at::SCRATCH + 32 * i as i32), from);
         }
         let routine = match operator {
@@ -398,11 +395,7 @@ impl Emitter<'_> {
         // Without the sign bit both orders are one.
         let signed = signed && bits == 256 && !planted(Fault::ComparisonIsUnsigned);
         let count = if signed { 4 } else { limbs_of(bits).max(1) };
-        let count = if planted(Fault::ComparisonOfOneLimb) {
-            1
-        } else {
-            count
-        };
+        let count = either(Fault::ComparisonOfOneLimb, 1, count);
         for i in 0..count {
             let alu = if i == 0 { Alu::Cmp } else { Alu::Sbb };
             let left = self.limb(a, i);
@@ -439,11 +432,7 @@ impl Emitter<'_> {
         if bits <= 64 || self.in_limbs(a) || self.in_limbs(b) {
             let (a, b) = self.two();
             // The first difference into `rax`, the others over it.
-            let count = if planted(Fault::EqualityOfOneLimb) {
-                1
-            } else {
-                limbs_of(bits).max(1)
-            };
+            let count = either(Fault::EqualityOfOneLimb, 1, limbs_of(bits).max(1));
             for i in 0..count {
                 let to = if i == 0 { RAX } else { RDI };
                 let left = self.limb(a, i);
@@ -504,11 +493,7 @@ impl Emitter<'_> {
             let value = self.state.pop();
             self.state.drop_flags();
             self.state.unpin(value);
-            let cond = if planted(Fault::FlagsAreNotInverted) {
-                cond
-            } else {
-                cond.not()
-            };
+            let cond = either(Fault::FlagsAreNotInverted, cond, cond.not());
             return self.push_flags(cond);
         }
         self.prepare(1, 2, 0);
