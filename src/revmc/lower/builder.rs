@@ -14,7 +14,7 @@ use super::{
 use crate::{
     compiler::limbs::{Emit, Limb, Region, Word},
     frame::arithmetic::Operator,
-    revmc::builtins::{BUILTINS, Helper},
+    revmc::builtins::BUILTINS,
 };
 use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC as Cc, types};
 use revmc::{
@@ -378,19 +378,19 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn udiv(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Div, Helper::UDiv, lhs, rhs)
+        self.lowering.divide(Operator::Div, lhs, rhs)
     }
 
     fn sdiv(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Sdiv, Helper::SDiv, lhs, rhs)
+        self.lowering.divide(Operator::Sdiv, lhs, rhs)
     }
 
     fn urem(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Mod, Helper::URem, lhs, rhs)
+        self.lowering.divide(Operator::Mod, lhs, rhs)
     }
 
     fn srem(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Smod, Helper::SRem, lhs, rhs)
+        self.lowering.divide(Operator::Smod, lhs, rhs)
     }
 
     fn iadd_imm(&mut self, lhs: Value, rhs: i64) -> Value {
