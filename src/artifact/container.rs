@@ -71,25 +71,25 @@ impl StoredArtifact {
         use ManifestField as F;
         let manifest = &self.manifest;
         manifest.check(code_hash, wanted)?;
-        same(
+        ArtifactError::same(
             F::DataLen,
             u64::from(manifest.data_len),
             self.data.len() as u64,
         )?;
-        same(
+        ArtifactError::same(
             F::LibraryLen,
             manifest.library_len,
             self.library.len() as u64,
         )?;
         let layout = manifest.layout()?;
-        same(F::DataHash, manifest.data_hash, keccak256(&self.data))?;
-        same(
+        ArtifactError::same(F::DataHash, manifest.data_hash, keccak256(&self.data))?;
+        ArtifactError::same(
             F::LibraryHash,
             manifest.library_hash,
             keccak256(&self.library),
         )?;
         if let Some(stated) = Layout::stated_text_len(&self.library) {
-            same(F::TextLen, stated, manifest.text_len)?;
+            ArtifactError::same(F::TextLen, stated, manifest.text_len)?;
         }
         layout.verify(&self.library)?;
         Ok(layout)
@@ -107,15 +107,7 @@ impl StoredArtifact {
     /// The artifact's bytes, authenticated if there is a key.
     pub(super) fn encode(&self, key: Option<&ManifestKey>) -> Result<Vec<u8>, ArtifactError> {
         let manifest = self.manifest.encode();
-        let bound = |what, len: usize, limit: usize| {
-            if len > limit {
-                let (len, limit) = (len as u64, limit as u64);
-                return Err(ArtifactError::TooLarge { what, len, limit });
-            }
-            Ok(len as u32)
-        };
-        let manifest_len = bound("manifest", manifest.len(), MAX_MANIFEST_LEN)?;
-        let data_len = bound("data", self.data.len(), MAX_DATA_LEN)?;
+        let (manifest_len, data_len) = bounded(manifest.len(), self.data.len())?;
         let len = HEADER_LEN + manifest.len() + self.library.len() + self.data.len();
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(MAGIC);
@@ -154,16 +146,11 @@ impl StoredArtifact {
     }
 }
 
-fn same<T: PartialEq + std::fmt::Display>(
-    field: ManifestField,
-    expected: T,
-    found: T,
-) -> Result<(), ArtifactError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(ArtifactError::mismatch(field, expected, found))
-    }
+/// Lengths of manifest and data as the header holds them.
+fn bounded(manifest: usize, data: usize) -> Result<(u32, u32), ArtifactError> {
+    let manifest = ArtifactError::bound("manifest", manifest as u64, MAX_MANIFEST_LEN as u64)?;
+    let data = ArtifactError::bound("data", data as u64, MAX_DATA_LEN as u64)?;
+    Ok((manifest as u32, data as u32))
 }
 
 /// The manifest, and where library and data start.
@@ -173,10 +160,7 @@ fn read_manifest(
 ) -> Result<(ArtifactManifest, usize, usize), ArtifactError> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or_else(|| {
         if bytes.starts_with(MAGIC) {
-            ArtifactError::Length {
-                found: bytes.len() as u64,
-                expected: HEADER_LEN as u64,
-            }
+            ArtifactError::length(bytes.len() as u64, HEADER_LEN as u64)
         } else {
             ArtifactError::NotAnArtifact
         }
@@ -196,23 +180,12 @@ fn read_manifest(
         return Err(ArtifactError::Malformed { what: "header" });
     }
     let (manifest_len, data_len) = (word(16) as usize, word(20));
-    for (what, len, limit) in [
-        ("manifest", manifest_len, MAX_MANIFEST_LEN),
-        ("data", data_len as usize, MAX_DATA_LEN),
-    ] {
-        if len > limit {
-            let (len, limit) = (len as u64, limit as u64);
-            return Err(ArtifactError::TooLarge { what, len, limit });
-        }
-    }
+    bounded(manifest_len, data_len as usize)?;
     let library_len = u64::from(word(24)) | u64::from(word(28)) << 32;
     let around = (HEADER_LEN + manifest_len) as u64 + u64::from(data_len);
     let expected = library_len.saturating_add(around);
     let (Some(manifest), true) = (rest.get(..manifest_len), expected == bytes.len() as u64) else {
-        return Err(ArtifactError::Length {
-            found: bytes.len() as u64,
-            expected,
-        });
+        return Err(ArtifactError::length(bytes.len() as u64, expected));
     };
 
     let covered = [&header[..COVERED], manifest];
@@ -224,8 +197,8 @@ fn read_manifest(
         .expect("the header is longer than 32 bytes");
     authenticate(key, flags & AUTHENTICATED != 0, &covered, tag, "header")?;
     let manifest = ArtifactManifest::parse(manifest)?;
-    same(ManifestField::LibraryLen, library_len, manifest.library_len)?;
-    same(ManifestField::DataLen, data_len, manifest.data_len)?;
+    ArtifactError::same(ManifestField::LibraryLen, library_len, manifest.library_len)?;
+    ArtifactError::same(ManifestField::DataLen, data_len, manifest.data_len)?;
     let library = HEADER_LEN + manifest_len;
     Ok((manifest, library, bytes.len() - data_len as usize))
 }

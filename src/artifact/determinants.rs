@@ -92,13 +92,8 @@ impl Determinants {
     }
 
     pub(super) fn from_facts(facts: Vec<(String, String)>) -> Result<Self, ArtifactError> {
-        if facts.len() > MAX_DETERMINANTS {
-            return Err(ArtifactError::TooLarge {
-                what: "number of determinants",
-                len: facts.len() as u64,
-                limit: MAX_DETERMINANTS as u64,
-            });
-        }
+        let (len, limit) = (facts.len() as u64, MAX_DETERMINANTS as u64);
+        ArtifactError::bound("number of determinants", len, limit)?;
         let name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let value = |b: u8| b == b' ' || b.is_ascii_graphic();
         let well_formed = facts
@@ -150,15 +145,8 @@ impl Determinants {
                 return Err(ArtifactError::mismatch(field, value, found_value));
             }
         }
-        if self.facts.len() == found.facts.len() {
-            Ok(())
-        } else {
-            Err(ArtifactError::mismatch(
-                ManifestField::DeterminantCount,
-                self.facts.len(),
-                found.facts.len(),
-            ))
-        }
+        let (expected, found) = (self.facts.len(), found.facts.len());
+        ArtifactError::same(ManifestField::DeterminantCount, expected, found)
     }
 }
 

@@ -179,17 +179,12 @@ impl DirArtifactStore {
     fn check_folder(&self) -> Result<(), ArtifactError> {
         let status =
             sys::status(&self.folder).map_err(|e| ArtifactError::io("checking the folder", e))?;
-        match foreign(&status) {
-            Some(Foreign::Owner { found, expected }) => Err(folder_error(
-                &self.path,
-                FolderProblem::Owner { found, expected },
-            )),
-            Some(Foreign::Writable { mode }) => Err(folder_error(
-                &self.path,
-                FolderProblem::WritableByOthers { mode },
-            )),
-            None => Ok(()),
-        }
+        let problem = foreign(
+            &status,
+            |found, expected| FolderProblem::Owner { found, expected },
+            |mode| FolderProblem::WritableByOthers { mode },
+        );
+        problem.map_or(Ok(()), |problem| Err(folder_error(&self.path, problem)))
     }
 
     fn with_room<R>(&self, f: impl FnOnce(&mut Room) -> R) -> R {
@@ -226,13 +221,7 @@ impl DirArtifactStore {
             .take(status.len + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| ArtifactError::io("reading an artifact", e))?;
-        if bytes.len() as u64 != status.len {
-            let found = bytes.len() as u64;
-            return Err(ArtifactError::Length {
-                found,
-                expected: status.len,
-            });
-        }
+        ArtifactError::exact(bytes.len() as u64, status.len)?;
         Ok(Some(bytes.into()))
     }
 
@@ -243,31 +232,18 @@ impl DirArtifactStore {
         if !status.is_file {
             return Err(file_error(name, FileProblem::NotAFile));
         }
-        match foreign(status) {
-            Some(Foreign::Owner { found, expected }) => {
-                Err(file_error(name, FileProblem::Owner { found, expected }))
-            }
-            Some(Foreign::Writable { mode }) => {
-                Err(file_error(name, FileProblem::WritableByOthers { mode }))
-            }
-            None => Ok(()),
-        }
+        let problem = foreign(
+            status,
+            |found, expected| FileProblem::Owner { found, expected },
+            |mode| FileProblem::WritableByOthers { mode },
+        );
+        problem.map_or(Ok(()), |problem| Err(file_error(name, problem)))
     }
 
     fn check_len(&self, len: u64) -> Result<(), ArtifactError> {
-        let limit = self.options.max_artifact_bytes;
-        if len > limit {
-            return Err(ArtifactError::TooLarge {
-                what: "artifact",
-                len,
-                limit,
-            });
-        }
+        ArtifactError::bound("artifact", len, self.options.max_artifact_bytes)?;
         if len < HEADER_LEN as u64 {
-            return Err(ArtifactError::Length {
-                found: len,
-                expected: HEADER_LEN as u64,
-            });
+            return Err(ArtifactError::length(len, HEADER_LEN as u64));
         }
         Ok(())
     }
@@ -506,21 +482,17 @@ impl ArtifactStore for DirArtifactStore {
     }
 }
 
-enum Foreign {
-    Owner { found: u32, expected: u32 },
-    Writable { mode: u32 },
-}
-
-/// Whether somebody else than this process's user can change a folder or file.
-fn foreign(status: &Status) -> Option<Foreign> {
+/// Whether somebody else than this process's user can change a folder or file, as the problem that it is.
+fn foreign<P>(
+    status: &Status,
+    owner: impl FnOnce(u32, u32) -> P,
+    writable: impl FnOnce(u32) -> P,
+) -> Option<P> {
     let (found, expected) = (status.owner, sys::effective_user());
     if found != expected {
-        Some(Foreign::Owner { found, expected })
-    } else if status.mode & 0o022 != 0 {
-        Some(Foreign::Writable { mode: status.mode })
-    } else {
-        None
+        return Some(owner(found, expected));
     }
+    (status.mode & 0o022 != 0).then(|| writable(status.mode))
 }
 
 fn folder_error(path: &Path, problem: FolderProblem) -> ArtifactError {

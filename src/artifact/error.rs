@@ -318,6 +318,38 @@ impl ArtifactError {
         }
     }
 
+    pub(crate) fn length(found: u64, expected: u64) -> Self {
+        Self::Length { found, expected }
+    }
+
+    /// Whether there are as many bytes as there have to be.
+    pub(crate) fn exact(found: u64, expected: u64) -> Result<(), Self> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(Self::length(found, expected))
+    }
+
+    /// `len`, if that is not beyond `limit`.
+    pub(crate) fn bound(what: &'static str, len: u64, limit: u64) -> Result<u64, Self> {
+        if len > limit {
+            return Err(Self::TooLarge { what, len, limit });
+        }
+        Ok(len)
+    }
+
+    /// A [mismatch](Self::mismatch) unless both are equal.
+    pub(crate) fn same<T: PartialEq + fmt::Display>(
+        field: ManifestField,
+        expected: T,
+        found: T,
+    ) -> Result<(), Self> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(Self::mismatch(field, expected, found))
+    }
+
     /// Whether the store has no room: by its own bounds, or because the disk has none.
     pub fn is_full(&self) -> bool {
         matches!(

@@ -108,12 +108,7 @@ impl HeatList {
 
     /// Whether a list can be so long, in bytes.
     pub(super) fn check_len(len: u64) -> Result<(), ArtifactError> {
-        let limit = Self::MAX_LEN as u64;
-        if len > limit {
-            let what = "heat list";
-            return Err(ArtifactError::TooLarge { what, len, limit });
-        }
-        Ok(())
+        ArtifactError::bound("heat list", len, Self::MAX_LEN as u64).map(drop)
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) writes, and nothing else: with a key what was written with
@@ -124,10 +119,7 @@ impl HeatList {
     /// [`ArtifactError::Length`], [`ArtifactError::Malformed`], [`ArtifactError::Authentication`].
     pub fn from_bytes(bytes: &[u8], key: Option<&ManifestKey>) -> Result<Self, ArtifactError> {
         let malformed = |what| Err(ArtifactError::Malformed { what });
-        let length = |expected: usize| {
-            let (found, expected) = (bytes.len() as u64, expected as u64);
-            ArtifactError::Length { found, expected }
-        };
+        let length = |expected| ArtifactError::length(bytes.len() as u64, expected as u64);
         Self::check_len(bytes.len() as u64)?;
         if !bytes.starts_with(MAGIC) {
             return malformed("heat list: it does not start as one");

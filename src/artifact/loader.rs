@@ -145,14 +145,8 @@ impl LoadedLibrary {
         table: &[usize],
     ) -> Result<Self, ArtifactError> {
         let text = layout.verify(library)?;
-        if table.len() != layout.table_entries() {
-            let (expected, found) = (table.len(), layout.table_entries());
-            return Err(ArtifactError::mismatch(
-                ManifestField::TableEntries,
-                expected,
-                found,
-            ));
-        }
+        let (expected, found) = (table.len(), layout.table_entries());
+        ArtifactError::same(ManifestField::TableEntries, expected, found)?;
         linux::open(layout, library, text, table, Place::take()?)
     }
 

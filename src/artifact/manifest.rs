@@ -83,22 +83,9 @@ impl ArtifactManifest {
     /// [`ArtifactError::Mismatch`] with the first field that does not hold.
     pub fn check(&self, code_hash: B256, wanted: &Determinants) -> Result<(), ArtifactError> {
         wanted.accept(&self.determinants)?;
-        if self.code_hash != code_hash {
-            return Err(ArtifactError::mismatch(
-                ManifestField::CodeHash,
-                code_hash,
-                self.code_hash,
-            ));
-        }
+        ArtifactError::same(ManifestField::CodeHash, code_hash, self.code_hash)?;
         let symbol = self.expected_symbol();
-        if self.symbol != symbol {
-            return Err(ArtifactError::mismatch(
-                ManifestField::Symbol,
-                symbol,
-                &self.symbol,
-            ));
-        }
-        Ok(())
+        ArtifactError::same(ManifestField::Symbol, &symbol, &self.symbol)
     }
 
     /// How the shared object has to be laid out.
@@ -110,14 +97,8 @@ impl ArtifactManifest {
         let text_len = usize::try_from(self.text_len).unwrap_or(usize::MAX);
         let entries = self.table_entries as usize;
         let layout = Layout::new(Machine::host()?, &self.symbol, text_len, entries)?;
-        if self.library_len != layout.file_len() as u64 {
-            let (expected, found) = (layout.file_len(), self.library_len);
-            return Err(ArtifactError::mismatch(
-                ManifestField::LibraryLen,
-                expected,
-                found,
-            ));
-        }
+        let file_len = layout.file_len() as u64;
+        ArtifactError::same(ManifestField::LibraryLen, file_len, self.library_len)?;
         Ok(layout)
     }
 
@@ -152,13 +133,7 @@ impl ArtifactManifest {
     /// [`ArtifactError::TooLarge`] beyond [`MAX_MANIFEST_LEN`];
     /// [`ArtifactError::Malformed`] with the field that does not follow the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, ArtifactError> {
-        if bytes.len() > MAX_MANIFEST_LEN {
-            return Err(ArtifactError::TooLarge {
-                what: "manifest",
-                len: bytes.len() as u64,
-                limit: MAX_MANIFEST_LEN as u64,
-            });
-        }
+        ArtifactError::bound("manifest", bytes.len() as u64, MAX_MANIFEST_LEN as u64)?;
         let malformed = |what| ArtifactError::Malformed { what };
         let text = std::str::from_utf8(bytes).map_err(|_| malformed("manifest: not text"))?;
         if !text

@@ -118,11 +118,7 @@ pub(crate) fn build(
     link: impl FnOnce(usize) -> Result<Vec<u8>, ArtifactError>,
 ) -> Result<Verified, ArtifactError> {
     let bound = |what, len: usize, limit: usize| {
-        if len > limit {
-            let (len, limit) = (len as u64, limit as u64);
-            return Err(ArtifactError::TooLarge { what, len, limit });
-        }
-        Ok(len as u32)
+        ArtifactError::bound(what, len as u64, limit as u64).map(|len| len as u32)
     };
     let created = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

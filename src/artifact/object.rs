@@ -133,17 +133,7 @@ impl<'a> Layout<'a> {
         text_len: usize,
         table_entries: usize,
     ) -> Result<Self, ArtifactError> {
-        let bound = |what, len: usize, limit: usize| {
-            if len > limit {
-                Err(ArtifactError::TooLarge {
-                    what,
-                    len: len as u64,
-                    limit: limit as u64,
-                })
-            } else {
-                Ok(())
-            }
-        };
+        let bound = |what, len: usize, limit| ArtifactError::bound(what, len as u64, limit as u64);
         bound("machine code", text_len, MAX_TEXT_LEN)?;
         bound(
             "builtin table",
@@ -249,12 +239,7 @@ impl<'a> Layout<'a> {
     /// # Errors
     /// [`ArtifactError::Length`] if `text` does not have the length that was laid out.
     pub fn write(&self, text: &[u8]) -> Result<Vec<u8>, ArtifactError> {
-        if text.len() != self.text_len {
-            return Err(ArtifactError::Length {
-                found: text.len() as u64,
-                expected: self.text_len as u64,
-            });
-        }
+        ArtifactError::exact(text.len() as u64, self.text_len as u64)?;
         let mut out = Emitter(Vec::with_capacity(self.file_len()));
         self.header(&mut out);
         self.program_headers(&mut out);
@@ -274,12 +259,7 @@ impl<'a> Layout<'a> {
     /// [`ArtifactError::Length`] if the file is shorter or longer than laid out,
     /// [`ArtifactError::Object`] with the first byte that departs from the fixed form.
     pub fn verify<'b>(&self, library: &'b [u8]) -> Result<&'b [u8], ArtifactError> {
-        if library.len() != self.file_len() {
-            return Err(ArtifactError::Length {
-                found: library.len() as u64,
-                expected: self.file_len() as u64,
-            });
-        }
+        ArtifactError::exact(library.len() as u64, self.file_len() as u64)?;
         let text = &library[self.text()..self.text() + self.text_len];
         let expected = self.write(text)?;
         match expected.iter().zip(library).position(|(a, b)| a != b) {

@@ -6,8 +6,8 @@
 
 use super::{
     blocks::{Block, Blocks},
-    decode::Inst,
-    effect::{Class, decode_pair, decode_single, op},
+    decode::{Inst, Shuffle},
+    effect::{Class, op},
     fault::{Fault, planted},
 };
 
@@ -24,35 +24,11 @@ const MAX_VISITS: u8 = 8;
 /// has 6, the median 1.)
 const LOST_PER_BLOCK: usize = 32;
 
-/// How a block ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// Not with a jump, or with one that is not followed here.
-    None,
-    /// With a jump to this block, by a static edge.
-    Block(u32),
-}
-
-impl Target {
-    pub(super) fn block(self) -> Option<u32> {
-        match self {
-            Self::None => None,
-            Self::Block(block) => Some(block),
-        }
-    }
-
-    /// The block that it is, or is a copy of.
-    pub(super) fn of(self, blocks: &Blocks) -> Option<u32> {
-        let block = self.block()?;
-        Some(blocks.blocks[block as usize].of)
-    }
-}
-
 /// Of one block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edges {
-    /// Of its jump (C2).
-    pub(super) target: Target,
+    /// The block that a jump at its end leads to by a static edge (C2).
+    pub(super) target: Option<u32>,
     /// The block that control falls into at its end.
     pub(super) falls: Option<u32>,
     /// Whether static edges only may lead to it (C1).
@@ -73,16 +49,14 @@ impl Edges {
         let last = &insts[block.end as usize - 1];
         match last.class {
             Class::Step => true,
-            Class::Native => {
-                matches!(last.opcode, op::JUMP | op::JUMPI) && self.target == Target::None
-            }
+            Class::Native => matches!(last.opcode, op::JUMP | op::JUMPI) && self.target.is_none(),
             Class::Boundary | Class::End => false,
         }
     }
 
     /// The blocks that static edges lead to from this one.
     pub(super) fn successors(&self) -> impl Iterator<Item = usize> + use<> {
-        let ways = self.target.block().into_iter().chain(self.falls);
+        let ways = self.target.into_iter().chain(self.falls);
         ways.map(|next| next as usize)
     }
 }
@@ -290,7 +264,7 @@ pub(super) fn scan(
 ) -> Edges {
     let block = &blocks.blocks[index];
     let mut reaches = 0u32;
-    let mut target = Target::None;
+    let mut target = None;
     for inst in block.insts(insts) {
         if matches!(inst.class, Class::Step | Class::End) {
             break;
@@ -299,18 +273,27 @@ pub(super) fn scan(
             stack.len().checked_sub(depth).and_then(|i| stack[i])
         };
         let native = inst.class == Class::Native;
-        let exchange = |stack: &mut Stack, a: usize, b: usize| {
-            // Unknown words come in from below.
-            let missing = (a.max(b) + 1).saturating_sub(stack.len());
-            stack.splice(0..0, std::iter::repeat_n(None, missing));
-            let top = stack.len() - 1;
-            stack.swap(top - a, top - b);
-        };
-        match inst.opcode {
-            op::PUSH0..=op::PUSH32 if native => {
-                stack.push(inst.pushed_short(code));
-                continue;
+        if native && let Some(shuffle) = inst.shuffle() {
+            match shuffle {
+                Shuffle::Push => stack.push(inst.pushed_short(code)),
+                Shuffle::Pop => {
+                    stack.pop();
+                }
+                Shuffle::Dup(n) => {
+                    let from = usize::from(planted(Fault::ConstantOfTheNext));
+                    stack.push(top(stack, n + from));
+                }
+                Shuffle::Exchange(a, b) => {
+                    // Unknown words come in from below.
+                    let missing = (a.max(b) + 1).saturating_sub(stack.len());
+                    stack.splice(0..0, std::iter::repeat_n(None, missing));
+                    let top = stack.len() - 1;
+                    stack.swap(top - a, top - b);
+                }
             }
+            continue;
+        }
+        match inst.opcode {
             // Library functions of older Solidity are called by masked addresses.
             op::AND if native => {
                 let (a, b) = (top(stack, 1), top(stack, 2));
@@ -319,30 +302,6 @@ pub(super) fn scan(
                 others.flatten().for_each(&mut lost);
                 stack.truncate(stack.len().saturating_sub(2));
                 stack.push(masked);
-                continue;
-            }
-            op::DUP1..=op::DUP16 if native => {
-                let from = usize::from(planted(Fault::ConstantOfTheNext));
-                stack.push(top(stack, (inst.opcode - op::DUP1) as usize + 1 + from));
-                continue;
-            }
-            op::DUPN if native => {
-                let depth = decode_single(inst.immediate).unwrap_or(0);
-                stack.push(top(stack, depth.into()));
-                continue;
-            }
-            op::SWAP1..=op::SWAP16 if native => {
-                exchange(stack, 0, (inst.opcode - op::SWAP1) as usize + 1);
-                continue;
-            }
-            op::SWAPN if native => {
-                let depth = decode_single(inst.immediate).unwrap_or(0);
-                exchange(stack, 0, depth.into());
-                continue;
-            }
-            op::EXCHANGE if native => {
-                let (a, b) = decode_pair(inst.immediate).unwrap_or((0, 0));
-                exchange(stack, a.into(), b.into());
                 continue;
             }
             op::MLOAD | op::MSTORE | op::MSTORE8 if native => {
@@ -354,16 +313,12 @@ pub(super) fn scan(
             }
             op::JUMP | op::JUMPI if native => {
                 if let Some(block) = top(stack, 1).and_then(|pc| blocks.target(pc)) {
-                    target = Target::Block(blocks.copy_for(index, block));
+                    target = Some(blocks.copy_for(index, block));
                 }
                 stack.pop();
                 if inst.opcode == op::JUMPI {
                     stack.pop().flatten().into_iter().for_each(&mut lost);
                 }
-                continue;
-            }
-            op::POP if native => {
-                stack.pop();
                 continue;
             }
             _ => {}

@@ -9,7 +9,7 @@
 
 use super::{
     effect::{Class, class, decode_pair, decode_single, effect, op},
-    fault::{Fault, planted},
+    fault::{Fault, either, planted},
     rules::Rules,
 };
 use alloy_primitives::U256;
@@ -28,7 +28,35 @@ pub(super) struct Inst {
     pub(super) outputs: u16,
 }
 
+/// What an instruction does that only changes which words stand where on the stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shuffle {
+    Push,
+    Pop,
+    /// Copies the word that is the so manieth from the top.
+    Dup(usize),
+    /// Exchanges the words so far below the top.
+    Exchange(usize, usize),
+}
+
 impl Inst {
+    /// Whether it is a shuffle if it is native, and which.
+    pub(super) fn shuffle(&self) -> Option<Shuffle> {
+        Some(match self.opcode {
+            op::PUSH0..=op::PUSH32 => Shuffle::Push,
+            op::POP => Shuffle::Pop,
+            op::DUP1..=op::DUP16 => Shuffle::Dup((self.opcode - op::DUP1) as usize + 1),
+            op::SWAP1..=op::SWAP16 => Shuffle::Exchange(0, (self.opcode - op::SWAP1) as usize + 1),
+            op::DUPN => Shuffle::Dup(decode_single(self.immediate)?.into()),
+            op::SWAPN => Shuffle::Exchange(0, decode_single(self.immediate)?.into()),
+            op::EXCHANGE => {
+                let (a, b) = decode_pair(self.immediate)?;
+                Shuffle::Exchange(a.into(), b.into())
+            }
+            _ => return None,
+        })
+    }
+
     /// How many bytes a PUSH has, and those that are in the code.
     fn data<'a>(&self, code: &'a [u8]) -> (usize, &'a [u8]) {
         let len = (self.opcode - op::PUSH0) as usize;
@@ -78,10 +106,7 @@ pub(super) fn decode(code: &[u8], rules: &Rules) -> Vec<Inst> {
         };
         let (inputs, outputs, len) = match (effect(opcode), with_immediate) {
             (Some(effect), _) => {
-                let len = match planted(Fault::PushDataIsCode) {
-                    true => 1,
-                    false => effect.len as usize,
-                };
+                let len = either(Fault::PushDataIsCode, 1, effect.len as usize);
                 (effect.inputs, effect.outputs, len)
             }
             (None, Some(found)) if class == Class::Native => found,

@@ -4,7 +4,6 @@ use super::{
     CompileOptions, Program,
     blocks::run_gas,
     decode::Inst,
-    edges::Target,
     effect::{Class, op},
     error::CompileError,
 };
@@ -137,7 +136,7 @@ fn block(
     if !before.is_empty() {
         writeln!(out, "  from    {}", before.join(", "))?;
     }
-    if let Target::Block(to) = edges.target {
+    if let Some(to) = edges.target {
         writeln!(out, "  jumps   to {to}")?;
     }
     if let Some(next) = edges.falls {

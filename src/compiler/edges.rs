@@ -33,7 +33,7 @@ use super::{
     fault::{Fault, planted},
 };
 
-pub(super) use super::constants::{Edges, Target};
+pub(super) use super::constants::Edges;
 
 /// How often fewer blocks are taken for closed, until none is.
 const ROUNDS: usize = 64;
@@ -199,7 +199,7 @@ pub(super) fn cold(insts: &[Inst], blocks: &Blocks, edges: &mut [Edges]) {
         let jumps = matches!(last.opcode, op::JUMP | op::JUMPI) && last.class == Class::Native;
         edges[index].cold = if matches!(last.class, Class::Step | Class::End) {
             matches!(last.opcode, op::REVERT | op::INVALID)
-        } else if jumps && edges[index].target == Target::None {
+        } else if jumps && edges[index].target.is_none() {
             false
         } else {
             // What leads back is not seen yet, and taken for warm.
@@ -235,8 +235,8 @@ mod tests {
         for pc in [5, 7] {
             assert!(at(pc).continues && !at(pc).dynamic, "{pc}");
         }
-        assert_eq!(at(0).target.block(), Some(2));
-        assert_eq!(at(7).target.block(), Some(1));
+        assert_eq!(at(0).target, Some(2));
+        assert_eq!(at(7).target, Some(1));
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         let at = edges(&[
             0x60, 5, 0x60, 12, 0x56, 0x5b, 0x60, 11, 0x60, 12, 0x56, 0x5b, 0x5b, 0x56,
         ]);
-        assert!(!at(12).continues && at(12).target.block().is_none());
+        assert!(!at(12).continues && at(12).target.is_none());
         assert!(at(5).dynamic && at(11).dynamic);
         assert!(!at(12).dynamic, "each push of it is a jump's");
     }
@@ -258,8 +258,8 @@ mod tests {
             0x60, 5, 0x60, 7, 0x56, 0x5b, 0x00, 0x5b, 0x34, 0x60, 13, 0x57, 0x56, 0x5b, 0x56, 0x5b,
             0x36, 0x60, 13, 0x56,
         ]);
-        assert_eq!(at(12).target.block(), Some(1), "known where it is followed");
-        assert_eq!(at(13).target.block(), None);
+        assert_eq!(at(12).target, Some(1), "known where it is followed");
+        assert_eq!(at(13).target, None);
         assert!(at(5).dynamic && !at(13).dynamic);
     }
 
@@ -272,7 +272,7 @@ mod tests {
             0x56, 0x5b, 0x5b,
         ]);
         assert!(at(9).continues);
-        assert_eq!(at(9).target.block(), Some(6));
+        assert_eq!(at(9).target, Some(6));
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         // PUSH0; 1: JUMPDEST, PUSH1 1, JUMP
         let at = edges(&[0x5f, 0x5b, 0x60, 1, 0x56]);
         assert!(!at(1).continues && !at(1).dynamic);
-        assert_eq!(at(1).target.block(), Some(1));
+        assert_eq!(at(1).target, Some(1));
     }
 
     #[test]

@@ -234,6 +234,12 @@ pub(crate) const fn planted(_: Fault) -> bool {
 #[cfg(test)]
 pub(crate) use planting::planted;
 
+/// What is wrong if this fault is planted; otherwise what is right. Both are worked out, whichever it is.
+#[inline(always)]
+pub(crate) fn either<T>(fault: Fault, wrong: T, right: T) -> T {
+    if planted(fault) { wrong } else { right }
+}
+
 #[cfg(test)]
 pub(crate) mod planting {
     use super::Fault;

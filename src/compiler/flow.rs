@@ -19,7 +19,7 @@
 use super::{
     blocks::{Blocks, possible, run_gas},
     decode::Inst,
-    edges::{Edges, Target},
+    edges::Edges,
     effect::Class,
     fault::{Fault, planted},
     rules::Rules,
@@ -110,7 +110,7 @@ fn underflows(insts: &[Inst], blocks: &Blocks, flow: &[Flow]) -> Vec<[bool; 2]> 
         let over = (last.class == Class::Step && (block.next as usize) < flow.len())
             .then(|| (block.next, i32::from(last.outputs) - i32::from(last.inputs)));
         let falls = flow[index].edges.falls.map(|to| (to, 0)).or(over);
-        let jumps = flow[index].edges.target.block().map(|to| (to, 0));
+        let jumps = flow[index].edges.target.map(|to| (to, 0));
         for (way, to) in [jumps, falls].into_iter().enumerate() {
             let Some((to, step)) = to else { continue };
             let (to, height) = (to as usize, end + step);
@@ -130,7 +130,7 @@ fn stack(insts: &[Inst], blocks: &Blocks, flow: &mut [Flow]) {
     let under = underflows(insts, blocks, flow);
     for (flow, [jump, _]) in flow.iter_mut().zip(&under) {
         if *jump {
-            flow.edges.target = Target::None;
+            flow.edges.target = None;
         }
     }
     let holds = |flow: &[Flow], index: usize, next: usize| {
@@ -164,10 +164,10 @@ fn stack(insts: &[Inst], blocks: &Blocks, flow: &mut [Flow]) {
     // Jumps that D1 does not hold for go through the table. A block that is only fallen into keeps
     // its own demand for itself.
     for index in 0..flow.len() {
-        if let Target::Block(next) = flow[index].edges.target
+        if let Some(next) = flow[index].edges.target
             && !holds(flow, index, next as usize)
         {
-            flow[index].edges.target = Target::None;
+            flow[index].edges.target = None;
         }
     }
 }
@@ -317,11 +317,11 @@ mod tests {
         let fallen = passes(&[0x34, 0x60, 7, 0x57, 0x50, 0, 0, 0x5b, 0]);
         assert_eq!(fallen.flow[0].demand.needs, 0);
         assert!(!falls_freely(&fallen.blocks, &fallen.flow, 0));
-        assert_eq!(fallen.flow[0].edges.target, Target::Block(3));
+        assert_eq!(fallen.flow[0].edges.target, Some(3));
         // The same with the branches exchanged: 4: STOP, STOP, STOP; 7: JUMPDEST, POP, STOP
         let jumped = passes(&[0x34, 0x60, 7, 0x57, 0, 0, 0, 0x5b, 0x50, 0]);
         assert_eq!(jumped.flow[0].demand.needs, 0);
-        assert_eq!(jumped.flow[0].edges.target, Target::None);
+        assert_eq!(jumped.flow[0].edges.target, None);
         // Behind a call: six words, STATICCALL, POP; the next POP has none.
         let mut called = vec![0x5f; 6];
         called.extend([0xfa, 0x50, 0x34, 0x60, 15, 0x57, 0x50, 0, 0, 0x5b, 0]);

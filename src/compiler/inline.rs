@@ -23,7 +23,7 @@
 
 use super::{
     blocks::{Block, Blocks, possible},
-    constants::{Edges, Stack, Target, scan, scan_all},
+    constants::{Edges, Stack, scan, scan_all},
     decode::Inst,
     edges::{cold, pushed, ways},
     effect::{Class, op},
@@ -89,7 +89,7 @@ pub(super) fn functions(code: &[u8], insts: &mut Vec<Inst>, blocks: &mut Blocks)
             for next in found.successors().filter(|&next| lone[next]) {
                 work.push((next, stack.clone()));
             }
-            let Target::Block(to) = found.target else {
+            let Some(to) = found.target else {
                 continue;
             };
             if found.falls.is_none() && !lone[to as usize] {
@@ -169,7 +169,7 @@ impl Call<'_> {
         let found = scan(self.code, insts, blocks, of, &mut stack, |_| {});
         let last = insts[own.end - 1];
         let jumps = last.class == Class::Native && matches!(last.opcode, op::JUMP | op::JUMPI);
-        let to = found.target.of(blocks);
+        let to = found.target.map(|to| blocks.blocks[to as usize].of);
         if jumps && to.is_none() {
             return None;
         }
@@ -275,7 +275,7 @@ mod tests {
         for (block, flow) in passes.blocks.blocks.iter().zip(&passes.flow) {
             let last = passes.insts[block.end as usize - 1];
             if block.live && last.opcode == op::JUMP {
-                assert_ne!(flow.edges.target, Target::None, "at {}", last.pc);
+                assert!(flow.edges.target.is_some(), "at {}", last.pc);
             }
         }
     }

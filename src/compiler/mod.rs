@@ -48,11 +48,11 @@ pub use effect::{Effect, effect};
 pub use error::CompileError;
 pub use flow::Demand;
 pub use isa::cpu_features;
-#[cfg(feature = "revmc")]
-pub(crate) use isa::isa;
 pub(crate) use program::EntryTable;
 pub use program::{EntryPoint, NativeCode};
 pub use rules::{Rules, StaticGas};
+#[cfg(feature = "revmc")]
+pub(crate) use {clif::machine_code, isa::isa};
 
 use alloy_primitives::hex;
 use std::{fmt, path::PathBuf};

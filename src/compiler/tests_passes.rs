@@ -18,7 +18,7 @@
 use super::{
     Passes, Rules,
     blocks::{Block, possible},
-    edges::{self, Edges, Target},
+    edges::{self, Edges},
     effect::{Class, op},
     fault::{Fault, planting::plant},
     flow::{Demand, falls_freely},
@@ -357,20 +357,20 @@ impl Machine<'_> {
                 assert_eq!(valid, block.is_some(), "a jump to {to}");
                 let Some(block) = block else { return };
                 let target = native.map(|from| self.passes.flow[from].edges.target);
-                if let Some(Target::Block(known)) = target {
+                if let Some(Some(known)) = target {
                     let known = self.passes.blocks.blocks[known as usize].of;
                     assert_eq!(known, block, "C2 at {pc}");
                 }
                 let expected = self.edges[block as usize].dynamic;
                 if let Some(from) = native
-                    && self.edges[from].target == Target::None
+                    && self.edges[from].target.is_none()
                 {
                     assert!(expected || !pushed || self.astray, "C4 at {pc}");
                 }
                 // The interpreter goes through originals where machine code goes through copies.
                 self.astray |= !expected && !pushed || native.is_none();
                 next = Some(match (native, target) {
-                    (Some(from), Some(Target::Block(_))) => Way::Static(from),
+                    (Some(from), Some(Some(_))) => Way::Static(from),
                     _ => Way::Dynamic,
                 });
                 pc = to as u32;

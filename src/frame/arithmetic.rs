@@ -178,6 +178,7 @@ mod tests {
             minus(1)
         );
         assert_eq!(evaluate(Operator::Smod, &[U256::from(7), minus(2)]), one);
+        assert_eq!(evaluate(Operator::Smod, &[min, minus(1)]), U256::ZERO);
         for operator in [Operator::Div, Operator::Sdiv, Operator::Mod, Operator::Smod] {
             assert_eq!(evaluate(operator, &[one, U256::ZERO]), U256::ZERO);
         }

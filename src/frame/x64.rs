@@ -29,34 +29,16 @@ macro_rules! constants {
 
 /// Saves the vector registers that hold values at `rsp`, or loads them from there.
 macro_rules! vectors {
-    (save) => {
-        concat!(
-            "vmovdqu [rsp + 0], ymm2\n",
-            "vmovdqu [rsp + 32], ymm3\n",
-            "vmovdqu [rsp + 64], ymm4\n",
-            "vmovdqu [rsp + 96], ymm5\n",
-            "vmovdqu [rsp + 128], ymm6\n",
-            "vmovdqu [rsp + 160], ymm7\n",
-            "vmovdqu [rsp + 192], ymm8\n",
-            "vmovdqu [rsp + 224], ymm9\n",
-            "vmovdqu [rsp + 256], ymm10\n",
-            "vmovdqu [rsp + 288], ymm11\n",
-            "vmovdqu [rsp + 320], ymm12",
-        )
+    (save $($ymm:literal at $at:literal)+) => {
+        concat!($("vmovdqu [rsp + ", $at, "], ymm", $ymm, "\n"),+)
     };
-    (load) => {
-        concat!(
-            "vmovdqu ymm2, [rsp + 0]\n",
-            "vmovdqu ymm3, [rsp + 32]\n",
-            "vmovdqu ymm4, [rsp + 64]\n",
-            "vmovdqu ymm5, [rsp + 96]\n",
-            "vmovdqu ymm6, [rsp + 128]\n",
-            "vmovdqu ymm7, [rsp + 160]\n",
-            "vmovdqu ymm8, [rsp + 192]\n",
-            "vmovdqu ymm9, [rsp + 224]\n",
-            "vmovdqu ymm10, [rsp + 256]\n",
-            "vmovdqu ymm11, [rsp + 288]\n",
-            "vmovdqu ymm12, [rsp + 320]",
+    (load $($ymm:literal at $at:literal)+) => {
+        concat!($("vmovdqu ymm", $ymm, ", [rsp + ", $at, "]\n"),+)
+    };
+    ($way:ident) => {
+        vectors!(
+            $way 2 at 0 3 at 32 4 at 64 5 at 96 6 at 128 7 at 160
+            8 at 192 9 at 224 10 at 256 11 at 288 12 at 320
         )
     };
 }

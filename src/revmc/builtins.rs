@@ -1,7 +1,7 @@
 //! The table through which compiled code calls out.
 //!
-//! First come revmc's builtins in the order of its `Builtin` enumeration, then the helpers of this
-//! room.
+//! First come revmc's builtins in the order of its `Builtin` enumeration, then the operations of
+//! [`arithmetic`], then the helpers of this room.
 //!
 //! Four of revmc's builtins are replaced:
 //!
@@ -20,33 +20,33 @@
 //!   refers to during the call, but for the context, which it passes on.
 //! * **B2** Call data is passed as a pointer to as many readable bytes as its length says.
 
+use crate::frame::arithmetic::{self, OPERATIONS, Operator};
 use revmc::{
     EvmContext, EvmWord,
     interpreter::{InstructionResult, SStoreResult, gas, interpreter::resize_memory},
     primitives::{SpecId, U256},
 };
 use revmc_builtins::Builtin;
-use std::{cmp::Ordering, sync::OnceLock};
+use std::sync::OnceLock;
 
 /// The status of an instruction after which execution goes on.
 pub(super) const CONTINUE: u64 = InstructionResult::Continue as u64;
 
-/// The room's own entries, after revmc's.
+/// The room's own entries, after revmc's and the operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Helper {
-    Mul = Builtin::COUNT,
-    UDiv,
-    URem,
-    SDiv,
-    SRem,
-    SignExtend,
-    CallDataTail,
+    CallDataTail = Builtin::COUNT + arithmetic::COUNT,
     GrowMemory,
 }
 
 /// Entries of the builtin table.
 pub(super) const BUILTIN_TABLE_LEN: usize = Helper::GrowMemory as usize + 1;
+
+/// An operation's place in the table.
+pub(super) fn place(operator: Operator) -> usize {
+    Builtin::COUNT + operator as usize
+}
 
 /// revmc's builtins in the order of their discriminants.
 pub(super) const BUILTINS: [Builtin; Builtin::COUNT] = {
@@ -101,12 +101,9 @@ pub(super) fn builtin_table() -> &'static [usize; BUILTIN_TABLE_LEN] {
                 _ => builtin.addr(),
             };
         }
-        table[Helper::Mul as usize] = mul as *const () as usize;
-        table[Helper::UDiv as usize] = udiv as *const () as usize;
-        table[Helper::URem as usize] = urem as *const () as usize;
-        table[Helper::SDiv as usize] = sdiv as *const () as usize;
-        table[Helper::SRem as usize] = srem as *const () as usize;
-        table[Helper::SignExtend as usize] = signextend as *const () as usize;
+        for (entry, operation) in table[Builtin::COUNT..].iter_mut().zip(OPERATIONS) {
+            *entry = operation as *const () as usize;
+        }
         table[Helper::CallDataTail as usize] = calldata_tail as *const () as usize;
         table[Helper::GrowMemory as usize] = grow_memory as *const () as usize;
         table
@@ -207,83 +204,6 @@ unsafe extern "C" fn difficulty(ecx: &mut EvmContext<'_>, slot: &mut EvmWord, sp
     };
 }
 
-/// `*a *= b`, modulo 2^256.
-///
-/// # Safety
-///
-/// B1.
-unsafe extern "C" fn mul(a: &mut U256, b: &U256) {
-    *a = a.wrapping_mul(*b);
-}
-
-/// `*a /= b`, with `x / 0 = 0`.
-///
-/// # Safety
-///
-/// B1.
-unsafe extern "C" fn udiv(a: &mut U256, b: &U256) {
-    *a = a.checked_div(*b).unwrap_or_default();
-}
-
-/// `*a %= b`, with `x % 0 = 0`.
-///
-/// # Safety
-///
-/// B1.
-unsafe extern "C" fn urem(a: &mut U256, b: &U256) {
-    *a = a.checked_rem(*b).unwrap_or_default();
-}
-
-/// Two's-complement `*a /= b`, with `x / 0 = 0` and `MIN / -1 = MIN`.
-///
-/// # Safety
-///
-/// B1.
-unsafe extern "C" fn sdiv(a: &mut U256, b: &U256) {
-    let quotient = magnitude(*a).checked_div(magnitude(*b)).unwrap_or_default();
-    *a = if is_negative(a) != is_negative(b) {
-        quotient.wrapping_neg()
-    } else {
-        quotient
-    };
-}
-
-/// Two's-complement `*a %= b`, with `x % 0 = 0`; the result has the sign of the dividend.
-///
-/// # Safety
-///
-/// B1.
-unsafe extern "C" fn srem(a: &mut U256, b: &U256) {
-    let rest = magnitude(*a).checked_rem(magnitude(*b)).unwrap_or_default();
-    *a = if is_negative(a) {
-        rest.wrapping_neg()
-    } else {
-        rest
-    };
-}
-
-fn is_negative(x: &U256) -> bool {
-    x.bit(255)
-}
-
-/// The absolute value; `MIN` is its own, read as unsigned 2^255.
-fn magnitude(x: U256) -> U256 {
-    if is_negative(&x) { x.wrapping_neg() } else { x }
-}
-
-/// Extends the sign of the two's-complement number in the lowest `byte + 1` bytes of `*x`.
-///
-/// # Safety
-///
-/// B1.
-unsafe extern "C" fn signextend(x: &mut U256, byte: &U256) {
-    if byte.cmp(&U256::from(31)) == Ordering::Less {
-        let bit = byte.to::<usize>() * 8 + 7;
-        let mask = (U256::from(1) << (bit + 1)) - U256::from(1);
-        *x = if x.bit(bit) { *x | !mask } else { *x & mask };
-    }
-}
-
 /// The word of call data at `index`, where fewer than 32 bytes are left: zero-padded.
 ///
 /// # Safety
@@ -334,32 +254,5 @@ mod tests {
             assert_eq!(*builtin as usize, i);
         }
         assert!(builtin_table().iter().all(|&address| address != 0));
-    }
-
-    fn apply(f: unsafe extern "C" fn(&mut U256, &U256), mut a: U256, b: U256) -> U256 {
-        // SAFETY: B1 holds for two references.
-        unsafe { f(&mut a, &b) };
-        a
-    }
-
-    #[test]
-    fn division_is_total() {
-        let min = U256::from(1) << 255;
-        let minus_one = U256::MAX;
-        let five = U256::from(5);
-        for f in [udiv, urem, sdiv, srem] {
-            assert_eq!(apply(f, five, U256::ZERO), U256::ZERO);
-        }
-        assert_eq!(apply(sdiv, min, minus_one), min);
-        assert_eq!(apply(srem, min, minus_one), U256::ZERO);
-        assert_eq!(
-            apply(sdiv, five.wrapping_neg(), U256::from(2)),
-            U256::from(2).wrapping_neg()
-        );
-        assert_eq!(apply(srem, five.wrapping_neg(), U256::from(2)), minus_one);
-        assert_eq!(
-            apply(srem, five, U256::from(2).wrapping_neg()),
-            U256::from(1)
-        );
     }
 }

@@ -81,7 +81,7 @@ use crate::compiler::{self, CompileError, CompileOptions, dump};
 use alloy_primitives::hex;
 use backend::CraneliftBackend;
 use code::TableRef;
-use cranelift_codegen::{Context, FinalizedRelocTarget, control::ControlPlane, ir::ExternalName};
+use cranelift_codegen::{FinalizedRelocTarget, ir::ExternalName};
 use layout::Layout;
 use revmc::{
     EvmCompiler,
@@ -148,35 +148,9 @@ pub fn compile(
     translated.map_err(|error| TranslateError::FrontEnd(format!("{error:#}")))?;
     let lowered = backend::take(&slot)?;
 
-    let mut context = Context::for_function(lowered.func);
-    context.set_disasm(options.dump_dir.is_some());
-    dump::file(options, "function.clif", || {
-        context.func.display().to_string()
-    })?;
-    let compiled = context
-        .compile(&*isa, &mut ControlPlane::default())
-        .map_err(|error| CompileError::Codegen(error.inner.to_string()))?;
-    if let Some(listing) = &compiled.vcode {
-        dump::file(options, "function.asm", || listing.clone())?;
-    }
-
-    let text = compiled.code_buffer().to_vec();
-    if text.len() > options.max_native_len {
-        let (len, max) = (text.len(), options.max_native_len);
-        return Err(CompileError::NativeTooLarge { len, max }.into());
-    }
     // Spilled values can take up more of the stack than the thread that runs the code has left.
-    let len = compiled
-        .buffer
-        .frame_layout()
-        .map_or(0, |layout| layout.frame_to_fp_offset as usize);
-    if len > MAX_FRAME_LEN {
-        let max = MAX_FRAME_LEN;
-        return Err(CompileError::FrameTooLarge { len, max }.into());
-    }
-    let table_refs = compiled
-        .buffer
-        .relocs()
+    let (text, relocs) = compiler::machine_code(lowered.func, options, &*isa, MAX_FRAME_LEN)?;
+    let table_refs = relocs
         .iter()
         .map(|reloc| match &reloc.target {
             FinalizedRelocTarget::ExternalName(ExternalName::User(_)) => Ok(TableRef {

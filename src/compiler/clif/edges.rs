@@ -11,7 +11,6 @@ use super::{
 use crate::{
     compiler::{
         decode::Inst,
-        edges::Target,
         effect::op,
         fault::{Fault, planted},
         flow::falls_freely,
@@ -261,7 +260,7 @@ impl Generator<'_> {
                 self.leave_here(inst)
             };
         }
-        let Target::Block(to) = self.program.flow[index].edges.target else {
+        let Some(to) = self.program.flow[index].edges.target else {
             return self.jump_by_table(index, inst, conditional);
         };
         let to = to as usize;

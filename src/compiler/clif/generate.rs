@@ -12,7 +12,7 @@ use crate::{
         decode::Inst,
         effect::{Class, op},
         error::CompileError,
-        fault::{Fault, planted},
+        fault::{Fault, either, planted},
         limbs::{Emit, Region},
     },
     frame::{Exit, at},
@@ -465,11 +465,7 @@ impl Generator<'_> {
 
     /// A cold block that leaves to `pc` with the stack that is now and gas given back.
     pub(super) fn leave_at(&mut self, pc: u32, back: u32) -> ir::Block {
-        let back = if planted(Fault::ClifLeaveKeepsGas) {
-            0
-        } else {
-            back
-        };
+        let back = either(Fault::ClifLeaveKeepsGas, 0, back);
         self.cold(|this| {
             this.emit_moves(|_| planted(Fault::ClifLeaveLosesWords));
             let height = this.state.height();

@@ -15,7 +15,8 @@
 use crate::compiler::{
     Program,
     blocks::{Blocks, possible},
-    effect::{Class, decode_pair, decode_single, op},
+    decode::Shuffle,
+    effect::{Class, op},
     flow::falls_freely,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,7 +210,7 @@ fn edges(program: &Program<'_>) -> Vec<Vec<usize>> {
             let last = program.insts[block.end as usize - 1];
             let jumps = matches!(last.opcode, op::JUMP | op::JUMPI);
             let (falls, next) = (last.opcode != op::JUMP, block.next as usize);
-            let jump = flow[index].edges.target.block().map(|to| to as usize);
+            let jump = flow[index].edges.target.map(|to| to as usize);
             let usable = natives[index]
                 && (jump.is_some() || !jumps)
                 && (!falls || next < natives.len() && falls_freely(blocks, flow, index));
@@ -323,65 +324,26 @@ impl Uses {
         let lowest = height - i32::from(block.needs);
         let mut stack: Vec<Word> = (lowest..height).map(Word::Initial).collect();
         for inst in block.insts(program.insts) {
-            let exchange = |stack: &mut Vec<Word>, a: usize, b: usize| {
-                if let Some(top) = stack
-                    .len()
-                    .checked_sub(a.max(b) + 1)
-                    .map(|_| stack.len() - 1)
-                {
-                    stack.swap(top - a, top - b);
+            if let Some(shuffle) = inst.shuffle() {
+                match shuffle {
+                    Shuffle::Push if inst.pushed(program.code).bit_len() < 32 => {
+                        stack.push(Word::Constant);
+                    }
+                    Shuffle::Push => stack.push(Word::Other),
+                    Shuffle::Pop => {
+                        stack.pop();
+                    }
+                    Shuffle::Dup(n) => {
+                        let at = stack.len().checked_sub(n);
+                        stack.push(at.map_or(Word::Other, |at| stack[at]));
+                    }
+                    Shuffle::Exchange(a, b) => {
+                        if let Some(lowest) = stack.len().checked_sub(a.max(b) + 1) {
+                            stack.swap(lowest, lowest + a.abs_diff(b));
+                        }
+                    }
                 }
-            };
-            let copy = |stack: &mut Vec<Word>, n: usize| {
-                let word = stack
-                    .len()
-                    .checked_sub(n)
-                    .map_or(Word::Other, |at| stack[at]);
-                stack.push(word);
-            };
-            match inst.opcode {
-                op::PUSH0..=op::PUSH32 => {
-                    let pushed = inst.pushed(program.code);
-                    stack.push(if pushed.bit_len() < 32 {
-                        Word::Constant
-                    } else {
-                        Word::Other
-                    });
-                    continue;
-                }
-                op::DUP1..=op::DUP16 => {
-                    copy(&mut stack, (inst.opcode - op::DUP1) as usize + 1);
-                    continue;
-                }
-                op::DUPN => {
-                    copy(
-                        &mut stack,
-                        decode_single(inst.immediate).unwrap_or(1).into(),
-                    );
-                    continue;
-                }
-                op::SWAP1..=op::SWAP16 => {
-                    exchange(&mut stack, 0, (inst.opcode - op::SWAP1) as usize + 1);
-                    continue;
-                }
-                op::SWAPN => {
-                    exchange(
-                        &mut stack,
-                        0,
-                        decode_single(inst.immediate).unwrap_or(0).into(),
-                    );
-                    continue;
-                }
-                op::EXCHANGE => {
-                    let (a, b) = decode_pair(inst.immediate).unwrap_or((0, 0));
-                    exchange(&mut stack, a.into(), b.into());
-                    continue;
-                }
-                op::POP => {
-                    stack.pop();
-                    continue;
-                }
-                _ => {}
+                continue;
             }
             let operands: Vec<Word> = (0..inst.inputs)
                 .map(|_| stack.pop().unwrap_or(Word::Other))

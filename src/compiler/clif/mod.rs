@@ -39,7 +39,7 @@ mod words;
 use super::{CompileOptions, EntryPoint, Program, Tier, dump, error::CompileError};
 use crate::frame::MAX_NATIVE_STACK;
 use cranelift_codegen::{
-    Context,
+    Context, FinalizedMachReloc,
     control::ControlPlane,
     ir,
     isa::{OwnedTargetIsa, TargetIsa},
@@ -139,12 +139,28 @@ fn isa(options: &CompileOptions) -> Result<OwnedTargetIsa, CompileError> {
     super::isa::isa(options.tier, options.debug_assertions, true)
 }
 
-/// Compiles a function.
+/// Compiles a function that refers to nothing.
 fn compile(
     func: ir::Function,
     options: &CompileOptions,
     isa: &dyn TargetIsa,
 ) -> Result<Vec<u8>, CompileError> {
+    let (text, relocs) = machine_code(func, options, isa, MAX_NATIVE_STACK)?;
+    if let Some(reloc) = relocs.first() {
+        return Err(CompileError::Codegen(format!(
+            "a reference out of the text: {reloc:?}"
+        )));
+    }
+    Ok(text)
+}
+
+/// Compiles a function, which may use so much of the thread's stack: its text and what that refers to.
+pub(crate) fn machine_code(
+    func: ir::Function,
+    options: &CompileOptions,
+    isa: &dyn TargetIsa,
+    max_stack: usize,
+) -> Result<(Vec<u8>, Vec<FinalizedMachReloc>), CompileError> {
     let mut context = Context::for_function(func);
     context.set_disasm(options.dump_dir.is_some());
     dump::file(options, "function.clif", || {
@@ -164,14 +180,9 @@ fn compile(
     // F6: values that found no register are in the thread's stack.
     let layout = compiled.buffer.frame_layout();
     let len = layout.map_or(0, |layout| layout.frame_to_fp_offset as usize);
-    if len > MAX_NATIVE_STACK {
-        let max = MAX_NATIVE_STACK;
+    if len > max_stack {
+        let max = max_stack;
         return Err(CompileError::FrameTooLarge { len, max });
     }
-    if let Some(reloc) = compiled.buffer.relocs().first() {
-        return Err(CompileError::Codegen(format!(
-            "a reference out of the text: {reloc:?}"
-        )));
-    }
-    Ok(text)
+    Ok((text, compiled.buffer.relocs().to_vec()))
 }

@@ -3,8 +3,8 @@
 use super::{generate::Generator, loops::COUNTER_BITS, memory::SAFE_BITS, state::Val};
 use crate::{
     compiler::{
-        decode::Inst,
-        effect::{decode_pair, decode_single, op},
+        decode::{Inst, Shuffle},
+        effect::op,
         fault::{Fault, planted},
         limbs::{Limb, Plan, Word},
     },
@@ -22,35 +22,25 @@ const ALL_BITS: u16 = 256;
 impl Generator<'_> {
     /// Emits an instruction of class native that is no jump. False if control does not get behind it.
     pub(super) fn native(&mut self, at: u32, inst: &Inst) -> bool {
-        match inst.opcode {
-            op::JUMPDEST => {}
-            op::POP => {
-                self.state.pop();
-            }
-            op::PUSH0..=op::PUSH32 => {
+        match inst.shuffle() {
+            Some(Shuffle::Push) => {
                 let constant = inst.pushed(self.program.code);
                 self.state.push_constant(constant);
             }
-            op::DUP1..=op::DUP16 => self.state.dup((inst.opcode - op::DUP1) as usize + 1),
-            op::SWAP1..=op::SWAP16 => {
-                self.state
-                    .exchange(0, (inst.opcode - op::SWAP1) as usize + 1);
+            Some(Shuffle::Pop) => {
+                self.state.pop();
             }
-            op::DUPN => {
-                if let Some(n) = decode_single(inst.immediate) {
-                    self.state.dup(n.into());
-                }
-            }
-            op::SWAPN => {
-                if let Some(n) = decode_single(inst.immediate) {
-                    self.state.exchange(0, n.into());
-                }
-            }
-            op::EXCHANGE => {
-                if let Some((n, m)) = decode_pair(inst.immediate) {
-                    self.state.exchange(n.into(), m.into());
-                }
-            }
+            Some(Shuffle::Dup(n)) => self.state.dup(n),
+            Some(Shuffle::Exchange(a, b)) => self.state.exchange(a, b),
+            None => return self.computes(at, inst),
+        }
+        true
+    }
+
+    /// The same for one that is no shuffle.
+    fn computes(&mut self, at: u32, inst: &Inst) -> bool {
+        match inst.opcode {
+            op::JUMPDEST => {}
             op::PC => self.state.push_constant(U256::from(inst.pc)),
             op::CODESIZE => self
                 .state

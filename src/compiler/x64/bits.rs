@@ -1,21 +1,21 @@
 //! Logic and shifts.
 
 use super::{
-    asm::{Alu, RAX, RDI},
+    asm::{Alu, RDI},
     emit::{Emitter, SCRATCH},
     operand::Limb,
-    state::{Limbs, Val},
+    state::Val,
     words::limbs_of,
 };
 use crate::{
-    compiler::fault::{Fault, planted},
+    compiler::fault::{Fault, either, planted},
     frame::arithmetic::{Operator, evaluate},
 };
 use alloy_primitives::U256;
 
 impl Emitter<'_> {
     /// Whether a value is better worked on in general-purpose registers.
-    fn in_limbs(&self, value: Val) -> bool {
+    pub(super) fn in_limbs(&self, value: Val) -> bool {
         self.state
             .at(value)
             .limbs
@@ -26,9 +26,7 @@ impl Emitter<'_> {
         if self.fold(|a, b| a & b) {
             return;
         }
-        let [.., b, a] = self.state.stack[..] else {
-            return;
-        };
+        let (a, b) = self.state.top_two();
         for (mask, value) in [(a, b), (b, a)] {
             // A mask that lets the value through.
             if let Some(mask) = self.known(mask)
@@ -40,11 +38,7 @@ impl Emitter<'_> {
             }
         }
         let bits = self.state.at(a).bits.min(self.state.at(b).bits);
-        let bits = if planted(Fault::ConjunctionIsNarrow) {
-            bits.min(64)
-        } else {
-            bits
-        };
+        let bits = either(Fault::ConjunctionIsNarrow, bits.min(64), bits);
         if bits == 0 {
             return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
         }
@@ -61,9 +55,7 @@ impl Emitter<'_> {
         if self.fold(|a, b| if or { a | b } else { a ^ b }) {
             return;
         }
-        let [.., b, a] = self.state.stack[..] else {
-            return;
-        };
+        let (a, b) = self.state.top_two();
         for (zero, value) in [(a, b), (b, a)] {
             if self.known(zero) == Some(U256::ZERO) {
                 return self.replace_two(|emitter| emitter.state.push(value));
@@ -88,32 +80,19 @@ impl Emitter<'_> {
         let (a, b) = (self.state.pop(), self.state.pop());
         self.spread(a, 0);
         self.spread(b, 1);
-        let (a, b) = if self.known(a).is_some() {
-            (b, a)
-        } else {
-            (a, b)
-        };
+        let (a, b) = self.constant_second(a, b);
         let count = limbs_of(bits).max(1);
-        let mut regs = [RAX; 4];
-        for (i, reg) in regs[..count].iter_mut().enumerate() {
-            *reg = self.state.take_gpr();
-            let limb = self.limb(a, i);
-            self.load(*reg, limb);
-            match (alu, self.limb(b, i)) {
+        let limbs = self.in_order(0..count, |emitter, i, reg| {
+            emitter.load_limb(reg, a, i);
+            match (alu, emitter.limb(b, i)) {
                 (Alu::And, Limb::Constant(u64::MAX)) => {}
                 (Alu::Or | Alu::Xor, Limb::Constant(0)) => {}
                 // The upper half goes away.
-                (Alu::And, Limb::Constant(0xffff_ffff)) => self.asm.mov32(*reg, *reg),
-                (_, limb) => self.combine(alu, *reg, limb),
+                (Alu::And, Limb::Constant(0xffff_ffff)) => emitter.asm.mov32(reg, reg),
+                (_, limb) => emitter.combine(alu, reg, limb),
             }
-        }
-        let limbs = Limbs {
-            count: count as u8,
-            regs,
-        };
-        let result = self.state.in_limbs(bits, limbs);
-        self.state.push(result);
-        self.done(&[a, b]);
+        });
+        self.push_limbs(bits, limbs, &[a, b]);
     }
 
     fn vectorwise(
@@ -122,11 +101,7 @@ impl Emitter<'_> {
         f: impl FnOnce(&mut Self, super::asm::Ymm, super::asm::Ymm, super::asm::Rm),
     ) {
         let (a, b) = (self.state.pop(), self.state.pop());
-        let (a, b) = if self.known(a).is_some() {
-            (b, a)
-        } else {
-            (a, b)
-        };
+        let (a, b) = self.constant_second(a, b);
         let to = self.state.take_vector();
         let left = self.vector_in(a, to);
         let right = self.vector_rm(b, SCRATCH);
@@ -162,9 +137,7 @@ impl Emitter<'_> {
         if self.fold(|at, a| evaluate(Operator::Byte, &[at, a])) {
             return;
         }
-        let [.., value, at] = self.state.stack[..] else {
-            return;
-        };
+        let (at, value) = self.state.top_two();
         let Some(at) = self.known(at) else {
             return self.helper(Operator::Byte, 2, 8);
         };
@@ -173,11 +146,7 @@ impl Emitter<'_> {
         };
         self.replace_two(|emitter| {
             emitter.state.push(value);
-            let at = if planted(Fault::BytesFromTheOtherEnd) {
-                31 - at
-            } else {
-                at
-            };
+            let at = either(Fault::BytesFromTheOtherEnd, 31 - at, at);
             emitter.push_constant(U256::from(8 * (31 - at)));
             emitter.shr();
             emitter.push_constant(U256::from(0xff));
@@ -198,7 +167,7 @@ impl Emitter<'_> {
         let Some(by) = self.amount() else {
             return self.helper(Operator::Shl, 2, 256);
         };
-        let value = self.state.stack[self.state.stack.len() - 2];
+        let (_, value) = self.state.top_two();
         if by == 0 {
             return self.replace_two(|emitter| emitter.state.push(value));
         }
@@ -213,33 +182,23 @@ impl Emitter<'_> {
         self.spread(value, 0);
         let (whole, part) = (usize::from(by / 64), (by % 64) as u8);
         let count = limbs_of(bits);
-        let mut regs = [RAX; 4];
-        for (i, reg) in regs[..count].iter_mut().enumerate().rev() {
-            *reg = self.state.take_gpr();
+        let limbs = self.in_order((0..count).rev(), |emitter, i, reg| {
             if i < whole {
-                self.asm.alu32(Alu::Xor, *reg, *reg);
-                continue;
+                return emitter.asm.alu32(Alu::Xor, reg, reg);
             }
-            let limb = self.limb(value, i - whole);
-            self.load(*reg, limb);
+            emitter.load_limb(reg, value, i - whole);
             if part == 0 {
-                continue;
+                return;
             }
             if i == whole || planted(Fault::LeftShiftLosesBits) {
-                self.asm.shift_imm(4, *reg, part);
+                emitter.asm.shift_imm(4, reg, part);
             } else {
-                let below = self.limb(value, i - whole - 1);
-                let below = self.in_register(below);
-                self.asm.shld(*reg, below, part);
+                let below = emitter.limb(value, i - whole - 1);
+                let below = emitter.in_register(below);
+                emitter.asm.shld(reg, below, part);
             }
-        }
-        let limbs = Limbs {
-            count: count as u8,
-            regs,
-        };
-        let result = self.state.in_limbs(bits, limbs);
-        self.state.push(result);
-        self.done(&[amount, value]);
+        });
+        self.push_limbs(bits, limbs, &[amount, value]);
     }
 
     /// A limb in a register: `rdi` if it is in none.
@@ -258,11 +217,11 @@ impl Emitter<'_> {
             return;
         }
         let Some(by) = self.amount() else {
-            let value = self.state.stack[self.state.stack.len() - 2];
+            let (_, value) = self.state.top_two();
             let bits = self.state.at(value).bits;
             return self.helper(Operator::Shr, 2, bits);
         };
-        let value = self.state.stack[self.state.stack.len() - 2];
+        let (_, value) = self.state.top_two();
         if by == 0 {
             return self.replace_two(|emitter| emitter.state.push(value));
         }
@@ -276,37 +235,28 @@ impl Emitter<'_> {
         self.spread(value, 0);
         let (whole, part) = (usize::from(by / 64), (by % 64) as u8);
         let count = limbs_of(bits);
-        let mut regs = [RAX; 4];
-        for (i, reg) in regs[..count].iter_mut().enumerate() {
-            *reg = self.state.take_gpr();
-            let limb = self.limb(value, i + whole);
-            self.load(*reg, limb);
+        let limbs = self.in_order(0..count, |emitter, i, reg| {
+            emitter.load_limb(reg, value, i + whole);
             if part == 0 {
-                continue;
+                return;
             }
             let above = if i + whole + 1 < 4 {
-                self.limb(value, i + whole + 1)
+                emitter.limb(value, i + whole + 1)
             } else {
                 Limb::Constant(0)
             };
             if above == Limb::Constant(0) || planted(Fault::RightShiftLosesBits) {
-                self.asm.shift_imm(5, *reg, part);
+                emitter.asm.shift_imm(5, reg, part);
             } else {
-                let above = self.in_register(above);
-                self.asm.shrd(*reg, above, part);
+                let above = emitter.in_register(above);
+                emitter.asm.shrd(reg, above, part);
             }
-        }
-        let limbs = Limbs {
-            count: count as u8,
-            regs,
-        };
-        let result = self.state.in_limbs(bits, limbs);
-        self.state.push(result);
-        self.done(&[amount, value]);
+        });
+        self.push_limbs(bits, limbs, &[amount, value]);
     }
 
     pub(super) fn sar(&mut self) {
-        let value = self.state.stack[self.state.stack.len() - 2];
+        let (_, value) = self.state.top_two();
         if self.state.at(value).bits < 256 || planted(Fault::ArithmeticShiftIsLogical) {
             self.shr();
         } else {

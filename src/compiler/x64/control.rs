@@ -7,9 +7,8 @@ use super::{
 use crate::{
     compiler::{
         decode::Inst,
-        edges::Target,
         effect::op,
-        fault::{Fault, planted},
+        fault::{Fault, either, planted},
         hash::Hash,
     },
     frame::{LOOP_EXITS, at, boundary_operand, x64::jump_operand},
@@ -33,7 +32,7 @@ impl Emitter<'_> {
                 self.leave_here(inst)
             };
         }
-        let Target::Block(target) = self.flow[index].edges.target else {
+        let Some(target) = self.flow[index].edges.target else {
             return self.jump_by_table(index, inst, conditional);
         };
         let target = target as usize;
@@ -64,11 +63,7 @@ impl Emitter<'_> {
         };
         let popped = self.state.pop();
         self.state.unpin(popped);
-        let taken = if planted(Fault::BranchIsInverted) {
-            taken.not()
-        } else {
-            taken
-        };
+        let taken = either(Fault::BranchIsInverted, taken.not(), taken);
         self.branch(index, taken, target);
     }
 
@@ -79,11 +74,7 @@ impl Emitter<'_> {
         if conditional {
             self.asm.vload(SCRATCH, Mem::at(RBP, -64));
             self.asm.vptest(SCRATCH, SCRATCH);
-            let zero = if planted(Fault::TableJumpIsInverted) {
-                Cond::NotEqual
-            } else {
-                Cond::Equal
-            };
+            let zero = either(Fault::TableJumpIsInverted, Cond::NotEqual, Cond::Equal);
             self.asm.jcc(zero, end);
         }
         self.asm.mov_imm(RSI, inst.pc.into());
@@ -104,7 +95,7 @@ impl Emitter<'_> {
             let last = block.insts(self.insts).last();
             block.live
                 && last.is_some_and(|last| matches!(last.opcode, op::JUMP | op::JUMPI))
-                && !matches!(self.flow[index].edges.target, Target::Block(_))
+                && self.flow[index].edges.target.is_none()
                 && !loops.is_some_and(|members| members[index])
         })
     }

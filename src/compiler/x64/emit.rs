@@ -267,12 +267,8 @@ impl Emitter<'_> {
     /// Compares the stack with a block's demand, for falling into it where D1 does not hold.
     pub(super) fn check_stack(&mut self, next: usize) {
         let Demand { needs, grows, .. } = self.flow[next].demand;
-        let leave = self.asm.label();
-        let section = self.asm.section(Section::Cold);
-        self.asm.bind(leave);
-        self.asm.mov_imm(RSI, self.blocks.blocks[next].pc.into());
-        self.asm.jmp_mem(routine!(leave));
-        self.asm.section(section);
+        let pc = self.blocks.blocks[next].pc;
+        let leave = self.stub_of(|emitter| emitter.leave_to(pc));
         // Both bounds in one comparison: what is below the lower one wraps.
         let room = STACK_LIMIT.saturating_sub(usize::from(needs) + usize::from(grows));
         self.asm.lea(RAX, Mem::at(RBP, -32 * i32::from(needs)));
@@ -299,12 +295,7 @@ impl Emitter<'_> {
             }
             return;
         }
-        let leave = self.asm.label();
-        let section = self.asm.section(Section::Cold);
-        self.asm.bind(leave);
-        self.asm.mov_imm(RSI, self.run.pc.into());
-        self.asm.jmp_mem(routine!(leave));
-        self.asm.section(section);
+        let leave = self.stub_of(|emitter| emitter.leave_to(emitter.run.pc));
         self.asm.alu_imm(Alu::Cmp, R12, needs as i32);
         if !planted(Fault::GasAheadIsNotCompared) {
             self.asm.jcc(Cond::Below, leave);
@@ -314,20 +305,32 @@ impl Emitter<'_> {
         }
     }
 
+    /// Where to go for what `f` emits, which is seldom.
+    pub(super) fn stub_of(&mut self, f: impl FnOnce(&mut Self)) -> Label {
+        let label = self.asm.label();
+        let section = self.asm.section(Section::Cold);
+        self.asm.bind(label);
+        f(self);
+        self.asm.section(section);
+        label
+    }
+
+    fn leave_to(&mut self, pc: u32) {
+        self.asm.mov_imm(RSI, pc.into());
+        self.asm.jmp_mem(routine!(leave));
+    }
+
     /// The leave to the run's start, which gives its gas back.
     pub(super) fn stub(&mut self) -> Label {
         if let Some(stub) = self.run.stub {
             return stub;
         }
-        let stub = self.asm.label();
-        let section = self.asm.section(Section::Cold);
-        self.asm.bind(stub);
-        if !planted(Fault::StubKeepsGas) {
-            self.give_back(self.run.charged.into());
-        }
-        self.asm.mov_imm(RSI, self.run.pc.into());
-        self.asm.jmp_mem(routine!(leave));
-        self.asm.section(section);
+        let stub = self.stub_of(|emitter| {
+            if !planted(Fault::StubKeepsGas) {
+                emitter.give_back(emitter.run.charged.into());
+            }
+            emitter.leave_to(emitter.run.pc);
+        });
         self.run.stub = Some(stub);
         stub
     }
@@ -338,12 +341,7 @@ impl Emitter<'_> {
         if self.run.restartable {
             return self.stub();
         }
-        let label = self.asm.label();
-        let section = self.asm.section(Section::Cold);
-        self.asm.bind(label);
-        self.leave_here(inst);
-        self.asm.section(section);
-        label
+        self.stub_of(|emitter| emitter.leave_here(inst))
     }
 
     /// Leaves to `inst`, whose operands are still on the virtual stack.
@@ -358,8 +356,7 @@ impl Emitter<'_> {
         if !planted(Fault::LeaveKeepsGas) {
             self.give_back(self.ahead() + i64::from(cost));
         }
-        self.asm.mov_imm(RSI, inst.pc.into());
-        self.asm.jmp_mem(routine!(leave));
+        self.leave_to(inst.pc);
     }
 
     /// Gas that has been charged for instructions that are not done yet; less than nothing if it has

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     compiler::{
         decode::Inst,
-        fault::{Fault, planted},
+        fault::{Fault, either, planted},
     },
     frame::at,
 };
@@ -185,11 +185,7 @@ impl Emitter<'_> {
         };
         let offset = self.state.pop();
         let to = self.state.take_vector();
-        let halves = if planted(Fault::LoadKeepsHalves) {
-            0xe4
-        } else {
-            0x4e
-        };
+        let halves = either(Fault::LoadKeepsHalves, 0xe4, 0x4e);
         self.asm.vpermq(to, from, halves);
         self.asm.vpshufb(to, to, SWAP);
         let word = self.state.value(256);

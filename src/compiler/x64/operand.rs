@@ -88,6 +88,11 @@ impl Emitter<'_> {
         }
     }
 
+    pub(super) fn load_limb(&mut self, to: Gpr, value: Val, i: usize) {
+        let limb = self.limb(value, i);
+        self.load(to, limb);
+    }
+
     /// `to op= limb`, with `rdi` for large constants.
     pub(super) fn combine(&mut self, alu: Alu, to: Gpr, limb: Limb) {
         match limb {

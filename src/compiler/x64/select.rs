@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     compiler::{
-        decode::Inst,
-        effect::{decode_pair, decode_single, op},
-        fault::{Fault, planted},
+        decode::{Inst, Shuffle},
+        effect::op,
+        fault::{Fault, either, planted},
     },
     frame::{arithmetic::Operator, at},
 };
@@ -20,38 +20,12 @@ use alloy_primitives::U256;
 impl Emitter<'_> {
     /// Emits an instruction of class native that is no jump. False if control does not get behind it.
     pub(super) fn native(&mut self, at: u32, inst: &Inst) -> bool {
+        if let Some(shuffle) = inst.shuffle() {
+            self.shuffle(inst, shuffle);
+            return true;
+        }
         match inst.opcode {
             op::JUMPDEST => {}
-            op::POP => {
-                let value = self.state.pop();
-                self.state.unpin(value);
-            }
-            op::PUSH0..=op::PUSH32 => self.push_constant(inst.pushed(self.code)),
-            op::DUP1..=op::DUP16 => {
-                let n = (inst.opcode - op::DUP1) as usize + 1;
-                self.state
-                    .dup(n - usize::from(n > 1 && planted(Fault::DuplicateOfTheNext)));
-            }
-            op::SWAP1..=op::SWAP16 => {
-                let n = (inst.opcode - op::SWAP1) as usize + 1;
-                self.state
-                    .exchange(0, n - usize::from(n > 1 && planted(Fault::SwapWithTheNext)));
-            }
-            op::DUPN => {
-                if let Some(n) = decode_single(inst.immediate) {
-                    self.state.dup(n.into());
-                }
-            }
-            op::SWAPN => {
-                if let Some(n) = decode_single(inst.immediate) {
-                    self.state.exchange(0, n.into());
-                }
-            }
-            op::EXCHANGE => {
-                if let Some((n, m)) = decode_pair(inst.immediate) {
-                    self.state.exchange(n.into(), m.into());
-                }
-            }
             op::PC => {
                 let pc = inst.pc + u32::from(planted(Fault::CounterIsTheNext));
                 self.push_constant(U256::from(pc));
@@ -71,11 +45,7 @@ impl Emitter<'_> {
             }
             op::RETURNDATASIZE => self.counter(at::RETURNDATA_LEN),
             op::ADDRESS => {
-                let of = if planted(Fault::AddressIsTheCallers) {
-                    at::CALLER
-                } else {
-                    at::ADDRESS
-                };
+                let of = either(Fault::AddressIsTheCallers, at::CALLER, at::ADDRESS);
                 self.frame_word(of, 160);
             }
             op::CALLER => self.frame_word(at::CALLER, 160),
@@ -123,6 +93,19 @@ impl Emitter<'_> {
         true
     }
 
+    fn shuffle(&mut self, inst: &Inst, shuffle: Shuffle) {
+        let next = |n: usize, fault| n - usize::from(n > 1 && planted(fault));
+        match shuffle {
+            Shuffle::Push => self.push_constant(inst.pushed(self.code)),
+            Shuffle::Pop => {
+                let value = self.state.pop();
+                self.state.unpin(value);
+            }
+            Shuffle::Dup(n) => self.state.dup(next(n, Fault::DuplicateOfTheNext)),
+            Shuffle::Exchange(a, b) => self.state.exchange(a, next(b, Fault::SwapWithTheNext)),
+        }
+    }
+
     /// The run looks at the gas or the size of memory.
     fn observe(&mut self) {
         self.run.observed = true;
@@ -131,9 +114,7 @@ impl Emitter<'_> {
 
     /// The operands of a sum that is an address are addresses, too: leaves if they are not.
     fn narrow_operands(&mut self, inst: &Inst) {
-        let [.., b, a] = self.state.stack[..] else {
-            return;
-        };
+        let (a, b) = self.state.top_two();
         let small = |value| {
             self.known(value)
                 .is_none_or(|constant| constant.bit_len() <= 32)
@@ -160,8 +141,7 @@ impl Emitter<'_> {
         if ahead != 0 && !planted(Fault::GasIsThatOfTheRun) {
             self.asm.alu_imm(Alu::Add, reg, ahead as i32);
         }
-        let value = self.state.in_limbs(64, Limbs::one(reg));
-        self.state.push(value);
+        self.push_limbs(64, Limbs::one(reg), &[]);
     }
 
     /// A field of 64 bits.
@@ -170,13 +150,8 @@ impl Emitter<'_> {
         let reg = self.state.take_gpr();
         self.asm.mov_load(reg, field(offset));
         let bits = if offset == at::MEMORY_LEN { 48 } else { 62 };
-        let bits = if planted(Fault::SizesAreBytes) {
-            8
-        } else {
-            bits
-        };
-        let value = self.state.in_limbs(bits, Limbs::one(reg));
-        self.state.push(value);
+        let bits = either(Fault::SizesAreBytes, 8, bits);
+        self.push_limbs(bits, Limbs::one(reg), &[]);
     }
 
     /// A word that stays where it is.

@@ -25,7 +25,7 @@ use crate::{
         blocks::{possible, run_gas},
         effect::{Class, op},
         error::CompileError,
-        fault::{Fault, planted},
+        fault::{Fault, either, planted},
         flow::falls_freely,
     },
     frame::x64::RESERVE,
@@ -170,11 +170,7 @@ impl Emitter<'_> {
                     let rest = &self.insts[at as usize + 1..block.end as usize];
                     let last = rest.iter().all(|inst| inst.class != Class::Boundary);
                     let needs = self.run.gas + if last { self.flow[index].behind } else { 0 };
-                    let reserve = if planted(Fault::ReserveIsEndless) {
-                        u32::MAX
-                    } else {
-                        RESERVE
-                    };
+                    let reserve = either(Fault::ReserveIsEndless, u32::MAX, RESERVE);
                     self.charge(Some(needs).filter(|needs| *needs > reserve));
                 }
                 Class::Step | Class::End => return self.step(&inst),

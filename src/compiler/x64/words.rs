@@ -7,7 +7,7 @@ use super::{
     state::{Limbs, Val},
 };
 use crate::{
-    compiler::fault::{Fault, planted},
+    compiler::fault::{Fault, either, planted},
     frame::{
         arithmetic::{Operator, evaluate},
         at,
@@ -29,9 +29,7 @@ pub(super) fn limbs_of(bits: u16) -> usize {
 impl Emitter<'_> {
     /// The operands of an instruction that takes two, if both are constants: taken.
     fn constants(&mut self) -> Option<[U256; 2]> {
-        let [.., b, a] = self.state.stack[..] else {
-            return None;
-        };
+        let (a, b) = self.state.top_two();
         let operands = [self.known(a)?, self.known(b)?];
         for _ in 0..2 {
             let value = self.state.pop();
@@ -58,6 +56,36 @@ impl Emitter<'_> {
         (a, b)
     }
 
+    /// Both, the second one a constant if any is.
+    pub(super) fn constant_second(&self, a: Val, b: Val) -> (Val, Val) {
+        if self.known(a).is_some() {
+            (b, a)
+        } else {
+            (a, b)
+        }
+    }
+
+    /// Limbs in registers of their own, which `f` fills in this order.
+    pub(super) fn in_order(
+        &mut self,
+        order: impl ExactSizeIterator<Item = usize>,
+        mut f: impl FnMut(&mut Self, usize, Gpr),
+    ) -> Limbs {
+        let (count, mut regs) = (order.len() as u8, [RAX; 4]);
+        for i in order {
+            regs[i] = self.state.take_gpr();
+            f(self, i, regs[i]);
+        }
+        Limbs { count, regs }
+    }
+
+    /// Pushes the result of an instruction.
+    pub(super) fn push_limbs(&mut self, bits: u16, limbs: Limbs, operands: &[Val]) {
+        let result = self.state.in_limbs(bits, limbs);
+        self.state.push(result);
+        self.done(operands);
+    }
+
     pub(super) fn done(&mut self, operands: &[Val]) {
         for &value in operands {
             self.unspread(value);
@@ -71,12 +99,7 @@ impl Emitter<'_> {
         }
         self.prepare(2, 6, 0);
         let (a, b) = self.two();
-        // A constant second.
-        let (a, b) = if self.known(a).is_some() {
-            (b, a)
-        } else {
-            (a, b)
-        };
+        let (a, b) = self.constant_second(a, b);
         if self.known(b) == Some(U256::ZERO) {
             self.state.push(a);
             return self.done(&[a, b]);
@@ -84,22 +107,13 @@ impl Emitter<'_> {
         let carry = u16::from(!planted(Fault::SumIgnoresCarry));
         let bits = (self.state.at(a).bits.max(self.state.at(b).bits) + carry).min(256);
         let count = limbs_of(bits);
-        let mut regs = [RAX; 4];
-        for (i, reg) in regs[..count].iter_mut().enumerate() {
-            *reg = self.state.take_gpr();
-            let limb = self.limb(a, i);
-            self.load(*reg, limb);
-            let limb = self.limb(b, i);
+        let limbs = self.in_order(0..count, |emitter, i, reg| {
+            emitter.load_limb(reg, a, i);
+            let limb = emitter.limb(b, i);
             let first = i == 0 || planted(Fault::SumLosesCarry);
-            self.combine(if first { Alu::Add } else { Alu::Adc }, *reg, limb);
-        }
-        let sum = self.state.in_limbs(
-            bits,
-            Limbs {
-                count: count as u8,
-                regs,
-            },
-        );
+            emitter.combine(if first { Alu::Add } else { Alu::Adc }, reg, limb);
+        });
+        let sum = self.state.in_limbs(bits, limbs);
         if count == 1
             && let Some(by) = self.known(b)
             && let Ok(by) = u32::try_from(by)
@@ -125,15 +139,12 @@ impl Emitter<'_> {
             return self.done(&[a, b]);
         }
         let count = limbs_of(self.state.at(a).bits.max(self.state.at(b).bits)).max(1);
-        let mut regs = [RAX; 4];
-        for (i, reg) in regs[..count].iter_mut().enumerate() {
-            *reg = self.state.take_gpr();
-            let limb = self.limb(a, i);
-            self.load(*reg, limb);
-            let limb = self.limb(b, i);
+        let Limbs { mut regs, .. } = self.in_order(0..count, |emitter, i, reg| {
+            emitter.load_limb(reg, a, i);
+            let limb = emitter.limb(b, i);
             let first = i == 0 || planted(Fault::DifferenceLosesBorrow);
-            self.combine(if first { Alu::Sub } else { Alu::Sbb }, *reg, limb);
-        }
+            emitter.combine(if first { Alu::Sub } else { Alu::Sbb }, reg, limb);
+        });
         if count < 4 {
             // All limbs above are the borrow's.
             let borrow = self.state.take_gpr();
@@ -143,9 +154,7 @@ impl Emitter<'_> {
             }
             regs[count..].fill(borrow);
         }
-        let difference = self.state.in_limbs(256, Limbs { count: 4, regs });
-        self.state.push(difference);
-        self.done(&[a, b]);
+        self.push_limbs(256, Limbs { count: 4, regs }, &[a, b]);
     }
 
     /// Frees this register, whatever is in it; it is taken then.
@@ -163,9 +172,7 @@ impl Emitter<'_> {
         if self.fold(|a, b| a.wrapping_mul(b)) {
             return;
         }
-        let [.., b, a] = self.state.stack[..] else {
-            return;
-        };
+        let (a, b) = self.state.top_two();
         for (constant, other) in [(a, b), (b, a)] {
             if let Some(value) = self.known(constant)
                 && value.count_ones() == 1
@@ -186,24 +193,21 @@ impl Emitter<'_> {
         let (a, b) = self.two();
         let product = if bits <= 64 || planted(Fault::ProductIsNarrow) {
             let to = self.state.take_gpr();
-            let limb = self.limb(a, 0);
-            self.load(to, limb);
+            self.load_limb(to, a, 0);
             let by = self.narrow(b);
             self.asm.imul(to, by);
-            self.state.in_limbs(bits, Limbs::one(to))
+            Limbs::one(to)
         } else {
             self.claim(RDX);
             let by = self.narrow(b);
-            let limb = self.limb(a, 0);
-            self.load(RAX, limb);
+            self.load_limb(RAX, a, 0);
             self.asm.unary(4, by);
             let low = self.state.take_gpr();
             self.asm.mov(low, RAX);
             let regs = [low, RDX, RDX, RDX];
-            self.state.in_limbs(bits, Limbs { count: 2, regs })
+            Limbs { count: 2, regs }
         };
-        self.state.push(product);
-        self.done(&[a, b]);
+        self.push_limbs(bits, product, &[a, b]);
     }
 
     /// Does something else with the two operands.
@@ -217,9 +221,7 @@ impl Emitter<'_> {
         if self.fold(|a, b| a.checked_div(b).unwrap_or_default()) {
             return;
         }
-        let [.., divisor, dividend] = self.state.stack[..] else {
-            return;
-        };
+        let (dividend, divisor) = self.state.top_two();
         if let Some(value) = self.known(divisor) {
             if value.is_zero() {
                 return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
@@ -240,9 +242,7 @@ impl Emitter<'_> {
         if self.fold(|a, b| a.checked_rem(b).unwrap_or_default()) {
             return;
         }
-        let [.., divisor, dividend] = self.state.stack[..] else {
-            return;
-        };
+        let (dividend, divisor) = self.state.top_two();
         if let Some(value) = self.known(divisor) {
             if value.is_zero() {
                 return self.replace_two(|emitter| emitter.push_constant(U256::ZERO));
@@ -261,9 +261,7 @@ impl Emitter<'_> {
 
     /// DIV and MOD by anything.
     fn divide(&mut self, operator: Operator) {
-        let [.., divisor, dividend] = self.state.stack[..] else {
-            return;
-        };
+        let (dividend, divisor) = self.state.top_two();
         let (by, of) = (self.state.at(divisor).bits, self.state.at(dividend).bits);
         let bits = if operator == Operator::Div {
             of
@@ -277,19 +275,17 @@ impl Emitter<'_> {
         let (a, b) = self.two();
         self.claim(RDX);
         let by = self.narrow(b);
-        let limb = self.limb(a, 0);
-        self.load(RAX, limb);
+        self.load_limb(RAX, a, 0);
         self.asm.alu32(Alu::Xor, RDX, RDX);
-        let (zero, end) = (self.asm.label(), self.asm.label());
+        let end = self.asm.label();
         if self.known(b).is_none() {
             // Nothing is divided by zero: quotient and remainder are zero then.
-            let section = self.asm.section(super::asm::Section::Cold);
-            self.asm.bind(zero);
-            if !planted(Fault::DivisionByZeroIsTheDividend) {
-                self.asm.alu32(Alu::Xor, RAX, RAX);
-            }
-            self.asm.jmp(end);
-            self.asm.section(section);
+            let zero = self.stub_of(|emitter| {
+                if !planted(Fault::DivisionByZeroIsTheDividend) {
+                    emitter.asm.alu32(Alu::Xor, RAX, RAX);
+                }
+                emitter.asm.jmp(end);
+            });
             self.asm.test(by, by);
             self.asm.jcc(Cond::Equal, zero);
         }
@@ -303,18 +299,14 @@ impl Emitter<'_> {
         } else {
             RDX
         };
-        let result = self.state.in_limbs(bits, Limbs::one(result));
-        self.state.push(result);
-        self.done(&[a, b]);
+        self.push_limbs(bits, Limbs::one(result), &[a, b]);
     }
 
     pub(super) fn signextend(&mut self) {
         if self.fold(|a, b| evaluate(Operator::Signextend, &[a, b])) {
             return;
         }
-        let [.., value, at] = self.state.stack[..] else {
-            return;
-        };
+        let (at, value) = self.state.top_two();
         if let Some(at) = self.known(at) {
             // Nothing to extend: all bytes are kept, or the sign is known to be clear.
             let clear = u16::try_from(at)
@@ -347,10 +339,7 @@ impl Emitter<'_> {
         let taken: Vec<Val> = (0..operands).map(|_| self.state.pop()).collect();
         for (i, &value) in taken.iter().enumerate() {
             let from = self.state.source(value);
-            let i = match planted(Fault::OperandsInTheOtherOrder) {
-                true => operands - 1 - i,
-                false => i,
-            };
+            let i = either(Fault::OperandsInTheOtherOrder, operands - 1 - i, i);
             self.store(field(at::SCRATCH + 32 * i as i32), from);
         }
         let routine = match operator {
@@ -406,11 +395,7 @@ impl Emitter<'_> {
         // Without the sign bit both orders are one.
         let signed = signed && bits == 256 && !planted(Fault::ComparisonIsUnsigned);
         let count = if signed { 4 } else { limbs_of(bits).max(1) };
-        let count = if planted(Fault::ComparisonOfOneLimb) {
-            1
-        } else {
-            count
-        };
+        let count = either(Fault::ComparisonOfOneLimb, 1, count);
         for i in 0..count {
             let alu = if i == 0 { Alu::Cmp } else { Alu::Sbb };
             let left = self.limb(a, i);
@@ -433,9 +418,7 @@ impl Emitter<'_> {
         if self.fold(|a, b| U256::from(a == b)) {
             return;
         }
-        let [.., b, a] = self.state.stack[..] else {
-            return;
-        };
+        let (a, b) = self.state.top_two();
         for (zero, other) in [(a, b), (b, a)] {
             if self.known(zero) == Some(U256::ZERO) {
                 return self.replace_two(|emitter| {
@@ -446,18 +429,10 @@ impl Emitter<'_> {
         }
         self.prepare(2, 4, 0);
         let bits = self.state.at(a).bits.max(self.state.at(b).bits);
-        let in_limbs = |emitter: &Self, value: Val| {
-            let at = emitter.state.at(value);
-            at.limbs.is_some_and(|limbs| limbs.count > 1)
-        };
-        if bits <= 64 || in_limbs(self, a) || in_limbs(self, b) {
+        if bits <= 64 || self.in_limbs(a) || self.in_limbs(b) {
             let (a, b) = self.two();
             // The first difference into `rax`, the others over it.
-            let count = if planted(Fault::EqualityOfOneLimb) {
-                1
-            } else {
-                limbs_of(bits).max(1)
-            };
+            let count = either(Fault::EqualityOfOneLimb, 1, limbs_of(bits).max(1));
             for i in 0..count {
                 let to = if i == 0 { RAX } else { RDI };
                 let left = self.limb(a, i);
@@ -483,11 +458,7 @@ impl Emitter<'_> {
             self.done(&[a, b]);
         } else {
             let (a, b) = (self.state.pop(), self.state.pop());
-            let (a, b) = if self.known(a).is_some() {
-                (b, a)
-            } else {
-                (a, b)
-            };
+            let (a, b) = self.constant_second(a, b);
             let left = self.vector(a);
             let right = self.vector_rm(b, super::state::CYCLE);
             self.asm.vpxor(SCRATCH, left, right);
@@ -522,11 +493,7 @@ impl Emitter<'_> {
             let value = self.state.pop();
             self.state.drop_flags();
             self.state.unpin(value);
-            let cond = if planted(Fault::FlagsAreNotInverted) {
-                cond
-            } else {
-                cond.not()
-            };
+            let cond = either(Fault::FlagsAreNotInverted, cond, cond.not());
             return self.push_flags(cond);
         }
         self.prepare(1, 2, 0);

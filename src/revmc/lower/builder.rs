@@ -12,9 +12,9 @@ use super::{
     value::{Data, Type, Value},
 };
 use crate::{
-    compiler::limbs::{Limb, Region, Word},
+    compiler::limbs::{Emit, Limb, Region, Word},
     frame::arithmetic::Operator,
-    revmc::builtins::{BUILTINS, Helper},
+    revmc::builtins::BUILTINS,
 };
 use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC as Cc, types};
 use revmc::{
@@ -108,6 +108,19 @@ impl CraneliftBuilder<'_> {
     fn declare(&mut self, name: &str, callee: Callee) -> Function {
         self.lowering.callees.push((name.to_owned(), callee));
         Function(self.lowering.callees.len() - 1)
+    }
+
+    /// An operation on two words.
+    fn binary(
+        &mut self,
+        what: &str,
+        lhs: Value,
+        rhs: Value,
+        data: fn(Word) -> Data,
+        operation: fn(&mut Emit, Word, Word) -> Word,
+    ) -> Value {
+        let word = self.lowering.words(what, lhs, rhs, operation);
+        self.lowering.add(data(word))
     }
 }
 
@@ -353,17 +366,11 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn iadd(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("addition", lhs, rhs, |e, a, b| e.word_add(a, b));
-        self.lowering.add_word(word)
+        self.binary("addition", lhs, rhs, Data::Word, Emit::word_add)
     }
 
     fn isub(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("subtraction", lhs, rhs, |e, a, b| e.word_sub(a, b));
-        self.lowering.add_word(word)
+        self.binary("subtraction", lhs, rhs, Data::Word, Emit::word_sub)
     }
 
     fn imul(&mut self, lhs: Value, rhs: Value) -> Value {
@@ -371,19 +378,19 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn udiv(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Div, Helper::UDiv, lhs, rhs)
+        self.lowering.divide(Operator::Div, lhs, rhs)
     }
 
     fn sdiv(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Sdiv, Helper::SDiv, lhs, rhs)
+        self.lowering.divide(Operator::Sdiv, lhs, rhs)
     }
 
     fn urem(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Mod, Helper::URem, lhs, rhs)
+        self.lowering.divide(Operator::Mod, lhs, rhs)
     }
 
     fn srem(&mut self, lhs: Value, rhs: Value) -> Value {
-        self.lowering.divide(Operator::Smod, Helper::SRem, lhs, rhs)
+        self.lowering.divide(Operator::Smod, lhs, rhs)
     }
 
     fn iadd_imm(&mut self, lhs: Value, rhs: i64) -> Value {
@@ -444,8 +451,7 @@ impl Builder for CraneliftBuilder<'_> {
     fn bitor(&mut self, lhs: Value, rhs: Value) -> Value {
         let l = &mut *self.lowering;
         if l.is_word(lhs) {
-            let word = l.words("or", lhs, rhs, |e, a, b| e.word_or(a, b));
-            return l.add_word(word);
+            return self.binary("or", lhs, rhs, Data::Word, Emit::word_or);
         }
         match (l.values.get(lhs), l.values.get(rhs)) {
             (Data::Const(Type::Bool, 0), _) => return rhs,
@@ -463,8 +469,7 @@ impl Builder for CraneliftBuilder<'_> {
     fn bitand(&mut self, lhs: Value, rhs: Value) -> Value {
         let l = &mut *self.lowering;
         if l.is_word(lhs) {
-            let word = l.words("and", lhs, rhs, |e, a, b| e.word_and(a, b));
-            return l.add_word(word);
+            return self.binary("and", lhs, rhs, Data::Word, Emit::word_and);
         }
         let (a, b) = (l.flag(lhs), l.flag(rhs));
         let flag = l.e.and(a, b);
@@ -472,10 +477,7 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn bitxor(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("xor", lhs, rhs, |e, a, b| e.word_xor(a, b));
-        self.lowering.add_word(word)
+        self.binary("xor", lhs, rhs, Data::Word, Emit::word_xor)
     }
 
     fn bitnot(&mut self, value: Value) -> Value {
@@ -485,24 +487,15 @@ impl Builder for CraneliftBuilder<'_> {
     }
 
     fn ishl(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("shift", lhs, rhs, |e, a, b| e.word_shl(a, b));
-        self.lowering.add(Data::TotalWord(word))
+        self.binary("shift", lhs, rhs, Data::TotalWord, Emit::word_shl)
     }
 
     fn ushr(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("shift", lhs, rhs, |e, a, b| e.word_shr(a, b));
-        self.lowering.add(Data::TotalWord(word))
+        self.binary("shift", lhs, rhs, Data::TotalWord, Emit::word_shr)
     }
 
     fn sshr(&mut self, lhs: Value, rhs: Value) -> Value {
-        let word = self
-            .lowering
-            .words("shift", lhs, rhs, |e, a, b| e.word_sar(a, b));
-        self.lowering.add(Data::TotalWord(word))
+        self.binary("shift", lhs, rhs, Data::TotalWord, Emit::word_sar)
     }
 
     fn zext(&mut self, ty: Type, value: Value) -> Value {

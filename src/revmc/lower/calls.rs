@@ -13,7 +13,7 @@ use crate::{
         limbs::{Limb, Plan, Region, Word},
     },
     frame::arithmetic::Operator,
-    revmc::builtins::{Helper, stack_effect},
+    revmc::builtins::{Helper, place, stack_effect},
 };
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, Signature, condcodes::IntCC, types};
 use revmc::interpreter::Contract;
@@ -44,7 +44,7 @@ impl Lowering {
                 let (byte, word) = (self.word(args[0]), self.word(args[1]));
                 let extended = match byte.as_const() {
                     Some(byte) => self.e.word_signextend_const(byte, word),
-                    None => self.call_word_helper(Helper::SignExtend, word, byte),
+                    None => self.call_operation(Operator::Signextend, byte, word),
                 };
                 Some(self.add(Data::Word(extended)))
             }
@@ -146,33 +146,26 @@ impl Lowering {
         self.e.func.dfg.inst_results(call).first().copied()
     }
 
-    /// Calls `helper(&mut a, &b)` and gives what it left in `a`.
-    pub(super) fn call_word_helper(&mut self, helper: Helper, a: Word, b: Word) -> Word {
+    /// Calls the operation that takes `a` from the top of the stack, then `b`.
+    fn call_operation(&mut self, operator: Operator, a: Word, b: Word) -> Word {
         let slot = self.scratch.slot;
-        let a_address = self.e.slot_address(slot);
-        let b_address = self.e.offset(a_address, 32);
-        self.e.store_word(Region::Context, a, a_address, 0);
-        self.e.store_word(Region::Context, b, b_address, 0);
-        self.call_table(helper as usize, &[a_address, b_address], None);
-        let a_address = self.e.slot_address(slot);
-        self.e.load_word(Region::Context, a_address, 0)
+        let address = self.e.slot_address(slot);
+        self.e.store_word(Region::Context, a, address, 0);
+        self.e.store_word(Region::Context, b, address, 32);
+        self.call_table(place(operator), &[address, address], None);
+        let address = self.e.slot_address(slot);
+        self.e.load_word(Region::Context, address, 0)
     }
 
-    /// DIV, MOD, SDIV or SMOD; the helper does wide ones.
-    pub(super) fn divide(
-        &mut self,
-        operator: Operator,
-        helper: Helper,
-        a: Value,
-        b: Value,
-    ) -> Value {
+    /// DIV, MOD, SDIV or SMOD; the shared operation does wide ones.
+    pub(super) fn divide(&mut self, operator: Operator, a: Value, b: Value) -> Value {
         let (a, b) = (self.word(a), self.word(b));
         let word = match self.e.word_div(operator, a, b) {
             Plan::Done(word) => word,
             Plan::IfWide(is_wide) => self.branch(
                 is_wide,
                 |this| this.e.word_div_narrow(operator, a, b),
-                |this| this.call_word_helper(helper, a, b),
+                |this| this.call_operation(operator, a, b),
             ),
         };
         self.add(Data::TotalWord(word))
@@ -187,7 +180,7 @@ impl Lowering {
             Plan::IfWide(is_wide) => self.branch(
                 is_wide,
                 |this| this.e.word_mul_narrow(a, b),
-                |this| this.call_word_helper(Helper::Mul, a, b),
+                |this| this.call_operation(Operator::Mul, a, b),
             ),
         };
         self.add(Data::Word(word))
