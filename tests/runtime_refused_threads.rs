@@ -15,14 +15,18 @@ fn mapped() -> u64 {
     pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
 }
 
-/// Bounds this process's address space.
-fn bound(bytes: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: bytes,
-        rlim_max: libc::RLIM_INFINITY,
+/// Bounds this process's address space, or gives it back what it may have.
+fn bound(bytes: Option<u64>) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
     };
-    // SAFETY: `limit` is valid for the read.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    // SAFETY: `limit` is valid for the write and the read.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_AS, &mut limit), 0);
+        limit.rlim_cur = bytes.unwrap_or(limit.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+    }
 }
 
 #[test]
@@ -44,7 +48,7 @@ fn a_refused_thread_is_an_error_and_leaves_nothing_running() {
     drop(backend.unwrap());
 
     // Room for the stacks of some of the workers.
-    bound(mapped() + (400 << 20));
+    bound(Some(mapped() + (400 << 20)));
     let (tell, told) = channel();
     let starting = thread::spawn({
         let many = many.clone();
@@ -53,7 +57,7 @@ fn a_refused_thread_is_an_error_and_leaves_nothing_running() {
         }
     });
     let refused = told.recv_timeout(Duration::from_secs(60));
-    bound(libc::RLIM_INFINITY);
+    bound(None);
     match refused.expect("it does not wait for itself") {
         Err(Error::Spawn { thread, .. }) => assert!(thread.starts_with("revmc-jit"), "{thread}"),
         other => panic!("{other:?}"),

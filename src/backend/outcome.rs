@@ -206,7 +206,10 @@ impl Runtime {
             let error = self.count_mismatch(&key, code_hash);
             return pending.answer(&Err(error));
         }
-        let kind = if self.aot || pending.artifact {
+        // If the store was emptied meanwhile, nobody waits for an artifact any more.
+        let persist = self.shared.persist.as_ref();
+        let stored = persist.is_some_and(|persist| persist.epoch() == pending.epoch);
+        let kind = if stored && (self.aot || pending.artifact) {
             CompilationKind::Aot
         } else {
             CompilationKind::Jit

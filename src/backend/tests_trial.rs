@@ -365,6 +365,9 @@ fn what_was_miscompiled_is_not_loaded_either() {
         assert_eq!(bench.stats().dispatched, 2);
         bench.clear();
     }
+    // Nor by another process.
+    drop(bench);
+    assert!(store.load_all().unwrap().entries.is_empty());
 }
 
 #[test]

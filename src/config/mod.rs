@@ -70,7 +70,8 @@ pub struct RuntimeConfig {
     /// To be sure whose samples they are, keep programs while you record
     /// ([`idle_evict_duration`](crate::RuntimeTuning::idle_evict_duration): `None`, room in the cache).
     /// perf takes names from the map for anonymous memory only: artifacts are mapped files, whose lines
-    /// are for other tools.
+    /// are for other tools. Machine code keeps no frame pointers: a call chain through it ends or goes astray,
+    /// which perf bears; a profiler in the process that follows `rbp` has to.
     pub perf_map: bool,
     /// The folder of the map; it has to be there. perf itself looks in `/tmp`, the default. A
     /// file of that name which an earlier process left is replaced; a symbolic link is not followed, but

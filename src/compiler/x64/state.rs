@@ -319,13 +319,13 @@ impl State {
         self.stack.push(value);
     }
 
-    /// Takes the top off and keeps its places until [`unpin`](Self::unpin).
     /// The two upper words, which the block needs: the top first.
     pub(super) fn top_two(&self) -> (Val, Val) {
         let top = self.stack.len() - 1;
         (self.stack[top], self.stack[top - 1])
     }
 
+    /// Takes the top off and keeps its places until [`unpin`](Self::unpin).
     pub(super) fn pop(&mut self) -> Val {
         let value = self.stack.pop().expect("the block needs as many words");
         let at = self.at_mut(value);
