@@ -1,7 +1,5 @@
 //! Running a frame: machine code as far as it goes, the interpreter where it does not.
 
-#[cfg(feature = "revm")]
-use super::switch::Leaving;
 use super::{
     error::FrameError,
     shims::{Context, Eth, load_all, store},
@@ -162,7 +160,8 @@ impl CompiledProgram {
         host: &mut H,
         leaves: impl FnMut() -> bool,
     ) -> Result<InterpreterAction, FrameError> {
-        self.run_compared(interpreter, table, gas_table, host, &mut Leaving(leaves))
+        let leaves = &mut Asking::<_, false>(leaves);
+        self.run_compared(interpreter, table, gas_table, host, leaves)
     }
 
     /// [`run_frame`](Self::run_frame), changing sides wherever `switch` says so: at each program
@@ -181,7 +180,8 @@ impl CompiledProgram {
         host: &mut H,
         switch: impl FnMut() -> bool,
     ) -> Result<InterpreterAction, FrameError> {
-        self.run_compared(interpreter, table, gas_table, host, &mut Asking(switch))
+        let switch = &mut Asking::<_, true>(switch);
+        self.run_compared(interpreter, table, gas_table, host, switch)
     }
 
     /// Runs any frame, to its action.

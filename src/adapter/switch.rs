@@ -22,24 +22,11 @@ impl Switch for Never {
     }
 }
 
-/// The interpreter, for good, where a function says so.
-#[cfg(feature = "revm")]
-pub(super) struct Leaving<F>(pub(super) F);
+/// Asks a function; machine code comes back or not.
+pub(super) struct Asking<F, const COMES_BACK: bool>(pub(super) F);
 
-#[cfg(feature = "revm")]
-impl<F: FnMut() -> bool> Switch for Leaving<F> {
-    const SWITCHES: bool = false;
-
-    fn switch(&mut self) -> bool {
-        (self.0)()
-    }
-}
-
-/// Asks a function.
-pub(super) struct Asking<F>(pub(super) F);
-
-impl<F: FnMut() -> bool> Switch for Asking<F> {
-    const SWITCHES: bool = true;
+impl<F: FnMut() -> bool, const COMES_BACK: bool> Switch for Asking<F, COMES_BACK> {
+    const SWITCHES: bool = COMES_BACK;
 
     fn switch(&mut self) -> bool {
         (self.0)()

@@ -268,18 +268,18 @@ impl<EVM: MainnetFrames> EvmTr for JitEvm<EVM> {
             let interpreter = &mut frame.interpreter;
             let ran = price(priced, &program, gas_table)
                 .and_then(|()| program.run_looked_up(interpreter, table, gas_table, context));
-            // E4: the frame is untouched if it was refused.
-            if ran.is_err() {
-                backend.count_refused_frame();
-            }
-            if let Ok(ran) = ran {
-                drop(program);
-                let action = ran.action(interpreter, table, gas_table, context);
-                return frame.process_next_action(context, action).inspect(|next| {
-                    if next.is_result() {
-                        frame.set_finished(true);
-                    }
-                });
+            match ran {
+                Ok(ran) => {
+                    drop(program);
+                    let action = ran.action(interpreter, table, gas_table, context);
+                    return frame.process_next_action(context, action).inspect(|next| {
+                        if next.is_result() {
+                            frame.set_finished(true);
+                        }
+                    });
+                }
+                // E4: the frame is untouched.
+                Err(_) => backend.count_refused_frame(),
             }
         }
         interpret(evm, backend, key, EVM::frame_run)
@@ -500,18 +500,18 @@ where
                 context,
                 inspector,
             );
-            // E4
-            if action.is_err() {
-                backend.count_refused_frame();
-            }
-            if let Ok(action) = action {
-                drop(program);
-                let mut next = frame.process_next_action(context, action);
-                if let Ok(ItemOrResult::Result(result)) = &mut next {
-                    frame_end(context, inspector, &frame.input, result);
-                    frame.set_finished(true);
+            match action {
+                Ok(action) => {
+                    drop(program);
+                    let mut next = frame.process_next_action(context, action);
+                    if let Ok(ItemOrResult::Result(result)) = &mut next {
+                        frame_end(context, inspector, &frame.input, result);
+                        frame.set_finished(true);
+                    }
+                    return next;
                 }
-                return next;
+                // E4
+                Err(_) => backend.count_refused_frame(),
             }
         }
         interpret(evm, backend, key, EVM::inspect_frame_run)

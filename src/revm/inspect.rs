@@ -242,13 +242,15 @@ where
 
 /// What machine code goes on with behind an instruction and does not look at again: the words on the stack,
 /// who calls whom with what value, and the fork.
-fn believed(interpreter: &Interpreter<EthInterpreter>) -> (Vec<U256>, [Address; 2], U256, SpecId) {
+fn believed(
+    interpreter: &Interpreter<EthInterpreter>,
+) -> (&[U256], (Address, Address, U256, SpecId)) {
     let input = &interpreter.input;
+    let (target, caller) = (input.target_address, input.caller_address);
+    let spec_id = interpreter.runtime_flag.spec_id;
     (
-        interpreter.stack.data().clone(),
-        [input.target_address, input.caller_address],
-        input.call_value,
-        interpreter.runtime_flag.spec_id,
+        interpreter.stack.data(),
+        (target, caller, input.call_value, spec_id),
     )
 }
 
@@ -269,12 +271,13 @@ where
     {
         interpreter.halt(error);
     }
-    let before = believed(interpreter);
+    let (words, others) = believed(interpreter);
+    let words = words.to_vec();
     let logs = host.context.journal().logs()[since..].to_vec();
     for log in logs {
         host.inspector.log_full(interpreter, host.context, log);
     }
-    if before != believed(interpreter) {
+    if (&words[..], others) != believed(interpreter) {
         host.changed.set(true);
     }
     // Also if the inspector has ended the frame: the action stands, this only ends the run.

@@ -67,6 +67,14 @@ impl Role {
     }
 }
 
+/// Whether a block with this name is a PUSH's, or goes on with one.
+pub(super) fn is_push(name: &str) -> bool {
+    let opcode = name
+        .strip_prefix("op.")
+        .and_then(|rest| rest.split_once('.'));
+    opcode.is_some_and(|(_, opcode)| opcode.starts_with("PUSH"))
+}
+
 /// A basic block under construction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {

@@ -2,20 +2,18 @@
 
 use super::{
     Lowering,
-    blocks::{BasicBlock, Block, Role, dispatch, has_edge, pass, redirect, trampoline},
+    blocks::{BasicBlock, Block, Role, dispatch, has_edge, is_push, pass, redirect, trampoline},
     param,
-    stack::StackCache,
+    stack::{Bounds, StackCache},
     value::{Data, Type, Value},
 };
 use crate::compiler::limbs::{Limb, Region};
+use crate::frame::STACK_LIMIT;
 use crate::revmc::TranslateError;
 use crate::revmc::builtins::CONTINUE;
 use crate::revmc::program::MAX_RESUME_INDEX;
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
 use revmc::interpreter::InstructionResult;
-
-/// Words that fit on the stack.
-const STACK_LIMIT: i64 = 1024;
 
 /// Traps of compiled code mark places that invariants make unreachable.
 const UNREACHABLE: u8 = 1;
@@ -39,13 +37,9 @@ impl Lowering {
         if name == "return" {
             self.return_block = Some(entry);
         }
-        let mut parts = name.split('.');
-        let is_push = parts
-            .nth(2)
-            .is_some_and(|opcode| opcode.starts_with("PUSH"));
         let block = Block {
             role,
-            is_push,
+            is_push: is_push(name),
             entry,
             end: None,
             placed: false,
@@ -189,12 +183,18 @@ impl Lowering {
         if self.push_at != Some(depth) {
             return;
         }
-        let Some(bounds) = stack.above(depth, STACK_LIMIT - 1) else {
+        let bounds = stack.above(depth, STACK_LIMIT as i64 - 1);
+        self.exit_outside(bounds, InstructionResult::StackOverflow);
+    }
+
+    /// Leaves the function with this status if the stack is outside of bounds that are not known to be kept.
+    pub(super) fn exit_outside(&mut self, bounds: Option<Bounds>, status: InstructionResult) {
+        let (Some(stack), Some(bounds)) = (&self.stack, bounds) else {
             return;
         };
-        let is_full = stack.is_outside(&mut self.e, bounds);
-        let is_full = self.e.value(is_full);
-        self.exit_if(is_full, InstructionResult::StackOverflow);
+        let is_outside = stack.is_outside(&mut self.e, bounds);
+        let is_outside = self.e.value(is_outside);
+        self.exit_if(is_outside, status);
     }
 
     pub(super) fn branch_to(&mut self, to: BasicBlock) {

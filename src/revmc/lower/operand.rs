@@ -63,12 +63,8 @@ impl Lowering {
         let Some(stack) = &mut self.stack else {
             return;
         };
-        let Some(bounds) = stack.below(0, -i64::from(position)) else {
-            return;
-        };
-        let is_missing = stack.is_outside(&mut self.e, bounds);
-        let is_missing = self.e.value(is_missing);
-        self.exit_if(is_missing, InstructionResult::StackUnderflow);
+        let bounds = stack.below(0, -i64::from(position));
+        self.exit_outside(bounds, InstructionResult::StackUnderflow);
     }
 
     /// The stack word at `position`.

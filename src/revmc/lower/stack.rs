@@ -16,6 +16,7 @@
 //! The length slot counts bytes, so that the stack pointer is one addition away.
 
 use crate::compiler::limbs::{Emit, Limb, Region, Word};
+use crate::frame::STACK_LIMIT;
 use cranelift_codegen::ir::{self, condcodes::IntCC, types};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,7 +139,7 @@ impl StackCache {
             words: BTreeMap::new(),
             dirty: BTreeSet::new(),
             floor: 0,
-            ceiling: 1024,
+            ceiling: STACK_LIMIT as i32,
         }
     }
 
